@@ -1,0 +1,246 @@
+//! The command line: what a user may ask for, and what is said to one who asks wrongly.
+//!
+//! `argh` reads the options. Two habits of argparse, which the users of the
+//! Python server have in their scripts, `argh` lacks: `--name=value`, and that
+//! the last of a repeated option wins. [`normalize`] gives it the arguments as
+//! if nobody had used either.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use crate::format::Format;
+
+/// The environment variable that names the hook socket where `--socket` does not.
+pub const SOCKET_VARIABLE: &str = "CLAUDE_UNIX_HOOK_WATCHER";
+const DEFAULT_SOCKET: &str = "/tmp/claude-observatory.sock";
+
+/// Everything that the server lets its user decide.
+#[derive(Debug)]
+pub struct Options {
+    /// Where hooks are posted.
+    pub socket: PathBuf,
+    /// Permissions of the hook socket's file.
+    pub mode: u32,
+    /// Where readers connect, if anywhere.
+    pub output_socket: Option<PathBuf>,
+    /// Permissions of the output socket's file.
+    pub output_mode: u32,
+    /// Whether stdout gets the events.
+    pub stdout: bool,
+    /// How events are written.
+    pub format: Format,
+    /// Bytes of events that may wait in memory for slow sinks.
+    pub buffer: usize,
+}
+
+/// Why there are no [`Options`].
+#[derive(Debug, PartialEq)]
+pub enum Stop {
+    /// The user asked for help, and this is it: stdout, exit 0.
+    Help(String),
+    /// The options make no sense: stderr, exit 2.
+    Usage(String),
+    /// The options make sense, but not together: stderr, exit 1, as the Python server does.
+    Refused(String),
+}
+
+/// Shows, live, what Claude Code is doing: hooks are posted to one Unix socket,
+/// events come out as JSON lines on stdout or on a second socket.
+#[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help"))]
+struct CommandLine {
+    /// where hooks are posted (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    #[argh(option, arg_name = "path")]
+    socket: Option<String>,
+
+    /// permissions of the hook socket (default: 0660)
+    #[argh(option, arg_name = "octal", from_str_fn(octal), default = "0o660")]
+    mode: u32,
+
+    /// where readers connect to receive every event; stdout then gets nothing
+    #[argh(option, arg_name = "path")]
+    output_socket: Option<String>,
+
+    /// permissions of the output socket (default: 0600)
+    #[argh(option, arg_name = "octal", from_str_fn(octal), default = "0o600")]
+    output_mode: u32,
+
+    /// with an output socket: write to stdout as well
+    #[argh(switch)]
+    tee: bool,
+
+    /// write indented JSON instead of a line an event
+    #[argh(switch)]
+    pretty_json: bool,
+
+    /// write YAML, for people
+    #[argh(switch)]
+    pretty_yaml: bool,
+
+    /// bytes of events that wait in memory for slow readers (default: 67108864)
+    #[argh(option, arg_name = "bytes", default = "64 << 20")]
+    buffer: usize,
+}
+
+/// The options of [`CommandLine`] that are followed by a value.
+const VALUED: [&str; 5] = [
+    "--socket",
+    "--mode",
+    "--output-socket",
+    "--output-mode",
+    "--buffer",
+];
+
+/// Reads the arguments (the program's name first) and the value of [`SOCKET_VARIABLE`].
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    socket_variable: Option<OsString>,
+) -> Result<Options, Stop> {
+    let arguments = arguments
+        .into_iter()
+        .skip(1)
+        .map(|argument| argument.into_string())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|odd| Stop::Usage(format!("{odd:?} is not UTF-8\n")))?;
+    let arguments = normalize(arguments)?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let line =
+        CommandLine::from_args(&["hooks-observatory"], &arguments).map_err(|early| match early
+            .status
+        {
+            Ok(()) => Stop::Help(early.output),
+            Err(()) => Stop::Usage(early.output),
+        })?;
+    options(line, socket_variable)
+}
+
+fn options(line: CommandLine, socket_variable: Option<OsString>) -> Result<Options, Stop> {
+    let format = match (line.pretty_json, line.pretty_yaml) {
+        (true, true) => {
+            return Err(Stop::Usage(
+                "--pretty-json and --pretty-yaml exclude each other: give one of them\n".into(),
+            ));
+        }
+        (true, false) => Format::PrettyJson,
+        (false, true) => Format::PrettyYaml { colour: false },
+        (false, false) => Format::Compact,
+    };
+    if line.tee && line.output_socket.is_none() {
+        return Err(Stop::Refused("--tee requires --output-socket".into()));
+    }
+    let socket = line
+        .socket
+        .map(PathBuf::from)
+        .or(socket_variable
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from))
+        .unwrap_or(DEFAULT_SOCKET.into());
+    let output_socket = line.output_socket.map(PathBuf::from);
+    if output_socket.as_ref() == Some(&socket) {
+        let path = socket.display();
+        return Err(Stop::Usage(format!(
+            "--socket and --output-socket are both {path}: give them two paths\n"
+        )));
+    }
+    Ok(Options {
+        socket,
+        mode: line.mode,
+        stdout: output_socket.is_none() || line.tee,
+        output_socket,
+        output_mode: line.output_mode,
+        format,
+        buffer: line.buffer,
+    })
+}
+
+/// `0660`, `660` and `0o660` are the same permissions.
+fn octal(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 && digits.starts_with(|c: char| c.is_ascii_digit()) => Ok(mode),
+        _ => Err(format!(
+            "{text:?} is no file mode: give octal digits up to 0777, such as 0660"
+        )),
+    }
+}
+
+/// Takes `--name=value` apart and keeps the last of each repeated option.
+fn normalize(arguments: Vec<String>) -> Result<Vec<String>, Stop> {
+    let mut options: Vec<(String, Option<String>)> = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let option = match argument.split_once('=') {
+            Some((name, value)) if VALUED.contains(&name) => (name.into(), Some(value.into())),
+            _ if VALUED.contains(&argument.as_str()) => {
+                let value = arguments.next().filter(|value| !value.starts_with('-'));
+                (argument, Some(value.unwrap_or_default()))
+            }
+            _ => (argument, None),
+        };
+        if option.1.as_ref().is_some_and(String::is_empty) {
+            return Err(Stop::Usage(format!("{} needs a value\n", option.0)));
+        }
+        options.retain(|(name, _)| *name != option.0);
+        options.push(option);
+    }
+    Ok(options
+        .into_iter()
+        .flat_map(|(name, value)| [Some(name), value])
+        .flatten()
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(arguments: &[&str]) -> Result<Options, Stop> {
+        parse(
+            ["hooks-observatory"]
+                .iter()
+                .chain(arguments)
+                .map(OsString::from),
+            None,
+        )
+    }
+
+    #[test]
+    fn a_mode_is_octal_however_it_is_prefixed() {
+        for text in ["0600", "600", "0o600"] {
+            assert_eq!(octal(text), Ok(0o600));
+        }
+        for text in ["", "0o", "9", "rw", "01000", "-600", "+600"] {
+            assert!(octal(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_follow_an_equals_sign_and_hold_more_of_them() {
+        let options = given(&["--socket=/tmp/a=b", "--mode=0600"]).unwrap();
+        assert_eq!((options.socket, options.mode), ("/tmp/a=b".into(), 0o600));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_option_wins() {
+        let options = given(&[
+            "--socket",
+            "/a",
+            "--pretty-json",
+            "--socket=/b",
+            "--pretty-json",
+        ]);
+        assert_eq!(options.unwrap().socket, PathBuf::from("/b"));
+    }
+
+    #[test]
+    fn an_option_is_no_value() {
+        for arguments in [&["--socket", "--tee"][..], &["--socket"], &["--socket="]] {
+            assert_eq!(
+                given(arguments).unwrap_err(),
+                Stop::Usage("--socket needs a value\n".into())
+            );
+        }
+    }
+}

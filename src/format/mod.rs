@@ -1,0 +1,38 @@
+//! Events as bytes: compact JSON lines, indented JSON, or YAML.
+//!
+//! An [`Event`] is JSON text whose validity has been checked, so the formats
+//! never parse: they walk the text's tokens and write them with other spacing
+//! and other escapes. What the client spelled stays as it was spelled.
+
+mod json;
+pub(crate) mod text;
+mod yaml;
+
+use crate::event::Event;
+
+/// Containers nested deeper than this are written compact in the pretty
+/// formats: indentation grows with the square of the depth, and 20 kB of
+/// brackets would become 200 MB.
+const PRETTY_DEPTH: usize = 64;
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Format {
+    /// A line an event.
+    Compact,
+    /// Two spaces a level.
+    PrettyJson,
+    /// A `---` and a block mapping, its keys coloured if so asked.
+    PrettyYaml { colour: bool },
+}
+
+impl Format {
+    /// Appends one event to `out`.
+    pub fn write(self, event: &Event, out: &mut Vec<u8>) {
+        match self {
+            Format::Compact => json::compact(event, out),
+            Format::PrettyJson => json::pretty(event, out),
+            Format::PrettyYaml { colour } => yaml::write(event, colour, out),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Valid JSON text, piece by piece: its tokens, and what its strings mean.
+//!
+//! Everything here takes text that `serde_json` has validated. Given anything
+//! else it returns something useless, but it returns.
+
+use std::borrow::Cow;
+
+/// A piece of JSON text. White space between pieces is no piece.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Token<'a> {
+    /// `{` or `[`.
+    Open(u8),
+    /// `}` or `]`.
+    Close(u8),
+    Comma,
+    Colon,
+    /// A string as spelled, without its quotes.
+    String(&'a str),
+    /// A number, `true`, `false` or `null`, as spelled.
+    Literal(&'a str),
+}
+
+/// The tokens of `text` in order.
+pub fn tokens(text: &str) -> Tokens<'_> {
+    Tokens { text }
+}
+
+#[derive(Clone)]
+pub struct Tokens<'a> {
+    text: &'a str,
+}
+
+impl<'a> Tokens<'a> {
+    fn take(&mut self, length: usize) -> &'a str {
+        let (taken, rest) = self.text.split_at(length);
+        self.text = rest;
+        taken
+    }
+
+    /// The next token, which stays.
+    pub fn peek(&self) -> Option<Token<'a>> {
+        self.clone().next()
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        self.text = self.text.trim_ascii_start();
+        let first = *self.text.as_bytes().first()?;
+        Some(match first {
+            b'{' | b'[' | b'}' | b']' | b',' | b':' => {
+                self.take(1);
+                match first {
+                    b'{' | b'[' => Token::Open(first),
+                    b',' => Token::Comma,
+                    b':' => Token::Colon,
+                    _ => Token::Close(first),
+                }
+            }
+            b'"' => {
+                self.take(1);
+                let string = self.take(string_length(self.text.as_bytes()));
+                self.take(self.text.len().min(1));
+                Token::String(string)
+            }
+            _ => {
+                let ends =
+                    |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+                let length = self.text.bytes().position(|byte| ends(&byte));
+                Token::Literal(self.take(length.unwrap_or(self.text.len())))
+            }
+        })
+    }
+}
+
+/// How many bytes stand before the quote that ends a string.
+fn string_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(step) = bytes[at..]
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\'))
+    {
+        at += step;
+        if bytes[at] == b'"' || at + 2 > bytes.len() {
+            return at;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+/// What a string's text stands for.
+enum Unit {
+    Char(char),
+    /// Half of a surrogate pair without its other half: JSON can spell it
+    /// (RFC 8259 section 8.2), no Unicode text can hold it.
+    LoneSurrogate(u32),
+}
+
+/// The characters that a string, given as spelled, stands for.
+fn units(spelled: &str) -> impl Iterator<Item = Unit> {
+    let mut rest = spelled;
+    std::iter::from_fn(move || {
+        let mut chars = rest.chars();
+        let mut unit = chars.next()?;
+        if unit == '\\' {
+            unit = match chars.next()? {
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'u' => {
+                    let (unit, length) = unicode_escape(rest)?;
+                    rest = rest.get(length..)?;
+                    return Some(unit);
+                }
+                itself => itself,
+            };
+        }
+        rest = chars.as_str();
+        Some(Unit::Char(unit))
+    })
+}
+
+/// The `\uXXXX` at the start of `text`, or the two that make a pair, and its length in bytes.
+fn unicode_escape(text: &str) -> Option<(Unit, usize)> {
+    let code = |at: usize| {
+        let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let first = code(0)?;
+    if let Some(unit) = char::from_u32(first) {
+        return Some((Unit::Char(unit), 6));
+    }
+    if let (0xd800..0xdc00, Some(second @ 0xdc00..0xe000)) = (first, code(6)) {
+        let pair = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        return Some((Unit::Char(char::from_u32(pair)?), 12));
+    }
+    Some((Unit::LoneSurrogate(first), 6))
+}
+
+/// What a string, given as spelled, says. A lone surrogate becomes U+FFFD.
+pub fn decode(spelled: &str) -> Cow<'_, str> {
+    if !spelled.contains('\\') {
+        return spelled.into();
+    }
+    let text = units(spelled).map(|unit| match unit {
+        Unit::Char(char) => char,
+        Unit::LoneSurrogate(_) => char::REPLACEMENT_CHARACTER,
+    });
+    text.collect::<String>().into()
+}
+
+/// One spelling for all the spellings of a string: equal exactly where the strings are.
+pub fn canonical(spelled: &str) -> Cow<'_, str> {
+    if !spelled.contains('\\') {
+        return spelled.into();
+    }
+    let mut text = String::with_capacity(spelled.len());
+    for unit in units(spelled) {
+        match unit {
+            Unit::Char('\\') => text.push_str("\\\\"),
+            Unit::Char(char) => text.push(char),
+            Unit::LoneSurrogate(code) => text.push_str(&format!("\\u{code:x}")),
+        }
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_leave_out_white_space_and_nothing_else() {
+        let found: Vec<_> = tokens(" { \"a\\\"\" :\t[1.50,\r\nnull ] } ").collect();
+        use Token::*;
+        assert_eq!(found[..4], [Open(b'{'), String("a\\\""), Colon, Open(b'[')]);
+        assert_eq!(
+            found[4..],
+            [
+                Literal("1.50"),
+                Comma,
+                Literal("null"),
+                Close(b']'),
+                Close(b'}')
+            ]
+        );
+    }
+
+    #[test]
+    fn strings_are_decoded_as_json_says() {
+        assert_eq!(
+            decode(r#"\u0041\/\\\"\b\f\n\r\t"#),
+            "A/\\\"\u{8}\u{c}\n\r\t"
+        );
+        assert_eq!(
+            decode(r"\ud83d\ude00 \ud83d \ude00\ud83d"),
+            "😀 \u{fffd} \u{fffd}\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn equal_strings_have_one_canonical_spelling() {
+        assert_eq!(canonical(r"\u0061\/"), canonical("a/"));
+        assert_ne!(canonical(r"\ud83d"), canonical(r"\ud83e"));
+        assert_ne!(canonical(r"\ud83d"), canonical(r"\\ud83d"));
+        assert_ne!(canonical(r"\\\\ud83d"), canonical(r"\\ud83d"));
+    }
+
+    #[test]
+    fn text_that_is_no_json_ends_all_the_same() {
+        for text in ["\"", "\"\\", "\"a\\\"", "\\", "\\u12", "\"\\u", "tru\u{e9}"] {
+            tokens(text).for_each(drop);
+            decode(text);
+            canonical(text);
+        }
+    }
+}
