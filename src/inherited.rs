@@ -1,0 +1,170 @@
+//! stdout and stderr, written without ever waiting.
+//!
+//! Setting `O_NONBLOCK` on an inherited descriptor would be simple and wrong:
+//! the flag belongs to the open file description, which is shared with the
+//! shell and with every other program started from it. So each kind of file is
+//! written in the way that leaves the shared description as it was:
+//!
+//! | what it is | how it is written |
+//! | --- | --- |
+//! | regular file, `/dev/null` | `write`: it takes what it is given |
+//! | socket | `send` with `MSG_DONTWAIT`, send(2) |
+//! | pipe, terminal | opened again through `/proc/self/fd` (proc(5)): a description of our own, with `O_NONBLOCK` |
+//! | one that cannot be opened again (another user's, after `su`), or no `/proc` | a thread that may wait, behind a pipe that we do not wait for |
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use mio::unix::pipe;
+use rustix::net::{SendFlags, send};
+
+/// A descriptor that whoever started the server gave it.
+#[derive(Debug)]
+pub enum Inherited {
+    /// Never waits by nature.
+    Immediate(File),
+    /// A description of our own, with `O_NONBLOCK`.
+    Reopened(File),
+    Socket(OwnedFd),
+    /// A thread copies what comes out of the pipe; it says when it is done.
+    Courier(pipe::Sender, Receiver<()>),
+}
+
+impl Inherited {
+    /// Finds the way to write to `fd`, which stays as it is.
+    pub fn new(fd: impl AsFd) -> io::Result<Self> {
+        let file = File::from(fd.as_fd().try_clone_to_owned()?);
+        let kind = file.metadata()?.file_type();
+        let is_terminal = std::io::IsTerminal::is_terminal(&file);
+        if kind.is_socket() {
+            Ok(Inherited::Socket(file.into()))
+        } else if !kind.is_fifo() && !is_terminal {
+            Ok(Inherited::Immediate(file))
+        } else if let Ok(own) = reopen(fd.as_fd()) {
+            Ok(Inherited::Reopened(own))
+        } else {
+            courier(file)
+        }
+    }
+
+    /// The descriptor by which a poll can tell that there is room again.
+    pub fn watchable(&self) -> Option<RawFd> {
+        match self {
+            Inherited::Immediate(_) => None,
+            Inherited::Reopened(file) => Some(file.as_raw_fd()),
+            Inherited::Socket(socket) => Some(socket.as_raw_fd()),
+            Inherited::Courier(pipe, _) => Some(pipe.as_raw_fd()),
+        }
+    }
+
+    /// Waits until all that was written has left this process, `patience` at most.
+    pub fn finish(self, patience: Duration) {
+        if let Inherited::Courier(pipe, done) = self {
+            drop(pipe);
+            // Either the thread is done or it is late; both end the waiting.
+            let _ = done.recv_timeout(patience);
+        }
+    }
+}
+
+impl Write for Inherited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Inherited::Immediate(file) | Inherited::Reopened(file) => file.write(bytes),
+            Inherited::Socket(socket) => Ok(send(
+                socket,
+                bytes,
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            )?),
+            Inherited::Courier(pipe, _) => pipe.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn reopen(fd: BorrowedFd) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // O_NOCTTY: a terminal must not become ours by being opened.
+    std::fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// `/dev/fd` elsewhere hands out the same description, so there is no own one to be had.
+#[cfg(not(target_os = "linux"))]
+fn reopen(_: BorrowedFd) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn courier(mut to: File) -> io::Result<Inherited> {
+    let (sender, mut from) = pipe::new()?;
+    from.set_nonblocking(false)?;
+    let (done, finished) = mpsc::channel();
+    thread::Builder::new()
+        .name("courier".into())
+        .spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                if to.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+            // Dropping `from` tells the other end; nobody may be left to hear this.
+            let _ = done.send(());
+        })?;
+    Ok(Inherited::Courier(sender, finished))
+}
+
+/// stderr, and what is left of a line that went in only partly.
+struct Stderr {
+    to: Inherited,
+    left: Vec<u8>,
+}
+
+static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
+
+/// Says one line on stderr. A line for which there is no room is lost: what a
+/// person is told must never hold up what they run.
+pub fn say(line: impl std::fmt::Display) {
+    let Ok(mut stderr) = STDERR.lock() else {
+        return;
+    };
+    if stderr.is_none() {
+        *stderr = Inherited::new(io::stderr()).ok().map(|to| Stderr {
+            to,
+            left: Vec::new(),
+        });
+    }
+    if let Some(stderr) = stderr.as_mut() {
+        stderr.write();
+        if stderr.left.is_empty() {
+            stderr.left = format!("{line}\n").into();
+            let length = stderr.left.len();
+            stderr.write();
+            if stderr.left.len() == length {
+                stderr.left.clear();
+            }
+        }
+    }
+}
+
+impl Stderr {
+    fn write(&mut self) {
+        while !self.left.is_empty()
+            && let Ok(count @ 1..) = self.to.write(&self.left)
+        {
+            self.left.drain(..count);
+        }
+    }
+}

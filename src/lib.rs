@@ -1,0 +1,27 @@
+//! `hooks-observatory` shows, live, what Claude Code is doing.
+//!
+//! Claude Code fires a hook at every step; the hook's command posts JSON to a
+//! Unix socket; this server stamps it with the time and with the caller's
+//! identity and streams it to stdout and to readers on a second socket.
+//!
+//! Everything flows one way:
+//!
+//! ```text
+//! client bytes → connection → http → event → format → output → stdout, readers
+//! ```
+//!
+//! Read the modules in that order: [`server`] is the loop that moves the bytes,
+//! and each of the others knows one step and nothing of its neighbours.
+
+pub mod args;
+pub mod connection;
+pub mod event;
+pub mod format;
+pub mod http;
+pub mod inherited;
+pub mod log;
+pub mod output;
+pub mod peer;
+pub mod server;
+pub mod signals;
+pub mod socket_file;

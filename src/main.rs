@@ -1,0 +1,39 @@
+//! Reads the command line, runs the server, and says with its exit code how that went.
+
+use std::env;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use hooks_observatory::args::{self, Stop};
+use hooks_observatory::format::Format;
+use hooks_observatory::inherited::say;
+use hooks_observatory::server;
+
+fn main() -> ExitCode {
+    let mut options = match args::parse(env::args_os(), env::var_os(args::SOCKET_VARIABLE)) {
+        Ok(options) => options,
+        Err(Stop::Help(text)) => {
+            // Whoever asked for help and left needs none.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Usage(text)) => {
+            say(text.trim_end());
+            return ExitCode::from(2);
+        }
+        Err(Stop::Refused(text)) => return fail(&text),
+    };
+    if let Format::PrettyYaml { colour } = &mut options.format {
+        let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        *colour = wanted && options.output_socket.is_none() && std::io::stdout().is_terminal();
+    }
+    match server::run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    say(format_args!("Error: {error}"));
+    ExitCode::FAILURE
+}

@@ -1,0 +1,336 @@
+//! Where events go: stdout and the readers, all fed from one [`Log`].
+//!
+//! No sink is ever waited for. What one has not taken stays in the log; what
+//! falls out of the log before it could be taken is counted, and the sink is
+//! told as soon as it has room again.
+
+use std::fmt::Display;
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::net::UnixStream;
+use slab::Slab;
+
+use crate::event::{self, Event};
+use crate::format::Format;
+use crate::inherited::{Inherited, say};
+use crate::log::{Cursor, Log, Mark};
+
+/// How long a stdout that no poll can watch (a full disk) is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+/// Bytes that a sink which had fallen behind gets in one turn, so that two
+/// hundred of them catching up do not hold up the hooks.
+const CATCH_UP: usize = 1 << 20;
+/// Bytes from a talking reader that are thrown away in one turn.
+const EARFUL: usize = 64 << 10;
+
+/// The log and its sinks.
+#[derive(Debug)]
+pub struct Output {
+    format: Format,
+    log: Log,
+    limit: usize,
+    /// The event that is about to be appended.
+    staged: Vec<u8>,
+    /// The boundary after the newest event that the sinks were offered.
+    offered: Mark,
+    stdout: Option<Sink<Inherited>>,
+    retry_stdout: Option<Instant>,
+    readers: Slab<Sink<UnixStream>>,
+    /// Whether a sink may have both room and something to get.
+    unfinished: bool,
+}
+
+#[derive(Debug)]
+struct Sink<W> {
+    to: W,
+    cursor: Cursor,
+    /// False from the write that found none until the poll says otherwise.
+    has_room: bool,
+    /// Whether it missed events since it last had everything.
+    is_losing: bool,
+}
+
+impl Output {
+    /// `limit` is how many bytes may wait for slow sinks.
+    pub fn new(format: Format, limit: usize, stdout: Option<Inherited>) -> Self {
+        let log = Log::new(limit);
+        Output {
+            format,
+            limit,
+            staged: Vec::new(),
+            offered: log.end(),
+            stdout: stdout.map(|to| Sink::new(to, log.end())),
+            retry_stdout: None,
+            readers: Slab::new(),
+            unfinished: false,
+            log,
+        }
+    }
+
+    /// Formats an event, which is then to be appended.
+    pub fn stage(&mut self, event: &Event) {
+        self.staged.clear();
+        self.format.write(event, &mut self.staged);
+    }
+
+    /// Whether the staged event can be appended without a loss to anybody.
+    pub fn has_room(&self) -> bool {
+        self.log.fits(self.staged.len())
+    }
+
+    /// Appends the staged event to the log.
+    pub fn append(&mut self) {
+        let loses = !self.has_room();
+        let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
+        let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
+        self.log.append(&self.staged, stdout.chain(readers));
+        if loses {
+            self.report_losses();
+            self.bound_remainders();
+        }
+        const SPARE: usize = 1 << 20;
+        self.staged.clear();
+        self.staged.shrink_to(SPARE);
+        self.unfinished = true;
+    }
+
+    /// A new reader. It gets every event that was appended since the sinks were
+    /// last offered any: it may have connected before those were posted.
+    pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
+        let key = self.readers.insert(Sink::new(stream, self.offered));
+        say(format_args!(
+            "Output reader connected ({} total)",
+            self.readers.len()
+        ));
+        self.unfinished = true;
+        (key, &mut self.readers[key].to)
+    }
+
+    /// Drops a reader that is gone.
+    pub fn remove_reader(&mut self, key: usize) {
+        if self.readers.try_remove(key).is_some() {
+            say(format_args!(
+                "Output reader disconnected ({} total)",
+                self.readers.len()
+            ));
+        }
+    }
+
+    /// Throws away what a reader sent. Whether there may be more.
+    pub fn hear_reader(&mut self, key: usize) -> bool {
+        let mut thrown_away = [0; EARFUL];
+        match self
+            .readers
+            .get_mut(key)
+            .map(|reader| reader.to.read(&mut thrown_away))
+        {
+            // The end of what it sends is not the end of what it reads.
+            Some(Ok(count)) => count > 0,
+            Some(Err(error)) => error.kind() == io::ErrorKind::Interrupted,
+            None => false,
+        }
+    }
+
+    /// Takes note that a reader may have room again.
+    pub fn reader_has_room(&mut self, key: usize) {
+        if let Some(reader) = self.readers.get_mut(key) {
+            reader.has_room = true;
+            self.unfinished = true;
+        }
+    }
+
+    /// Takes note that stdout may have room again.
+    pub fn stdout_has_room(&mut self) {
+        if let Some(stdout) = &mut self.stdout {
+            stdout.has_room = true;
+            self.unfinished = true;
+        }
+    }
+
+    /// Takes note that nobody reads stdout any more.
+    pub fn stdout_is_gone(&mut self) {
+        if self.stdout.take().is_some() {
+            self.retry_stdout = None;
+            say("stdout has lost its reader: nothing more is written there");
+        }
+    }
+
+    /// Whether stdout is written to.
+    pub fn has_stdout(&self) -> bool {
+        self.stdout.is_some()
+    }
+
+    /// Whether there is something to do without waiting for anybody.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
+    /// When stdout is to be tried again.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_stdout
+    }
+
+    /// Whether every sink has everything.
+    pub fn is_drained(&self) -> bool {
+        let end = self.log.end();
+        self.stdout.iter().all(|sink| sink.cursor.has_reached(end))
+            && self
+                .readers
+                .iter()
+                .all(|(_, sink)| sink.cursor.has_reached(end))
+    }
+
+    /// Writes to every sink what it has not got, as far as it has room.
+    pub fn offer(&mut self) {
+        if self.retry_stdout.is_some_and(|at| at <= Instant::now()) {
+            self.retry_stdout = None;
+            self.unfinished = true;
+        }
+        if !std::mem::take(&mut self.unfinished) {
+            return;
+        }
+        self.offer_stdout();
+        let gone = |(key, reader): (usize, &mut Sink<UnixStream>)| {
+            reader
+                .feed(&self.log, self.format, self.offered)
+                .err()
+                .map(|_| key)
+        };
+        let gone: Vec<usize> = self.readers.iter_mut().filter_map(gone).collect();
+        gone.into_iter().for_each(|key| self.remove_reader(key));
+
+        self.offered = self.log.end();
+        let sinks = self.stdout.iter().map(|sink| (sink.has_room, &sink.cursor));
+        let sinks = sinks.chain(
+            self.readers
+                .iter()
+                .map(|(_, sink)| (sink.has_room, &sink.cursor)),
+        );
+        let oldest_unread = |(oldest, unfinished): (u64, bool),
+                             (has_room, cursor): (bool, &Cursor)| {
+            let catching_up = has_room && !cursor.has_reached(self.offered);
+            (oldest.min(cursor.event()), unfinished || catching_up)
+        };
+        let (oldest, unfinished) = sinks.fold((self.offered.event(), false), oldest_unread);
+        self.unfinished = unfinished;
+        self.log.release(oldest);
+    }
+
+    /// A pipe or a terminal that fails is gone; a file may have room later.
+    fn offer_stdout(&mut self) {
+        let Some(stdout) = &mut self.stdout else {
+            return;
+        };
+        let is_file = stdout.to.watchable().is_none();
+        stdout.has_room |= is_file;
+        match stdout.feed(&self.log, self.format, self.offered) {
+            Ok(()) => self.retry_stdout = None,
+            Err(error) if is_file => {
+                stdout.has_room = false;
+                if self.retry_stdout.replace(Instant::now() + RETRY).is_none() {
+                    say(format_args!(
+                        "stdout takes no events ({error}): they wait in memory, {} bytes at most, \
+                         and it is tried again every second",
+                        self.limit
+                    ));
+                }
+            }
+            Err(_) => self.stdout_is_gone(),
+        }
+    }
+
+    /// Says, once until it has caught up, that a sink is losing events.
+    fn report_losses(&mut self) {
+        let log = &self.log;
+        let report = |name: &dyn Display, cursor: &Cursor, is_losing: &mut bool| {
+            if cursor.missed(log) > 0 && !std::mem::replace(is_losing, true) {
+                say(format_args!(
+                    "{name} is too slow: the oldest events are dropped for it"
+                ));
+            }
+        };
+        if let Some(stdout) = &mut self.stdout {
+            report(&"stdout", &stdout.cursor, &mut stdout.is_losing);
+        }
+        for (key, reader) in &mut self.readers {
+            report(
+                &format_args!("Output reader {key}"),
+                &reader.cursor,
+                &mut reader.is_losing,
+            );
+        }
+    }
+
+    /// Keeps what is set aside for readers within the limit, at the expense of
+    /// the one for which the most is.
+    fn bound_remainders(&mut self) {
+        loop {
+            let lengths = self
+                .readers
+                .iter()
+                .map(|(key, sink)| (sink.cursor.aside_length(), key));
+            let (total, largest) = lengths.fold((0, (0, 0)), |(total, largest), reader| {
+                (total + reader.0, largest.max(reader))
+            });
+            if total <= self.limit {
+                return;
+            }
+            self.remove_reader(largest.1);
+        }
+    }
+
+    /// Ends the output: what could be written is out when this returns, or
+    /// `patience` is over.
+    pub fn finish(self, patience: Duration) {
+        if let Some(stdout) = self.stdout {
+            stdout.to.finish(patience);
+        }
+    }
+}
+
+impl<W: Write> Sink<W> {
+    fn new(to: W, from: Mark) -> Self {
+        Sink {
+            to,
+            cursor: Cursor::new(from),
+            has_room: true,
+            is_losing: false,
+        }
+    }
+
+    /// Writes what the sink has not got, while it has room. One that had
+    /// everything up to `offered` gets everything; one that had fallen behind,
+    /// [`CATCH_UP`] at a time.
+    fn feed(&mut self, log: &Log, format: Format, offered: Mark) -> io::Result<()> {
+        let mut budget = if self.cursor.has_reached(offered) {
+            usize::MAX
+        } else {
+            CATCH_UP
+        };
+        while self.has_room && budget > 0 {
+            if self.cursor.unread(log).is_empty() {
+                let missed = self.cursor.missed(log);
+                if missed == 0 {
+                    self.is_losing = false;
+                    break;
+                }
+                let mut notice = Vec::new();
+                let now = event::timestamp(SystemTime::now());
+                format.write(&Event::dropped(&now, missed), &mut notice);
+                self.cursor.skip_missed(log, &notice);
+            }
+            let bytes = self.cursor.unread(log);
+            match self.to.write(&bytes[..bytes.len().min(budget)]) {
+                Ok(count) => {
+                    self.cursor.advance(log, count);
+                    budget -= count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.has_room = false,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

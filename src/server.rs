@@ -1,0 +1,505 @@
+//! The event loop: one thread, one [`Poll`], every socket.
+//!
+//! Nothing here waits for anybody but the poll. A turn of the loop goes through
+//! these steps in this order, and each is a method below:
+//!
+//! 1. **wait** until something is ready ([`Server::wait`]);
+//! 2. **accept** clients until there are no more;
+//! 3. **read** from every client that has something, and append the event of
+//!    every request that is whole to the log;
+//! 4. **commit**: accept readers until there are no more, write the log to
+//!    stdout and the readers, and only then send the responses.
+//!
+//! So a client that sees 200 knows that its event is out, and under load one
+//! write carries the events of many clients (group commit).
+//!
+//! mio's events are edge-triggered (epoll(7), `EPOLLET`): each change is told
+//! once. Whoever stops before `WouldBlock` must remember to come back unasked.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::event::Event as Readiness;
+use mio::net::{UnixListener, UnixStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rustix::net::Shutdown;
+use slab::Slab;
+
+use crate::args::Options;
+use crate::connection::{Connection, Step};
+use crate::event::{self, Event};
+use crate::inherited::{Inherited, say};
+use crate::output::Output;
+use crate::peer::{self, Peer};
+use crate::signals;
+use crate::socket_file::{self, SocketFile};
+
+const HOOKS: Token = Token(0);
+const READERS: Token = Token(1);
+const SIGNALS: Token = Token(2);
+const STDOUT: Token = Token(3);
+/// The tokens from here on belong to clients (even) and readers (odd) in turn.
+const FIRST: usize = 4;
+
+/// Bytes that one read takes at most. Every connection reads into the same buffer.
+const SCRATCH: usize = 64 << 10;
+/// Reads from one client in one turn: a large upload must not hold up the others.
+const READS: usize = 4;
+/// Clients accepted in one turn.
+const ACCEPTS: usize = 256;
+/// How long the listener rests when accept fails for want of something.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long requests in flight may take at the end, and then the sinks.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Serves until it is told to stop. The error says what failed and what to do.
+pub fn run(options: &Options) -> Result<(), String> {
+    let mut server = Server::start(options)?;
+    announce(options);
+    let served = server.serve();
+    let Server {
+        output,
+        hooks,
+        readers,
+        ..
+    } = server;
+    drop((hooks, readers));
+    output.finish(PATIENCE);
+    served.map_err(|error| format!("the event loop failed: {error}"))
+}
+
+fn announce(options: &Options) {
+    if let Some(path) = &options.output_socket {
+        say(format_args!("Output socket: {}", path.display()));
+    }
+    say(format_args!(
+        "Claude Code Hooks Observatory (mio) listening on {}",
+        options.socket.display()
+    ));
+    say(format_args!("Socket permissions: {:#o}", options.mode));
+    say("Press Ctrl+C to stop\n");
+}
+
+struct Server {
+    poll: Poll,
+    signals: UnixStream,
+    /// `None` once the server is stopping.
+    hooks: Option<Listening>,
+    readers: Option<Listening>,
+    clients: Slab<Client>,
+    output: Output,
+    /// Clients to be read from in this turn.
+    readable: VecDeque<usize>,
+    /// Clients to be written to when this turn's events are out.
+    answerable: Vec<usize>,
+    /// Readers that may have more to say.
+    talking: Vec<usize>,
+    scratch: Box<[u8]>,
+    phase: Phase,
+}
+
+/// A listener and its file. The file goes first: see [`SocketFile`].
+struct Listening {
+    file: Option<SocketFile>,
+    listener: UnixListener,
+    /// Whether accept may find somebody: it did not say `WouldBlock` last.
+    has_more: bool,
+    /// Until when accept is left alone, after an error.
+    rests_until: Option<Instant>,
+}
+
+struct Client {
+    stream: UnixStream,
+    peer: Peer,
+    connection: Connection,
+    /// What the poll watches it for: nothing, until it makes us wait.
+    watched: Option<Interest>,
+}
+
+/// How near the end is.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Serving,
+    /// Told to stop: requests in flight may finish.
+    Finishing(Instant),
+    /// No more requests: sinks may take what is left.
+    Draining(Instant),
+    Done,
+}
+
+impl Server {
+    fn start(options: &Options) -> Result<Self, String> {
+        let needs = |what| move |error: io::Error| format!("cannot {what}: {error}");
+        // Before there are files to leave behind.
+        let mut signals = signals::catch().map_err(needs("catch signals"))?;
+        let poll = Poll::new().map_err(needs("make an epoll"))?;
+        let registry = poll.registry();
+        registry
+            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .map_err(needs("watch for signals"))?;
+
+        let listen = |path, mode, token| {
+            let (mut listener, file) = socket_file::listen(path, mode)?;
+            registry
+                .register(&mut listener, token, Interest::READABLE)
+                .map_err(needs("watch a listener"))?;
+            Ok::<_, String>(Listening {
+                file: Some(file),
+                listener,
+                has_more: true,
+                rests_until: None,
+            })
+        };
+        // Readers first: one that waits for the hook socket to appear and then
+        // connects must be let in.
+        let readers = options.output_socket.as_ref();
+        let readers = readers
+            .map(|path| listen(path, options.output_mode, READERS))
+            .transpose()?;
+        let hooks = listen(&options.socket, options.mode, HOOKS)?;
+
+        let stdout = options
+            .stdout
+            .then(|| Inherited::new(io::stdout()))
+            .transpose();
+        let stdout = stdout.map_err(needs("write to stdout"))?;
+        if let Some(fd) = stdout.as_ref().and_then(Inherited::watchable) {
+            registry
+                .register(&mut SourceFd(&fd), STDOUT, Interest::WRITABLE)
+                .map_err(needs("watch stdout"))?;
+        }
+        Ok(Server {
+            poll,
+            signals,
+            hooks: Some(hooks),
+            readers,
+            clients: Slab::new(),
+            output: Output::new(options.format, options.buffer, stdout),
+            readable: VecDeque::new(),
+            answerable: Vec::new(),
+            talking: Vec::new(),
+            scratch: vec![0; SCRATCH].into(),
+            phase: Phase::Serving,
+        })
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while self.phase != Phase::Done {
+            self.wait(&mut events)?;
+            for readiness in &events {
+                self.note(readiness);
+            }
+            self.accept_clients();
+            self.read_clients();
+            self.commit();
+            self.move_on();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, self.time_to_wait()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+
+    /// How long there is nothing to do but what the poll reports; `None` is for ever.
+    fn time_to_wait(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let busy = !self.readable.is_empty()
+            || !self.talking.is_empty()
+            || self.output.is_unfinished()
+            || self.hooks.as_ref().is_some_and(|hooks| hooks.is_due(now));
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let end = match self.phase {
+            Phase::Finishing(end) | Phase::Draining(end) => Some(end),
+            Phase::Serving | Phase::Done => None,
+        };
+        let resting = [&self.hooks, &self.readers].into_iter().flatten();
+        let resting = resting.filter_map(|listening| listening.rests_until);
+        let next = resting.chain(end).chain(self.output.retry_at()).min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    /// Takes note of what the poll reported.
+    fn note(&mut self, readiness: &Readiness) {
+        match readiness.token() {
+            HOOKS => self
+                .hooks
+                .iter_mut()
+                .for_each(|hooks| hooks.has_more = true),
+            READERS => self
+                .readers
+                .iter_mut()
+                .for_each(|readers| readers.has_more = true),
+            SIGNALS => self.heed_signal(),
+            STDOUT if readiness.is_error() || readiness.is_write_closed() => {
+                self.output.stdout_is_gone();
+            }
+            STDOUT => self.output.stdout_has_room(),
+            Token(token) if (token - FIRST).is_multiple_of(2) => {
+                self.note_client((token - FIRST) / 2, readiness);
+            }
+            Token(token) => self.note_reader((token - FIRST) / 2, readiness),
+        }
+    }
+
+    fn note_client(&mut self, key: usize, readiness: &Readiness) {
+        if readiness.is_readable() {
+            self.readable.push_back(key);
+        }
+        if readiness.is_writable() {
+            self.answerable.push(key);
+        }
+    }
+
+    fn note_reader(&mut self, key: usize, readiness: &Readiness) {
+        // Closed for writing is EPOLLHUP: gone. Closed for reading alone is a
+        // reader that has nothing to say.
+        if readiness.is_write_closed() || readiness.is_error() {
+            return self.output.remove_reader(key);
+        }
+        if readiness.is_writable() {
+            self.output.reader_has_room(key);
+        }
+        if readiness.is_readable() {
+            self.talking.push(key);
+        }
+    }
+
+    fn accept_clients(&mut self) {
+        let Some(hooks) = &mut self.hooks else { return };
+        for _ in 0..ACCEPTS {
+            let Some(stream) = hooks.accept() else { return };
+            // Without an identity there can be no event.
+            let Ok(peer) = peer::of(stream.as_fd()) else {
+                continue;
+            };
+            let connection = Connection::default();
+            let key = self.clients.insert(Client {
+                stream,
+                peer,
+                connection,
+                watched: None,
+            });
+            // Its request has often arrived already.
+            self.readable.push_back(key);
+        }
+    }
+
+    fn read_clients(&mut self) {
+        for _ in 0..self.readable.len() {
+            if let Some(key) = self.readable.pop_front() {
+                self.read_client(key);
+            }
+        }
+        let output = &mut self.output;
+        self.talking.retain(|key| output.hear_reader(*key));
+    }
+
+    /// Reads from a client until its request is whole, or nothing more is there.
+    fn read_client(&mut self, key: usize) {
+        for _ in 0..READS {
+            let Some(client) = self.clients.get_mut(key) else {
+                return;
+            };
+            let step = match client.stream.read(&mut self.scratch) {
+                Ok(0) => client.connection.end_of_input(),
+                Ok(count) => client.connection.received(&self.scratch[..count]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return self.watch(key, Interest::READABLE),
+                    io::ErrorKind::Interrupted => Step::Read,
+                    _ => Step::Close,
+                },
+            };
+            match step {
+                Step::Read => {}
+                Step::Write => return self.answerable.push(key),
+                Step::Close => return drop(self.clients.remove(key)),
+                Step::Hook(hook) => {
+                    let now = event::timestamp(SystemTime::now());
+                    let body = event::decode(hook.body);
+                    self.output
+                        .stage(&Event::hook(&now, &hook.event, &client.peer, &body));
+                    self.answerable.push(key);
+                    return self.publish();
+                }
+            }
+        }
+        self.readable.push_back(key);
+    }
+
+    /// Appends the staged event; where the log is full of events that nobody
+    /// was offered yet, these go out first.
+    fn publish(&mut self) {
+        if !self.output.has_room() {
+            self.accept_readers();
+            self.output.offer();
+        }
+        self.output.append();
+    }
+
+    /// The second half of a turn: events out, then answers.
+    fn commit(&mut self) {
+        // A reader whose connect returned before one of this turn's hooks was
+        // posted is in the backlog by now.
+        self.accept_readers();
+        self.output.offer();
+        for key in std::mem::take(&mut self.answerable) {
+            self.answer(key);
+        }
+    }
+
+    fn accept_readers(&mut self) {
+        let Some(readers) = &mut self.readers else {
+            return;
+        };
+        readers.has_more = true;
+        while let Some(stream) = readers.accept() {
+            let (key, stream) = self.output.add_reader(stream);
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let token = Token(FIRST + 2 * key + 1);
+            if let Err(error) = self.poll.registry().register(stream, token, both) {
+                say(format_args!("cannot watch a reader: {error}"));
+                self.output.remove_reader(key);
+            }
+        }
+    }
+
+    fn answer(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let step = loop {
+            match client.stream.write(client.connection.unsent()) {
+                Ok(count) => match client.connection.written(count) {
+                    Step::Write => {}
+                    step => break step,
+                },
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.watch(key, Interest::WRITABLE);
+                }
+                Err(_) => break Step::Close,
+            }
+        };
+        if step == Step::Close {
+            self.close(key);
+        }
+    }
+
+    /// Closes a connection, once what has arrived is read away: closing a Unix
+    /// socket with unread bytes turns the peer's end of file into ECONNRESET.
+    fn close(&mut self, key: usize) {
+        let mut client = self.clients.remove(key);
+        for _ in 0..READS {
+            match client.stream.read(&mut self.scratch) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Has the poll tell when a client is ready for `interest`.
+    fn watch(&mut self, key: usize, interest: Interest) {
+        let client = &mut self.clients[key];
+        let token = Token(FIRST + 2 * key);
+        let registry = self.poll.registry();
+        let result = match client.watched.replace(interest) {
+            Some(watched) if watched == interest => Ok(()),
+            Some(_) => registry.reregister(&mut client.stream, token, interest),
+            None => registry.register(&mut client.stream, token, interest),
+        };
+        if let Err(error) = result {
+            say(format_args!("cannot watch a client: {error}"));
+            self.clients.remove(key);
+        }
+    }
+
+    /// The first signal ends the service in good order, the second one at once.
+    fn heed_signal(&mut self) {
+        let mut signals = [0; 64];
+        while let Ok(count @ 1..) = self.signals.read(&mut signals) {
+            for _ in 0..count {
+                match self.phase {
+                    Phase::Serving => self.stop(),
+                    _ => self.phase = Phase::Done,
+                }
+            }
+        }
+    }
+
+    /// Lets nobody new in, and goes on with those who are.
+    fn stop(&mut self) {
+        say("\nShutting down...");
+        self.phase = Phase::Finishing(Instant::now() + PATIENCE);
+        if let Some(hooks) = &mut self.hooks {
+            hooks.file = None;
+            // Who has found the file but not connected yet is refused from here
+            // on, instead of being left in a backlog that nobody serves.
+            let _ = rustix::net::shutdown(&hooks.listener, Shutdown::Read);
+            hooks.has_more = true;
+        }
+    }
+
+    /// Goes from one phase to the next when it is time.
+    fn move_on(&mut self) {
+        let now = Instant::now();
+        match self.phase {
+            Phase::Serving if !self.output.has_stdout() && self.readers.is_none() => self.stop(),
+            Phase::Finishing(end) => {
+                // The backlog is served when accept has nothing more.
+                self.hooks
+                    .take_if(|hooks| !hooks.has_more && hooks.rests_until.is_none());
+                if self.hooks.is_none() && self.clients.is_empty() || now >= end {
+                    self.clients.clear();
+                    self.phase = Phase::Draining(now + PATIENCE);
+                    self.move_on();
+                }
+            }
+            Phase::Draining(end) if self.output.is_drained() || now >= end => {
+                self.phase = Phase::Done;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Listening {
+    /// Whether accept may find somebody now.
+    fn is_due(&self, now: Instant) -> bool {
+        self.has_more && self.rests_until.is_none_or(|end| end <= now)
+    }
+
+    /// The next connection in the backlog, if there is one.
+    fn accept(&mut self) -> Option<UnixStream> {
+        if !self.is_due(Instant::now()) {
+            return None;
+        }
+        self.rests_until = None;
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    // InvalidInput: the backlog of a listener that was shut down is empty.
+                    io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput => {
+                        self.has_more = false;
+                        return None;
+                    }
+                    _ => {
+                        self.rests_until = Some(Instant::now() + ACCEPT_REST);
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+}
