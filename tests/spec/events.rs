@@ -1,0 +1,178 @@
+//! What an event says: the kernel's part, then the client's.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::harness::*;
+
+/// What a server prints for one body, less the line's end.
+fn printed(body: impl AsRef<[u8]>) -> String {
+    let server = Server::start(&[]);
+    server.post("E", body);
+    server
+        .stdout
+        .wait("a line", |text| text.ends_with('\n'))
+        .trim_end()
+        .to_owned()
+}
+
+/// The part of a line after the kernel's five fields.
+fn payload(line: &str) -> &str {
+    let gid = line.find("\"_peer_gid\":").unwrap();
+    &line[gid + line[gid..].find([',', '}']).unwrap()..]
+}
+
+#[test]
+fn metadata_comes_first_then_the_payload_in_its_order() {
+    let line = printed(r#"{"z":1,"a":{"y":[1, 2]},"m":null}"#);
+    let (uid, gid) = (
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
+    let pid = std::process::id();
+    let rest = line.strip_prefix("{\"_ts\":\"").unwrap().get(25..).unwrap();
+    let expected = format!(
+        "\",\"_event\":\"E\",\"_peer_pid\":{pid},\"_peer_uid\":{uid},\"_peer_gid\":{gid},\
+         \"z\":1,\"a\":{{\"y\":[1,2]}},\"m\":null}}"
+    );
+    assert_eq!(rest, expected);
+}
+
+#[test]
+fn the_time_is_utc_to_the_second() {
+    let seconds = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+    };
+    let before = seconds();
+    let event = &events(&printed("{}"))[0];
+    let after = seconds();
+    let date = Command::new("date")
+        .args(["-u", "+%s", "-d"])
+        .arg(event["_ts"].as_str().unwrap())
+        .output();
+    let stamped: u64 = String::from_utf8(date.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!((before..=after).contains(&stamped), "{event}");
+    assert!(event["_ts"].as_str().unwrap().ends_with("+00:00"));
+}
+
+#[test]
+fn a_payload_cannot_claim_the_kernels_words() {
+    let line = printed(
+        r#"{"a":1,"_peer_uid":0,"_ts":"x","_peer_\u0075id":7,"_claimed":[1, 2],"_dropped":9,"_raw":2,"b":3}"#,
+    );
+    let claimed = r#","_claimed":{"_peer_uid":7,"_ts":"x","_claimed":[1,2],"_dropped":9},"a":1,"_raw":2,"b":3}"#;
+    assert_eq!(payload(&line), claimed);
+    let event = &events(&line)[0];
+    assert_eq!(event["_peer_uid"], rustix::process::getuid().as_raw());
+}
+
+#[test]
+fn reserved_names_are_free_below_the_top_level() {
+    assert_eq!(
+        payload(&printed(r#"{"a":{"_ts":1,"_peer_uid":2}}"#)),
+        r#","a":{"_ts":1,"_peer_uid":2}}"#
+    );
+}
+
+#[test]
+fn an_empty_body_is_an_empty_payload() {
+    assert_eq!(payload(&printed("")), "}");
+}
+
+#[test]
+fn what_is_no_json_object_is_kept_as_text() {
+    for (body, raw) in [
+        ("plain text", r#""plain text""#),
+        ("[1,2]", r#""[1,2]""#),
+        ("42", r#""42""#),
+        ("null", r#""null""#),
+        ("\"a\"", r#""\"a\"""#),
+        ("  ", r#""  ""#),
+        ("{\"a\":1} x", r#""{\"a\":1} x""#),
+        (
+            "{\"a\":\u{1}\n\u{7f}é😀",
+            r#""{\"a\":\u0001\n\u007f\u00e9\ud83d\ude00""#,
+        ),
+        ("{\"a\":NaN}", r#""{\"a\":NaN}""#),
+        ("\u{feff}{}", r#""\ufeff{}""#),
+    ] {
+        assert_eq!(
+            payload(&printed(body)),
+            format!(",\"_raw\":{raw}}}"),
+            "{body:?}"
+        );
+    }
+}
+
+#[test]
+fn invalid_utf_8_becomes_replacement_characters() {
+    assert_eq!(
+        payload(&printed(b"{\"a\":\"x\xff\xe9y\"}")),
+        r#","a":"x\ufffd\ufffdy"}"#
+    );
+    assert_eq!(
+        payload(&printed(b"\xed\xa0\x80")),
+        r#","_raw":"\ufffd\ufffd\ufffd"}"#
+    );
+}
+
+#[test]
+fn what_the_client_spelled_is_not_respelled() {
+    let body = r#"{"n":[1.0,1e5,1E+05,-0,0.10,123456789012345678901234567890.123],"s":"\/\u00E9\ud83d\"","d":{"a":1,"a":2}}"#;
+    assert_eq!(payload(&printed(body)), format!(",{}", &body[1..]));
+}
+
+#[test]
+fn a_repeated_key_keeps_its_first_place_and_its_last_value() {
+    assert_eq!(
+        payload(&printed(
+            r#"{"a":1,"b":2,"\u0061":3,"\ud83d":4,"\ud83e":5,"\uD83D":6}"#
+        )),
+        r#","a":3,"b":2,"\ud83d":6,"\ud83e":5}"#
+    );
+}
+
+#[test]
+fn no_nesting_is_too_deep() {
+    let depth = 100_000;
+    let body = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+    assert_eq!(payload(&printed(&body)), format!(",{}", &body[1..]));
+}
+
+#[test]
+fn each_user_is_told_from_the_others() {
+    let (true, Some(curl)) = (is_root(), tool("curl")) else {
+        return;
+    };
+    let server = Server::start(&["--mode", "0666"]);
+    std::fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    for (uid, gid) in [(65534, 65533), (1234, 1235)] {
+        let mut child = Command::new(&curl)
+            .args(["-s", "--data", "{}", "--unix-socket"])
+            .arg(server.socket())
+            .arg(format!("http://localhost/hook?event={uid}"))
+            .uid(uid)
+            .gid(gid)
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        assert!(child.wait().unwrap().success());
+        let event = server.stdout.wait("the event", |text| {
+            text.contains(&format!("\"_event\":\"{uid}\""))
+        });
+        let event = events(&event).pop().unwrap();
+        let peer = ["_peer_pid", "_peer_uid", "_peer_gid"].map(|field| event[field].clone());
+        assert_eq!(peer, [json!(pid), json!(uid), json!(gid)]);
+    }
+}

@@ -1,0 +1,426 @@
+//! What every test needs: a server of its own in a folder of its own, clients,
+//! readers, and waiting for conditions instead of times.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_hooks-observatory");
+/// How long a condition may take to become true on the slowest machine. Only a
+/// test that fails waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server, its files in a folder that goes with it.
+pub struct Server {
+    pub child: Child,
+    pub folder: TempDir,
+    pub stdout: Stream,
+    pub stderr: Stream,
+}
+
+impl Server {
+    /// Starts `hooks-observatory --socket FOLDER/hooks.sock ARGUMENTS…` and waits until it listens.
+    pub fn start(arguments: &[&str]) -> Server {
+        Server::start_with(arguments, |command| command)
+    }
+
+    /// The same with an output socket, `FOLDER/output.sock`.
+    pub fn with_readers(arguments: &[&str]) -> Server {
+        let folder = folder();
+        let output = folder.path().join("output.sock");
+        let arguments = [&["--output-socket", output.to_str().unwrap()], arguments].concat();
+        Server::start_in(folder, &arguments, |command| command)
+    }
+
+    /// The same, after `prepare` has had its way with the command.
+    pub fn start_with(
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Server {
+        Server::start_in(folder(), arguments, prepare)
+    }
+
+    pub fn start_in(
+        folder: TempDir,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Server {
+        let mut command = command(&folder.path().join("hooks.sock"), arguments);
+        prepare(&mut command);
+        let mut child = command.spawn().unwrap();
+        let stdout = Stream::collect(child.stdout.take());
+        let stderr = Stream::collect(child.stderr.take());
+        let server = Server {
+            child,
+            folder,
+            stdout,
+            stderr,
+        };
+        wait_until("the server listens", || {
+            UnixStream::connect(server.socket()).is_ok()
+        });
+        server
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("hooks.sock")
+    }
+
+    pub fn output_socket(&self) -> PathBuf {
+        self.folder.path().join("output.sock")
+    }
+
+    pub fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.socket()).unwrap()
+    }
+
+    /// Posts a body under an event's name and expects 200.
+    pub fn post(&self, event: &str, body: impl AsRef<[u8]>) {
+        let response = exchange(
+            self.connect(),
+            &request(&format!("/hook?event={event}"), body),
+        );
+        assert_eq!(response, OK);
+    }
+
+    /// Sends bytes, then nothing more, and returns the whole answer.
+    pub fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
+        exchange(self.connect(), bytes.as_ref())
+    }
+
+    /// Connects a reader and waits until the server has counted it.
+    pub fn reader(&self) -> UnixStream {
+        let said = |server: &Server| {
+            server
+                .stderr
+                .text()
+                .matches("Output reader connected")
+                .count()
+        };
+        let before = said(self);
+        let reader = UnixStream::connect(self.output_socket()).unwrap();
+        wait_until("the reader is counted", || said(self) > before);
+        reader
+    }
+
+    /// Sends a signal, such as `"TERM"`.
+    pub fn signal(&self, name: &str) {
+        assert!(signal(self.child.id(), name));
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the server ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Stops the server with SIGTERM, which must succeed.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        assert!(self.ended().success(), "stderr: {}", self.stderr.text());
+    }
+
+    /// The open descriptors of the server.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended where the test got as far as that.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program with a hook socket, its outputs collected, nothing inherited that matters.
+pub fn command(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.arg("--socket").arg(socket).args(arguments);
+    piped(command)
+}
+
+fn piped(mut command: Command) -> Command {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+        .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+        .env_remove("NO_COLOR");
+    command
+}
+
+/// Has another program start the command: `wrapper` gets its words as further arguments.
+pub fn run_under<'c>(command: &'c mut Command, wrapper: &[&str]) -> &'c mut Command {
+    let mut outer = Command::new(wrapper[0]);
+    outer
+        .args(&wrapper[1..])
+        .arg(command.get_program())
+        .args(command.get_args());
+    *command = piped(outer);
+    command
+}
+
+/// Runs the program with just these arguments until it ends by itself.
+pub fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(BINARY);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env_remove("CLAUDE_UNIX_HOOK_WATCHER");
+    command.output().unwrap()
+}
+
+pub fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                      Content-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// A `POST` as curl writes it.
+pub fn request(target: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Sends bytes, then nothing more, and returns the whole answer.
+pub fn exchange(mut stream: UnixStream, bytes: &[u8]) -> String {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // A server that has already refused need not hear the rest.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Sends a signal to a process; false if there is no such process.
+pub fn signal(pid: u32, name: &str) -> bool {
+    let kill = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    kill.unwrap().success()
+}
+
+/// Reads from a reader's socket until `enough` says so of all that came.
+pub fn read_until(reader: &mut UnixStream, mut enough: impl FnMut(&str) -> bool) -> String {
+    reader.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut text = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    while !enough(&String::from_utf8_lossy(&text)) {
+        let count = reader.read(&mut buffer).unwrap();
+        assert!(
+            count > 0,
+            "the stream ended after {:?}",
+            String::from_utf8_lossy(&text)
+        );
+        text.extend(&buffer[..count]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// Reads until there are `count` lines.
+pub fn read_lines(reader: &mut UnixStream, count: usize) -> Vec<Value> {
+    events(&read_until(reader, |text| {
+        text.lines().count() >= count && text.ends_with('\n')
+    }))
+}
+
+/// JSON lines as values.
+pub fn events(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect()
+}
+
+/// What `field` is in each event.
+pub fn column(events: &[Value], field: &str) -> Vec<i64> {
+    events
+        .iter()
+        .filter_map(|event| event[field].as_i64())
+        .collect()
+}
+
+/// How many events reached a reader, and how many it was told that it missed.
+pub fn tally(text: &str) -> (usize, u64) {
+    let (notices, received): (Vec<_>, Vec<_>) = events(text)
+        .into_iter()
+        .partition(|event| event["_event"] == "_dropped");
+    (
+        received.len(),
+        notices
+            .iter()
+            .map(|event| event["_dropped"].as_u64().unwrap())
+            .sum(),
+    )
+}
+
+/// Waits for a condition; fails, saying which, when it does not become true.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What comes out of a pipe, collected by a thread.
+#[derive(Clone)]
+pub struct Stream(Arc<(Mutex<Collected>, Condvar)>);
+
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Stream {
+    pub fn collect(pipe: Option<impl Read + Send + 'static>) -> Stream {
+        let stream = Stream(Arc::default());
+        let collecting = stream.clone();
+        thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            let mut pipe = pipe;
+            while let Some(Ok(count @ 1..)) = pipe.as_mut().map(|pipe| pipe.read(&mut buffer)) {
+                collecting
+                    .0
+                    .0
+                    .lock()
+                    .unwrap()
+                    .bytes
+                    .extend(&buffer[..count]);
+                collecting.0.1.notify_all();
+            }
+            collecting.0.0.lock().unwrap().ended = true;
+            collecting.0.1.notify_all();
+        });
+        stream
+    }
+
+    /// What has come so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.0.lock().unwrap().bytes.clone()).unwrap()
+    }
+
+    /// What has come when `enough` says so of it.
+    pub fn wait(&self, what: &str, enough: impl Fn(&str) -> bool) -> String {
+        self.wait_while(what, |collected| {
+            !enough(&String::from_utf8_lossy(&collected.bytes))
+        })
+    }
+
+    /// All of it, once it has ended.
+    pub fn to_end(&self) -> String {
+        self.wait_while("the end of the stream", |collected| !collected.ended)
+    }
+
+    /// What has come when there are `count` lines of it.
+    pub fn lines(&self, count: usize) -> Vec<Value> {
+        events(&self.wait(&format!("{count} lines"), |text| {
+            text.lines().count() >= count && text.ends_with('\n')
+        }))
+    }
+
+    fn wait_while(&self, what: &str, waiting: impl Fn(&Collected) -> bool) -> String {
+        let (collected, changed) = &*self.0;
+        let guard = collected.lock().unwrap();
+        let (guard, timeout) = changed
+            .wait_timeout_while(guard, PATIENCE, |collected| waiting(collected))
+            .unwrap();
+        let text = String::from_utf8(guard.bytes.clone()).unwrap();
+        assert!(
+            !timeout.timed_out(),
+            "waited in vain for {what} after {text:?}"
+        );
+        text
+    }
+}
+
+/// A terminal: its master side, collected, and its slave side for a child.
+pub fn terminal() -> (Stream, fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let slave = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    (Stream::collect(Some(fs::File::from(master))), slave)
+}
+
+/// Where a program is that a test needs. Without it the test skips, and says
+/// so past the test runner's capture; with `NO_SKIPS` set that is a failure.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        skip(&format!("there is no {name}"));
+    }
+    found
+}
+
+/// A python3 that has PyYAML.
+pub fn python_with_yaml() -> Option<&'static str> {
+    let works = |python: &&str| {
+        let import = Command::new(python)
+            .args(["-c", "import yaml"])
+            .stderr(Stdio::null())
+            .status();
+        import.is_ok_and(|status| status.success())
+    };
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(works);
+    if found.is_none() {
+        skip("there is no python3 with PyYAML");
+    }
+    found
+}
+
+fn skip(reason: &str) {
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    assert!(
+        std::env::var_os("NO_SKIPS").is_none(),
+        "{test} would skip: {reason}"
+    );
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+/// Whether the test runs as root and so may run programs as other users.
+pub fn is_root() -> bool {
+    let root = rustix::process::getuid().is_root();
+    if !root {
+        let test = thread::current().name().unwrap_or_default().to_owned();
+        let _ = writeln!(
+            io::stderr(),
+            "SKIPPED {test}: only root can run programs as other users"
+        );
+    }
+    root
+}

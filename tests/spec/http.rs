@@ -1,0 +1,179 @@
+//! Requests and responses.
+
+use std::io::{Read, Write};
+
+use crate::harness::*;
+
+const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                       Content-Length: 16\r\nConnection: close\r\n\r\n{\"status\": \"ok\"}";
+
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
+}
+
+#[test]
+fn health_is_told_to_whoever_asks_for_exactly_that() {
+    let server = Server::start(&[]);
+    assert_eq!(
+        server.exchange("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        HEALTHY
+    );
+    assert_eq!(server.exchange("GET /health HTTP/1.0\r\n\r\n"), HEALTHY);
+    for target in ["/health?", "/health/", "/Health", "/"] {
+        assert_eq!(
+            status(&server.exchange(format!("GET {target} HTTP/1.1\r\n\r\n"))),
+            "404"
+        );
+    }
+}
+
+#[test]
+fn anything_but_a_post_is_404_with_an_empty_body() {
+    let server = Server::start(&[]);
+    for method in ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "post"] {
+        let answer = server.exchange(format!("{method} /hook?event=A HTTP/1.1\r\n\r\n"));
+        assert_eq!(status(&answer), "404", "{method}");
+        assert!(answer.contains("Content-Length: 0\r\n") && answer.ends_with("\r\n\r\n"));
+    }
+    server.post("Stop", "{}");
+    assert_eq!(server.stdout.lines(1)[0]["_event"], "Stop");
+}
+
+#[test]
+fn a_post_to_any_path_is_an_event() {
+    let server = Server::start(&[]);
+    for target in ["/", "/hook", "/a/b/c?x=1&event=Z", "*"] {
+        assert_eq!(server.exchange(request(target, "{}")), OK);
+    }
+    let names: Vec<_> = server
+        .stdout
+        .lines(4)
+        .iter()
+        .map(|event| event["_event"].clone())
+        .collect();
+    assert_eq!(names, ["Unknown", "Unknown", "Z", "Unknown"]);
+}
+
+#[test]
+fn a_request_needs_no_host_and_no_length() {
+    let server = Server::start(&[]);
+    assert_eq!(
+        server.exchange("POST /hook?event=Bare HTTP/1.1\r\n\r\n"),
+        OK
+    );
+    let event = &server.stdout.lines(1)[0];
+    assert_eq!(event.as_object().unwrap().len(), 5, "{event}");
+}
+
+#[test]
+fn the_event_is_out_before_the_response_is() {
+    let folder = folder();
+    let file = folder.path().join("events");
+    let out = std::fs::File::create(&file).unwrap();
+    let server = Server::start_with(&[], |command| command.stdout(out));
+    for n in 1..=50 {
+        server.post("Stop", format!("{{\"n\":{n}}}"));
+        assert_eq!(events(&std::fs::read_to_string(&file).unwrap()).len(), n);
+    }
+}
+
+#[test]
+fn a_malformed_head_is_400_and_no_event() {
+    let server = Server::start(&[]);
+    for head in [
+        "garbage\r\n\r\n",
+        "POST /\r\n\r\n",
+        "POST / HTTP/2.0\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: abc\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "POST / HTTP/1.1\r\nno colon\r\n\r\n",
+        "POST / HTTP/1.1\r\n",
+        "POST",
+    ] {
+        let answer = server.exchange(head);
+        assert_eq!(status(&answer), "400", "{head:?}");
+        assert!(
+            answer.ends_with("\r\n\r\n"),
+            "the body is empty: {answer:?}"
+        );
+    }
+    server.post("Whole", "{}");
+    assert_eq!(
+        server.stdout.text().lines().count(),
+        1,
+        "{}",
+        server.stdout.text()
+    );
+}
+
+#[test]
+fn a_body_cut_short_is_400_and_no_event() {
+    let server = Server::start(&[]);
+    let answer =
+        server.exchange("POST /hook?event=Half HTTP/1.1\r\nContent-Length: 9\r\n\r\n{\"a\"");
+    assert_eq!(status(&answer), "400");
+    server.post("Whole", "{}");
+    assert_eq!(server.stdout.lines(1)[0]["_event"], "Whole");
+}
+
+#[test]
+fn one_who_connects_and_says_nothing_gets_nothing() {
+    let server = Server::start(&[]);
+    assert_eq!(server.exchange(""), "");
+}
+
+#[test]
+fn bytes_left_after_the_request_cost_nobody_the_answer() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let mut bytes = request("/hook?event=A", "{}");
+    bytes.extend([b'x'; 100_000]);
+    stream.write_all(&bytes).unwrap();
+    let mut answer = String::new();
+    // An unread byte at the server's end would make this ECONNRESET.
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, OK);
+}
+
+#[test]
+fn a_stalled_client_stops_nobody() {
+    let server = Server::start(&[]);
+    let stalled: Vec<_> = [
+        &b""[..],
+        b"POST",
+        &request("/", "{}")[..20],
+        &request("/", "{}  ")[..125],
+    ]
+    .iter()
+    .map(|bytes| {
+        let mut stream = server.connect();
+        stream.write_all(bytes).unwrap();
+        stream
+    })
+    .collect();
+    server.post("Stop", "{}");
+    server.stdout.lines(1);
+    drop(stalled);
+}
+
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let server = Server::start(&[]);
+    server.post("Stop", "{}");
+    let before = server.descriptors();
+    let whole = request("/hook?event=A", "{\"a\":1}");
+    for length in 0..=whole.len() {
+        server.connect().write_all(&whole[..length]).unwrap();
+    }
+    wait_until("all are closed", || server.descriptors() == before);
+    server.post("Stop", "{}");
+}
+
+#[test]
+fn a_megabyte_arrives_whole() {
+    let server = Server::start(&[]);
+    let text = "é😀x".repeat(200_000);
+    server.post("Big", serde_json::json!({"text": text}).to_string());
+    assert_eq!(server.stdout.lines(1)[0]["text"], text);
+}

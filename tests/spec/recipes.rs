@@ -1,0 +1,5 @@
+use crate::harness::*;
+#[test]
+fn placeholder() {
+    let _ = tool("socat");
+}

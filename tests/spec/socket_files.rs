@@ -1,0 +1,228 @@
+//! The socket's file: whose it is, what stands in its way, and that it goes.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Output};
+
+use crate::harness::*;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+/// Starts a server that must refuse.
+fn refused(socket: &Path) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command(socket, &[]).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!((status.code(), stdout.len()), (Some(1), 0), "{said}");
+    assert!(
+        said.starts_with("Error: ") && said.lines().count() == 1,
+        "{said}"
+    );
+    said
+}
+
+/// A socket's file that a dead server left.
+fn leave_behind(path: &Path) {
+    drop(UnixListener::bind(path).unwrap());
+}
+
+#[test]
+fn the_mode_is_what_was_asked_whatever_the_umask() {
+    for umask in ["000", "077", "0777"] {
+        for (asked, expected) in [
+            ("0660", 0o660),
+            ("0600", 0o600),
+            ("0666", 0o666),
+            ("0777", 0o777),
+        ] {
+            let server = Server::start_with(&["--mode", asked], |command| {
+                let script = format!("umask {umask}; exec \"$0\" \"$@\"");
+                run_under(command, &["sh", "-c", &script])
+            });
+            assert_eq!(mode(&server.socket()), expected, "umask {umask}");
+        }
+    }
+}
+
+/// The file must never be open to others, not even before a `chmod`: so there is none.
+#[test]
+fn the_mode_is_right_from_the_moment_the_file_exists() {
+    let Some(strace) = tool("strace") else { return };
+    let folder = folder();
+    let trace = folder.path().join("trace");
+    let mut server = Server::start_with(&[], |command| {
+        let calls = "trace=bind,umask,/chmod";
+        let strace = [
+            strace.to_str().unwrap(),
+            "-f",
+            "-e",
+            calls,
+            "-o",
+            trace.to_str().unwrap(),
+        ];
+        run_under(command, &strace)
+    });
+    assert_eq!(mode(&server.socket()), 0o660);
+    // strace passes the signal on to nobody; its child is the server.
+    let children = format!("/proc/{0}/task/{0}/children", server.child.id());
+    let pid = fs::read_to_string(children)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    signal(pid, "TERM");
+    server.ended();
+    let calls = fs::read_to_string(trace).unwrap();
+    let calls: Vec<_> = calls
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    let expected = ["umask(0117)", "bind(", "umask("];
+    assert!(
+        calls
+            .iter()
+            .zip(expected)
+            .all(|(call, start)| call.starts_with(start)),
+        "{calls:?}"
+    );
+}
+
+#[test]
+fn a_dead_servers_file_is_taken_over() {
+    let folder = folder();
+    leave_behind(&folder.path().join("hooks.sock"));
+    leave_behind(&folder.path().join("output.sock"));
+    let output = folder.path().join("output.sock");
+    let arguments = ["--output-socket", output.to_str().unwrap()];
+    let mut server = Server::start_in(folder, &arguments, |command| command);
+    server.post("Stop", "{}");
+    server.reader();
+    server.stop();
+    assert_eq!(fs::read_dir(server.folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_live_servers_socket_is_refused_and_says_whose_it_is() {
+    let server = Server::start(&[]);
+    let said = refused(&server.socket());
+    assert!(
+        said.contains(&format!("pid {}", server.child.id())),
+        "{said}"
+    );
+    server.post("Stop", "{}");
+    assert_eq!(server.stdout.lines(1).len(), 1, "the probe is no event");
+}
+
+/// A server that does not accept has a backlog that fills; it lives all the same.
+#[test]
+fn a_live_server_with_a_full_backlog_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("hooks.sock");
+    let listener = rustix_listener(&path);
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connect_without_waiting(&path) {
+        waiting.push(stream);
+    }
+    assert!(refused(&path).contains("in use by a live server"));
+    drop(listener);
+}
+
+fn rustix_listener(path: &Path) -> UnixListener {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&listener, 1).unwrap();
+    listener.into()
+}
+
+fn connect_without_waiting(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&stream, &SocketAddrUnix::new(path)?)?;
+    Ok(stream)
+}
+
+#[test]
+fn what_is_not_a_socket_is_left_alone() {
+    let folder = folder();
+    let file = folder.path().join("file");
+    fs::write(&file, "precious").unwrap();
+    assert!(refused(&file).contains("is not a socket"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    assert!(refused(folder.path()).contains("is not a socket"));
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert!(refused(&link).contains("is not a socket"));
+}
+
+#[test]
+fn a_path_that_cannot_be_is_refused_with_advice() {
+    let folder = folder();
+    assert!(refused(&folder.path().join("no/such/x.sock")).contains("no such directory"));
+    assert!(refused(&folder.path().join("x".repeat(108))).contains("shorter"));
+}
+
+#[test]
+fn a_refused_hook_socket_leaves_no_output_socket() {
+    let folder = folder();
+    let socket = folder.path().join("hooks.sock");
+    fs::write(&socket, "").unwrap();
+    let output = folder.path().join("output.sock");
+    let status = command(&socket, &["--output-socket", output.to_str().unwrap()])
+        .output()
+        .unwrap()
+        .status;
+    assert_eq!(status.code(), Some(1));
+    assert!(!output.exists());
+}
+
+fn is_alive(server: &mut Child) -> Option<&mut Child> {
+    server.try_wait().unwrap().is_none().then_some(server)
+}
+
+#[test]
+fn of_eight_started_at_once_on_a_stale_path_one_survives() {
+    for _ in 0..5 {
+        let folder = folder();
+        let socket = folder.path().join("hooks.sock");
+        leave_behind(&socket);
+        let mut servers: Vec<_> = (0..8)
+            .map(|_| command(&socket, &[]).spawn().unwrap())
+            .collect();
+        let mut alive = 8;
+        wait_until("seven have ended", || {
+            alive = servers.iter_mut().filter_map(is_alive).count();
+            alive <= 1
+        });
+        assert_eq!(alive, 1);
+        let survivor = servers.iter_mut().find_map(is_alive).unwrap();
+        wait_until("it listens", || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
+        signal(survivor.id(), "TERM");
+        assert!(survivor.wait().unwrap().success());
+        assert!(!socket.exists());
+    }
+}
+
+#[test]
+fn only_the_file_that_was_made_is_removed() {
+    let mut server = Server::start(&[]);
+    let made = fs::metadata(server.socket()).unwrap().ino();
+    fs::remove_file(server.socket()).unwrap();
+    let other = UnixListener::bind(server.socket()).unwrap();
+    assert_ne!(fs::metadata(server.socket()).unwrap().ino(), made);
+    server.stop();
+    assert!(server.socket().exists());
+    drop(other);
+}
