@@ -1,5 +1,296 @@
+//! What users do, with the tools that they have: every command in README.md,
+//! and the hook's command with payloads that a real client sent.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
 use crate::harness::*;
+
+const README: &str = include_str!("../../README.md");
+
+/// The fenced blocks under a heading.
+fn blocks(heading: &str) -> Vec<&'static str> {
+    let section = README
+        .split("\n## ")
+        .find(|section| section.lines().next() == Some(heading));
+    let section = section.unwrap_or_else(|| panic!("README.md has no section {heading}"));
+    let fenced = section.split("```").skip(1).step_by(2);
+    fenced
+        .map(|block| block.split_once('\n').unwrap().1)
+        .collect()
+}
+
+/// Has a command of README.md meant for a test's sockets.
+fn here(command: &str, server: &Server) -> String {
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    command
+        .replace("/tmp/claude-observatory.sock", &path(&server.socket()))
+        .replace(
+            "/tmp/claude-observatory.out",
+            &path(&server.output_socket()),
+        )
+}
+
+/// The recorded bodies of one session: each one's event and bytes, in order.
+fn recorded() -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/payloads");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 38);
+    let event = |file: &Path| {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        name.split_once('-').unwrap().1.to_owned()
+    };
+    files
+        .iter()
+        .map(|file| (event(file), std::fs::read(file).unwrap()))
+        .collect()
+}
+
+/// Runs a hook's command as the client does: by a shell, the payload on stdin.
+fn run_hook(command: &str, payload: &[u8]) {
+    let mut child = shell(command);
+    child.stdin.take().unwrap().write_all(payload).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"", "what a hook prints goes to the client");
+}
+
+fn shell(command: &str) -> Child {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", command])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    shell.spawn().unwrap()
+}
+
+/// The hook commands of the settings in README.md, by event.
+fn hook_commands() -> Vec<(String, String)> {
+    let settings: Value = serde_json::from_str(blocks("Point Claude Code at it")[0]).unwrap();
+    let hooks = settings["hooks"].as_object().unwrap();
+    let command = |entries: &Value| {
+        entries[0]["hooks"][0]["command"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    hooks
+        .iter()
+        .map(|(event, entries)| (event.clone(), command(entries)))
+        .collect()
+}
+
 #[test]
-fn placeholder() {
-    let _ = tool("socat");
+fn the_hook_command_posts_what_a_real_client_sends() {
+    if tool("curl").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let (event, command) = hook_commands().remove(0);
+    for (name, body) in recorded() {
+        let command = here(&command, &server).replace(&event, &name);
+        assert!(
+            command.ends_with(&format!("?event={name}' || true")),
+            "{command}"
+        );
+        run_hook(&command, &body);
+    }
+    let printed = server.stdout.lines(38);
+    for (event, (name, body)) in printed.iter().zip(recorded()) {
+        let payload: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(event["_event"], name);
+        let fields = payload.as_object().unwrap().iter();
+        assert!(
+            fields.into_iter().all(|(key, value)| event[key] == *value),
+            "{event}"
+        );
+    }
+}
+
+#[test]
+fn the_settings_in_the_readme_work_as_they_stand() {
+    if tool("curl").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    for (_, command) in hook_commands() {
+        run_hook(&here(&command, &server), b"{\"a\":1}");
+    }
+    let names: Vec<_> = server
+        .stdout
+        .lines(2)
+        .iter()
+        .map(|event| event["_event"].clone())
+        .collect();
+    assert_eq!(names, ["PreToolUse", "Stop"]);
+}
+
+#[test]
+fn the_hook_command_is_silent_where_there_is_no_server() {
+    if tool("curl").is_none() {
+        return;
+    }
+    run_hook(
+        &hook_commands()[0]
+            .1
+            .replace("/tmp/claude-observatory.sock", "/nowhere/at.all"),
+        b"{}",
+    );
+}
+
+#[test]
+fn the_output_in_the_readme_is_what_is_printed() {
+    let server = Server::start(&[]);
+    let shown = README
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    assert_eq!(shown.lines().count(), 3);
+    let sent = recorded();
+    for line in events(shown) {
+        let is_shown = |(name, body): &&(String, Vec<u8>)| {
+            let body: Value = serde_json::from_slice(body).unwrap();
+            line["_event"] == *name && line["tool_use_id"] == body["tool_use_id"]
+        };
+        let (name, body) = sent.iter().find(is_shown).expect("a recorded payload");
+        server.post(name, body);
+    }
+    let printed = server
+        .stdout
+        .wait("three lines", |text| text.lines().count() == 3);
+    let masked = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| line.split_once("\"session_id\"").unwrap().1.to_owned())
+            .collect()
+    };
+    assert_eq!(masked(&printed), masked(shown));
+    assert_eq!(
+        events(shown)[0]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<Vec<_>>(),
+        events(&printed)[0]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn the_readers_in_the_readme_show_what_they_say() {
+    if tool("socat").is_none() || tool("jq").is_none() {
+        return;
+    }
+    let server = Server::with_readers(&[]);
+    let commands = blocks("Read along");
+    let readers: Vec<_> = commands
+        .iter()
+        .filter(|command| command.starts_with("socat"))
+        .map(|command| {
+            let mut child = shell(&here(command, &server));
+            let stdout = Stream::collect(child.stdout.take());
+            (child, stdout)
+        })
+        .collect();
+    assert_eq!(readers.len(), 2);
+    server
+        .stderr
+        .wait("both readers", |text| text.contains("connected (2 total)"));
+    for (event, body) in recorded() {
+        server.post(&event, body);
+    }
+    let bash = readers[0]
+        .1
+        .wait("three commands", |text| text.lines().count() == 3);
+    assert!(bash.contains("ls -la /usr/bin | head -40\n"), "{bash}");
+    let timeline = readers[1]
+        .1
+        .wait("all events", |text| text.lines().count() == 38);
+    let uid = rustix::process::getuid().as_raw();
+    assert!(
+        timeline.contains(&format!("\t{uid}\tPreToolUse\tBash\n")),
+        "{timeline}"
+    );
+    drop(server);
+    for (mut child, _) in readers {
+        assert!(
+            child.wait().unwrap().success(),
+            "a reader ends with the server"
+        );
+    }
+}
+
+#[test]
+fn the_options_in_the_readme_are_those_of_help() {
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let of_help: Vec<_> = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    let table = README.split("| option |").nth(1).unwrap();
+    let of_readme: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `--"))
+        .map(|line| line.split([' ', '`']).next().unwrap())
+        .filter(|option| *option != "help")
+        .collect();
+    assert_eq!(of_readme, of_help);
+}
+
+#[test]
+fn every_file_that_the_documents_name_exists_and_every_excerpt_stands_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let notes = include_str!("../../EDU_NOTES.md");
+    for document in [README, notes] {
+        for link in document
+            .split("](")
+            .skip(1)
+            .map(|rest| rest.split([')', '#']).next().unwrap())
+        {
+            assert!(link.is_empty() || root.join(link).exists(), "{link}");
+        }
+    }
+    // A block of Rust stands, but for its indentation, in the file that the line before it names.
+    let mut excerpts = 0;
+    for (before, rest) in notes
+        .match_indices("```rust\n")
+        .map(|(at, _)| notes.split_at(at))
+    {
+        let link = before
+            .trim_end()
+            .rsplit("](")
+            .next()
+            .unwrap()
+            .split(')')
+            .next()
+            .unwrap();
+        let source = std::fs::read_to_string(root.join(link)).unwrap_or_else(|_| panic!("{link}"));
+        let excerpt = rest["```rust\n".len()..].split("```").next().unwrap();
+        let lines = |text: &str| {
+            text.lines()
+                .map(|line| line.trim().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert!(
+            lines(&source)
+                .join("\n")
+                .contains(&lines(excerpt).join("\n")),
+            "{link}:\n{excerpt}"
+        );
+        excerpts += 1;
+    }
+    assert!(excerpts > 0);
 }

@@ -159,6 +159,7 @@ fn sigterm_under_load_loses_nothing() {
     });
     let mut written = column(&events(&fs::read_to_string(&path).unwrap()), "n");
     let mut answered = answered;
-    (written.sort(), answered.sort());
+    written.sort();
+    answered.sort();
     assert_eq!(written, answered);
 }

@@ -1,0 +1,350 @@
+//! What holds of the pure parts whatever they are given: no socket, no process.
+
+use std::borrow::Cow;
+
+use hooks_observatory::connection::{Connection, Step};
+use hooks_observatory::event::{self, Event};
+use hooks_observatory::format::Format;
+use hooks_observatory::log::{Cursor, Log};
+use hooks_observatory::peer::Peer;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::Value;
+
+const PEER: Peer = Peer {
+    pid: Some(1),
+    uid: 2,
+    gid: 3,
+};
+const METADATA: &str =
+    "{\"_ts\":\"T\",\"_event\":\"E\",\"_peer_pid\":1,\"_peer_uid\":2,\"_peer_gid\":3";
+
+fn printed(format: Format, body: &[u8]) -> String {
+    let body = event::decode(body);
+    let mut out = Vec::new();
+    format.write(&Event::hook("T", "E", &PEER, &body), &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// Any JSON value as text in all kinds of spelling, beside the same text
+/// without white space between its tokens.
+fn spelled() -> impl Strategy<Value = (String, String)> {
+    let leaf = prop_oneof![
+        "null|true|false".prop_map(|word| (word.clone(), word)),
+        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?"
+            .prop_map(|n| (n.clone(), n)),
+        string().prop_map(|string| (string.clone(), string)),
+    ];
+    leaf.prop_recursive(8, 64, 8, |value| {
+        let space = "[ \t\r\n]{0,3}";
+        let items = vec((space, value.clone(), space), 0..5).prop_map(|items| {
+            let loose = items
+                .iter()
+                .map(|(before, (loose, _), after)| format!("{before}{loose}{after}"));
+            let tight = items.iter().map(|(_, (_, tight), _)| tight.clone());
+            (format!("[{}]", join(loose)), format!("[{}]", join(tight)))
+        });
+        prop_oneof![items, object(value)]
+    })
+}
+
+fn object(
+    value: impl Strategy<Value = (String, String)>,
+) -> impl Strategy<Value = (String, String)> {
+    let space = || "[ \t\r\n]{0,3}";
+    vec((space(), string(), space(), value, space()), 0..5).prop_map(|members| {
+        let loose = members.iter().map(|(before, key, after, (loose, _), end)| {
+            format!("{before}{key}{after}:{after}{loose}{end}")
+        });
+        let tight = members
+            .iter()
+            .map(|(_, key, _, (_, tight), _)| format!("{key}:{tight}"));
+        (
+            format!("{{{}}}", join(loose)),
+            format!("{{{}}}", join(tight)),
+        )
+    })
+}
+
+fn join(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(",")
+}
+
+/// A JSON string in ASCII: printed as it is spelled.
+fn string() -> impl Strategy<Value = String> {
+    "\"([ !#-\\[\\]-~]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}){0,12}\""
+}
+
+/// Whether a payload has, at its top level, keys that move or fall together.
+fn has_special_keys(object: &str) -> bool {
+    let Ok(Value::Object(map)) = serde_json::from_str::<Value>(object) else {
+        return true;
+    };
+    let members = object_length(object);
+    map.len() != members || map.keys().any(|key| key.starts_with('_'))
+}
+
+/// Members at the top level, repeated keys counted as often as they stand there.
+fn object_length(object: &str) -> usize {
+    let (mut depth, mut count, mut in_string, mut escaped) = (0, 0, false, false);
+    for byte in object.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b':' if depth == 1 => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+proptest! {
+    #[test]
+    fn any_object_in_any_white_space_comes_out_compact_and_equal((loose, tight) in object(spelled())) {
+        prop_assume!(!has_special_keys(&loose));
+        let rest = match tight.strip_prefix("{}") {
+            Some(_) => "}".into(),
+            None => tight.replacen('{', ",", 1),
+        };
+        prop_assert_eq!(printed(Format::Compact, loose.as_bytes()), format!("{METADATA}{rest}\n"));
+    }
+
+    #[test]
+    fn any_bytes_become_one_line_of_printable_ascii(body in vec(any::<u8>(), 0..300)) {
+        let line = printed(Format::Compact, &body);
+        prop_assert!(line.strip_suffix('\n').unwrap().bytes().all(|byte| matches!(byte, b' '..=b'~')));
+        prop_assert!(line.starts_with(METADATA));
+        let event: Value = serde_json::from_str(&line).unwrap();
+        if !body.is_empty() && serde_json::from_slice::<Value>(&body).is_err() {
+            prop_assert_eq!(event["_raw"].as_str().unwrap(), String::from_utf8_lossy(&body));
+        }
+    }
+
+    #[test]
+    fn pretty_json_without_its_white_space_is_compact_json((loose, _) in object(spelled())) {
+        let tokens = |text: &str| -> String {
+            let (mut in_string, mut escaped) = (false, false);
+            text.chars().filter(|char| {
+                match char {
+                    _ if escaped => escaped = false,
+                    '\\' => escaped = true,
+                    '"' => in_string = !in_string,
+                    _ => {}
+                }
+                in_string || !char.is_ascii_whitespace()
+            }).collect()
+        };
+        let (compact, pretty) =
+            (printed(Format::Compact, loose.as_bytes()), printed(Format::PrettyJson, loose.as_bytes()));
+        prop_assert_eq!(tokens(&pretty), tokens(&compact));
+        prop_assert!(pretty.lines().all(|line| !line.ends_with(' ')));
+    }
+
+    #[test]
+    fn yaml_holds_no_control_character_but_its_line_ends_and_tabs(body in ".{0,60}", wrapped in any::<bool>()) {
+        let body = if wrapped { Value::from(vec![body]).to_string() } else { body };
+        let yaml = printed(Format::PrettyYaml { colour: false }, body.as_bytes());
+        prop_assert!(yaml.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\t')), "{yaml:?}");
+    }
+}
+
+/// What a connection made of a request: the events, and what it answered.
+#[derive(Debug, PartialEq, Default)]
+struct Outcome {
+    hooks: Vec<(String, Vec<u8>)>,
+    answer: Vec<u8>,
+    closed: bool,
+}
+
+/// Feeds pieces to a connection as the loop does, then the end of input.
+fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
+    let mut connection = Connection::default();
+    let mut outcome = Outcome::default();
+    for piece in pieces.into_iter().map(Some).chain([None]) {
+        if outcome.closed {
+            break;
+        }
+        let step = match piece {
+            Some(bytes) => connection.received(bytes),
+            None => connection.end_of_input(),
+        };
+        match step {
+            Step::Read => continue,
+            Step::Hook(hook) => outcome.hooks.push((hook.event, hook.body.to_vec())),
+            Step::Write => {}
+            Step::Close => {
+                outcome.closed = true;
+                continue;
+            }
+        }
+        loop {
+            let unsent = connection.unsent();
+            outcome.answer.extend(unsent);
+            match connection.written(unsent.len()) {
+                Step::Write => {}
+                step => {
+                    outcome.closed = step == Step::Close;
+                    break;
+                }
+            }
+        }
+    }
+    outcome
+}
+
+/// The pieces of `bytes` between the places where it is cut.
+fn pieces<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    places.extend([0, bytes.len()]);
+    places.sort();
+    places
+        .windows(2)
+        .map(|ends| &bytes[ends[0]..ends[1]])
+        .filter(|piece| !piece.is_empty())
+        .collect()
+}
+
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    let field = "[A-Za-z-]{1,10}: ?[ -~]{0,20}\r\n";
+    let method = prop_oneof![4 => Just("POST"), 1 => Just("GET"), 1 => Just("PUT")];
+    let target = prop_oneof![
+        Just("/health".to_owned()),
+        "/[a-z]{0,5}(\\?event=[A-Za-z%+0-9]{0,9})?"
+    ];
+    (method, target, vec(field, 0..5), vec(any::<u8>(), 0..200)).prop_map(
+        |(method, target, fields, body)| {
+            let special = [
+                "content-length",
+                "transfer-encoding",
+                "connection",
+                "expect",
+            ];
+            let is_plain = |field: &&String| {
+                !special
+                    .iter()
+                    .any(|name| field.to_lowercase().starts_with(name))
+            };
+            let fields: String = fields.iter().filter(is_plain).map(String::as_str).collect();
+            let head = format!(
+                "{method} {target} HTTP/1.1\r\n{fields}Content-Length: {}\r\n\r\n",
+                body.len()
+            );
+            [head.as_bytes(), &body].concat()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_request_cut_anywhere_gives_the_same_event(
+        request in request(), cuts in vec(any::<prop::sample::Index>(), 0..20),
+    ) {
+        prop_assert_eq!(feed(pieces(&request, &cuts)), feed([&request[..]]));
+    }
+
+    #[test]
+    fn a_request_in_single_bytes_gives_the_same_event(request in request()) {
+        prop_assert_eq!(feed(request.chunks(1)), feed([&request[..]]));
+    }
+
+    #[test]
+    fn a_request_that_ends_early_is_never_an_event(request in request(), end in any::<prop::sample::Index>()) {
+        let outcome = feed([&request[..end.index(request.len())]]);
+        prop_assert_eq!(outcome.hooks, vec![]);
+    }
+
+    #[test]
+    fn any_bytes_are_answered_or_refused(pieces in vec(vec(any::<u8>(), 1..50), 0..10)) {
+        let outcome = feed(pieces.iter().map(Vec::as_slice));
+        prop_assert!(outcome.closed);
+        prop_assert!(outcome.answer.is_empty() || outcome.answer.starts_with(b"HTTP/1.1 "));
+    }
+}
+
+/// Something that happens to a log with three sinks.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// An event of this many bytes.
+    Append(usize),
+    /// A sink takes this many bytes at most.
+    Take(usize, usize),
+}
+
+/// A sink as the log's user sees it.
+struct Sink {
+    cursor: Cursor,
+    got: String,
+}
+
+impl Sink {
+    fn take(&mut self, log: &Log, mut room: usize) {
+        while room > 0 {
+            if self.cursor.unread(log).is_empty() {
+                match self.cursor.missed(log) {
+                    0 => return,
+                    missed => self
+                        .cursor
+                        .skip_missed(log, format!("missed {missed}\n").as_bytes()),
+                }
+            }
+            let bytes = self.cursor.unread(log);
+            let count = bytes.len().min(room);
+            self.got
+                .push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+            self.cursor.advance(log, count);
+            room -= count;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_sink_gets_whole_lines_in_order_and_knows_what_it_missed(
+        limit in 0..400_usize,
+        happenings in vec(
+            prop_oneof![
+                (1..150_usize).prop_map(Happening::Append),
+                (0..3_usize, 1..300_usize).prop_map(|(sink, room)| Happening::Take(sink, room)),
+            ],
+            0..200,
+        ),
+    ) {
+        let mut log = Log::new(limit);
+        let mut sinks = [(); 3].map(|()| Sink { cursor: Cursor::new(log.end()), got: String::new() });
+        let mut appended = 0_u64;
+        for happening in happenings {
+            match happening {
+                Happening::Append(length) => {
+                    let line = format!("{appended} {}\n", "x".repeat(length));
+                    log.append(line.as_bytes(), sinks.iter_mut().map(|sink| &mut sink.cursor));
+                    appended += 1;
+                }
+                Happening::Take(sink, room) => {
+                    sinks[sink].take(&log, room);
+                    let oldest = sinks.iter().map(|sink| sink.cursor.event()).min().unwrap();
+                    log.release(oldest);
+                }
+            }
+        }
+        for sink in &mut sinks {
+            sink.take(&log, usize::MAX);
+            prop_assert!(sink.cursor.has_reached(log.end()));
+            let mut next = 0;
+            for line in sink.got.lines() {
+                let (first, rest): (Cow<str>, &str) = line.split_once(' ').map(|(a, b)| (a.into(), b)).unwrap();
+                if first == "missed" {
+                    next += rest.parse::<u64>().unwrap();
+                } else {
+                    prop_assert_eq!(first.parse::<u64>().unwrap(), next);
+                    prop_assert!(rest.bytes().all(|byte| byte == b'x'));
+                    next += 1;
+                }
+            }
+            prop_assert_eq!(next, appended);
+        }
+    }
+}
