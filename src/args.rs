@@ -2,7 +2,7 @@
 //!
 //! `argh` reads the options. Two habits of argparse, which the users of the
 //! Python server have in their scripts, `argh` lacks: `--name=value`, and that
-//! the last of a repeated option wins. [`normalize`] gives it the arguments as
+//! the last of a repeated option wins. `normalize` gives it the arguments as
 //! if nobody had used either.
 
 use std::ffi::OsString;

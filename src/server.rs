@@ -1,9 +1,9 @@
 //! The event loop: one thread, one [`Poll`], every socket.
 //!
 //! Nothing here waits for anybody but the poll. A turn of the loop goes through
-//! these steps in this order, and each is a method below:
+//! these steps in this order, each a method below:
 //!
-//! 1. **wait** until something is ready ([`Server::wait`]);
+//! 1. **wait** until something is ready;
 //! 2. **accept** clients until there are no more;
 //! 3. **read** from every client that has something, and append the event of
 //!    every request that is whole to the log;
