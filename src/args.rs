@@ -21,7 +21,7 @@ const DEFAULT_SOCKET: &str = "/tmp/claude-observatory.sock";
 pub struct Options {
     /// Where hooks are posted.
     pub socket: PathBuf,
-    /// Permissions of the hook socket's file.
+    /// Permissions of the hook socket's file, as for chmod(1), up to 0o777.
     pub mode: u32,
     /// Where readers connect, if anywhere.
     pub output_socket: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub enum Stop {
     Help(String),
     /// The options make no sense: stderr, exit 2.
     Usage(String),
-    /// The options make sense, but not together: stderr, exit 1, as the Python server does.
+    /// `--tee` without an output socket: stderr, exit 1, as the Python server has it.
     Refused(String),
 }
 
@@ -80,7 +80,7 @@ struct CommandLine {
     pretty_yaml: bool,
 
     /// bytes of events that wait in memory for slow readers (default: 67108864)
-    #[argh(option, arg_name = "bytes", default = "64 << 20")]
+    #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "64 << 20")]
     buffer: usize,
 }
 
@@ -160,10 +160,13 @@ fn octal(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
         Ok(mode) if mode <= 0o777 && digits.starts_with(|c: char| c.is_ascii_digit()) => Ok(mode),
-        _ => Err(format!(
-            "{text:?} is no file mode: give octal digits up to 0777, such as 0660"
-        )),
+        _ => Err("give octal digits up to 0777, such as 0660".into()),
     }
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| "give a whole number of bytes, such as 67108864".into())
 }
 
 /// Takes `--name=value` apart and keeps the last of each repeated option.
@@ -174,13 +177,19 @@ fn normalize(arguments: Vec<String>) -> Result<Vec<String>, Stop> {
         let option = match argument.split_once('=') {
             Some((name, value)) if VALUED.contains(&name) => (name.into(), Some(value.into())),
             _ if VALUED.contains(&argument.as_str()) => {
-                let value = arguments.next().filter(|value| !value.starts_with('-'));
-                (argument, Some(value.unwrap_or_default()))
+                let value = arguments.next().unwrap_or_default();
+                if value.starts_with('-') {
+                    return Err(Stop::Usage(format!(
+                        "{argument} needs a value, and {value} looks like an option: \
+                         if it is the value, write {argument}={value}"
+                    )));
+                }
+                (argument, Some(value))
             }
             _ => (argument, None),
         };
         if option.1.as_ref().is_some_and(String::is_empty) {
-            return Err(Stop::Usage(format!("{} needs a value\n", option.0)));
+            return Err(Stop::Usage(format!("{} needs a value", option.0)));
         }
         options.retain(|(name, _)| *name != option.0);
         options.push(option);
@@ -237,10 +246,24 @@ mod tests {
     #[test]
     fn an_option_is_no_value() {
         for arguments in [&["--socket", "--tee"][..], &["--socket"], &["--socket="]] {
-            assert_eq!(
-                given(arguments).unwrap_err(),
-                Stop::Usage("--socket needs a value\n".into())
-            );
+            let Err(Stop::Usage(said)) = given(arguments) else {
+                panic!("{arguments:?}")
+            };
+            assert!(said.starts_with("--socket needs a value"), "{said}");
         }
+    }
+
+    #[test]
+    fn every_option_that_takes_a_value_is_known_to_do_so() {
+        let Err(Stop::Help(help)) = given(&["--help"]) else {
+            panic!()
+        };
+        let usage = help.lines().next().unwrap();
+        let valued: Vec<_> = usage
+            .split('[')
+            .filter_map(|option| option.split_once(" <"))
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(valued, VALUED);
     }
 }

@@ -38,9 +38,10 @@ enum State {
 /// What the loop does next for a connection.
 #[derive(Debug, PartialEq)]
 pub enum Step<'a> {
-    /// Read more, then call [`Connection::received`].
+    /// Read more, then call [`Connection::received`], or
+    /// [`Connection::end_of_input`] where there is no more.
     Read,
-    /// Publish this event, then do as after [`Step::Write`].
+    /// Publish this event, then do as for [`Step::Write`]: the response is ready.
     Hook(Hook<'a>),
     /// Write [`Connection::unsent`], then call [`Connection::written`].
     Write,

@@ -7,7 +7,7 @@
 //!
 //! | what it is | how it is written |
 //! | --- | --- |
-//! | regular file, `/dev/null` | `write`: it takes what it is given |
+//! | regular file, `/dev/null` | `write`: it takes what it is given (a slow disk is waited for: no poll can tell) |
 //! | socket | `send` with `MSG_DONTWAIT`, send(2) |
 //! | pipe, terminal | opened again through `/proc/self/fd` (proc(5)): a description of our own, with `O_NONBLOCK` |
 //! | one that cannot be opened again (another user's, after `su`), or no `/proc` | a thread that may wait, behind a pipe that we do not wait for |
@@ -27,7 +27,7 @@ use rustix::net::{SendFlags, send};
 /// A descriptor that whoever started the server gave it.
 #[derive(Debug)]
 pub enum Inherited {
-    /// Never waits by nature.
+    /// Takes what it is given; a poll has nothing to tell about it.
     Immediate(File),
     /// A description of our own, with `O_NONBLOCK`.
     Reopened(File),

@@ -10,8 +10,10 @@
 //! client bytes → connection → http → event → format → output → stdout, readers
 //! ```
 //!
-//! Read the modules in that order: [`server`] is the loop that moves the bytes,
-//! and each of the others knows one step and nothing of its neighbours.
+//! Read the modules in the order in which they meet a hook: [`args`] and
+//! [`server`], which is the loop that moves the bytes, [`socket_file`],
+//! [`peer`], [`connection`], [`http`], [`event`], [`format`], [`log`],
+//! [`output`], [`inherited`], [`signals`].
 
 pub mod args;
 pub mod connection;

@@ -3,9 +3,9 @@
 //! An event is appended once, however many sinks there are; each sink is a
 //! [`Cursor`], a position in the log. Memory is bounded by one number: an
 //! append that would pass it pushes the oldest events out, whole, and a cursor
-//! that stood before them knows by counting how many it missed. Only what is
-//! left of an event that a cursor has begun is kept for it beside the log, so
-//! that no reader ever sees half a line.
+//! that stood before them knows by counting how many it missed. An event that
+//! some cursor has begun is copied, once for all of them, and kept beside the
+//! log until they have read the rest, so that no reader ever sees half a line.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -14,15 +14,16 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Log {
     bytes: VecDeque<u8>,
-    /// Where each event ends, as a position in all that was ever appended.
+    /// Where each event ends: a position, in bytes since the first event began.
     ends: VecDeque<u64>,
     /// The oldest event still here, and where it begins.
     oldest: Mark,
-    /// Bytes that may wait here; one event always may.
+    /// Bytes that may wait here. One event always may, however long.
     limit: usize,
 }
 
-/// The boundary before an event.
+/// The boundary before an event: its number, and its position in bytes since
+/// the first event began.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Mark {
     event: u64,
@@ -76,6 +77,7 @@ impl Log {
         if !self.fits(event.len()) {
             let excess = self.bytes.len() + event.len() - self.limit;
             let position = self.oldest.position + excess.min(self.bytes.len()) as u64;
+            // Those that end before `position`, and the one that it lies in.
             let events = 1 + self.ends.partition_point(|end| *end < position);
             self.set_aside_begun(events, cursors);
             self.drop_oldest(events);
@@ -222,7 +224,8 @@ impl Cursor {
         self.event = log.oldest.event + index as u64;
     }
 
-    /// Bytes that are kept for this cursor alone.
+    /// Bytes that are kept for this cursor beside the log. Cursors in the middle of the
+    /// same event share them, so a sum of these is an upper bound.
     pub fn aside_length(&self) -> usize {
         self.aside
             .as_ref()

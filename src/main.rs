@@ -13,17 +13,21 @@ fn main() -> ExitCode {
     let mut options = match args::parse(env::args_os(), env::var_os(args::SOCKET_VARIABLE)) {
         Ok(options) => options,
         Err(Stop::Help(text)) => {
-            // Whoever asked for help and left needs none.
+            // stdout may be closed; there is nobody to tell then.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
         Err(Stop::Usage(text)) => {
-            say(text.trim_end());
+            say(format_args!(
+                "{}\nSee hooks-observatory --help",
+                text.trim_end()
+            ));
             return ExitCode::from(2);
         }
         Err(Stop::Refused(text)) => return fail(&text),
     };
     if let Format::PrettyYaml { colour } = &mut options.format {
+        // Readers get the same bytes as stdout, and need no colour.
         let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         *colour = wanted && options.output_socket.is_none() && std::io::stdout().is_terminal();
     }

@@ -4,7 +4,6 @@
 //! falls out of the log before it could be taken is counted, and the sink is
 //! told as soon as it has room again.
 
-use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,7 +15,8 @@ use crate::format::Format;
 use crate::inherited::{Inherited, say};
 use crate::log::{Cursor, Log, Mark};
 
-/// How long a stdout that no poll can watch (a full disk) is left alone.
+/// How long a stdout that no poll can watch (a full disk) is left alone where no
+/// new event makes it worth another try.
 const RETRY: Duration = Duration::from_secs(1);
 /// Bytes that a sink which had fallen behind gets in one turn, so that two
 /// hundred of them catching up do not hold up the hooks.
@@ -36,6 +36,8 @@ pub struct Output {
     offered: Mark,
     stdout: Option<Sink<Inherited>>,
     retry_stdout: Option<Instant>,
+    /// Whether stdout could not be written to when it was last tried.
+    stdout_fails: bool,
     readers: Slab<Sink<UnixStream>>,
     /// Whether a sink may have both room and something to get.
     unfinished: bool,
@@ -62,13 +64,16 @@ impl Output {
             offered: log.end(),
             stdout: stdout.map(|to| Sink::new(to, log.end())),
             retry_stdout: None,
+            stdout_fails: false,
             readers: Slab::new(),
             unfinished: false,
             log,
         }
     }
 
-    /// Formats an event, which is then to be appended.
+    /// Formats an event, which is then to be appended: two steps, because the
+    /// event borrows the bytes that were read, and between the steps the sinks
+    /// may have to be offered what is there already.
     pub fn stage(&mut self, event: &Event) {
         self.staged.clear();
         self.format.write(event, &mut self.staged);
@@ -173,12 +178,8 @@ impl Output {
 
     /// Whether every sink has everything.
     pub fn is_drained(&self) -> bool {
-        let end = self.log.end();
-        self.stdout.iter().all(|sink| sink.cursor.has_reached(end))
-            && self
-                .readers
-                .iter()
-                .all(|(_, sink)| sink.cursor.has_reached(end))
+        self.sinks()
+            .all(|(_, cursor)| cursor.has_reached(self.log.end()))
     }
 
     /// Writes to every sink what it has not got, as far as it has room.
@@ -201,20 +202,23 @@ impl Output {
         gone.into_iter().for_each(|key| self.remove_reader(key));
 
         self.offered = self.log.end();
-        let sinks = self.stdout.iter().map(|sink| (sink.has_room, &sink.cursor));
-        let sinks = sinks.chain(
+        let catching_up =
+            |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(self.offered);
+        let unfinished = self.sinks().any(catching_up);
+        self.unfinished = unfinished;
+        let oldest_unread = self.sinks().map(|(_, cursor)| cursor.event()).min();
+        self.log
+            .release(oldest_unread.unwrap_or(self.offered.event()));
+    }
+
+    /// For each sink whether it has room, and how far it is.
+    fn sinks(&self) -> impl Iterator<Item = (bool, &Cursor)> {
+        let stdout = self.stdout.iter().map(|sink| (sink.has_room, &sink.cursor));
+        stdout.chain(
             self.readers
                 .iter()
                 .map(|(_, sink)| (sink.has_room, &sink.cursor)),
-        );
-        let oldest_unread = |(oldest, unfinished): (u64, bool),
-                             (has_room, cursor): (bool, &Cursor)| {
-            let catching_up = has_room && !cursor.has_reached(self.offered);
-            (oldest.min(cursor.event()), unfinished || catching_up)
-        };
-        let (oldest, unfinished) = sinks.fold((self.offered.event(), false), oldest_unread);
-        self.unfinished = unfinished;
-        self.log.release(oldest);
+        )
     }
 
     /// A pipe or a terminal that fails is gone; a file may have room later.
@@ -225,10 +229,14 @@ impl Output {
         let is_file = stdout.to.watchable().is_none();
         stdout.has_room |= is_file;
         match stdout.feed(&self.log, self.format, self.offered) {
-            Ok(()) => self.retry_stdout = None,
+            Ok(()) => {
+                self.retry_stdout = None;
+                self.stdout_fails = false;
+            }
             Err(error) if is_file => {
                 stdout.has_room = false;
-                if self.retry_stdout.replace(Instant::now() + RETRY).is_none() {
+                self.retry_stdout = Some(Instant::now() + RETRY);
+                if !std::mem::replace(&mut self.stdout_fails, true) {
                     say(format_args!(
                         "stdout takes no events ({error}): they wait in memory, {} bytes at most, \
                          and it is tried again every second",
@@ -242,23 +250,19 @@ impl Output {
 
     /// Says, once until it has caught up, that a sink is losing events.
     fn report_losses(&mut self) {
-        let log = &self.log;
-        let report = |name: &dyn Display, cursor: &Cursor, is_losing: &mut bool| {
-            if cursor.missed(log) > 0 && !std::mem::replace(is_losing, true) {
+        let stdout = self
+            .stdout
+            .iter_mut()
+            .map(|sink| ("stdout", &sink.cursor, &mut sink.is_losing));
+        let readers = self.readers.iter_mut();
+        let readers =
+            readers.map(|(_, sink)| ("An output reader", &sink.cursor, &mut sink.is_losing));
+        for (name, cursor, is_losing) in stdout.chain(readers) {
+            if cursor.missed(&self.log) > 0 && !std::mem::replace(is_losing, true) {
                 say(format_args!(
                     "{name} is too slow: the oldest events are dropped for it"
                 ));
             }
-        };
-        if let Some(stdout) = &mut self.stdout {
-            report(&"stdout", &stdout.cursor, &mut stdout.is_losing);
-        }
-        for (key, reader) in &mut self.readers {
-            report(
-                &format_args!("Output reader {key}"),
-                &reader.cursor,
-                &mut reader.is_losing,
-            );
         }
     }
 
@@ -280,9 +284,22 @@ impl Output {
         }
     }
 
-    /// Ends the output: what could be written is out when this returns, or
-    /// `patience` is over.
+    /// Ends the output, and says who has not taken what. What could be written
+    /// is out when this returns, or `patience` is over.
     pub fn finish(self, patience: Duration) {
+        let stdout = self.stdout.iter().map(|sink| ("stdout", &sink.cursor));
+        let readers = self
+            .readers
+            .iter()
+            .map(|(_, sink)| ("An output reader", &sink.cursor));
+        for (name, cursor) in stdout.chain(readers) {
+            if !cursor.has_reached(self.log.end()) {
+                let count = self.log.end().event().saturating_sub(cursor.event()).max(1);
+                say(format_args!(
+                    "{name} has not taken the last {count} event(s): they are lost for it"
+                ));
+            }
+        }
         if let Some(stdout) = self.stdout {
             stdout.to.finish(patience);
         }
@@ -322,6 +339,7 @@ impl<W: Write> Sink<W> {
             }
             let bytes = self.cursor.unread(log);
             match self.to.write(&bytes[..bytes.len().min(budget)]) {
+                Ok(0) => self.has_room = false,
                 Ok(count) => {
                     self.cursor.advance(log, count);
                     budget -= count;

@@ -1,22 +1,23 @@
 //! The event loop: one thread, one [`Poll`], every socket.
 //!
-//! Nothing here waits for anybody but the poll. A turn of the loop goes through
-//! these steps in this order, each a method below:
+//! Nothing in a turn of the loop waits for anybody but the poll. `serve` calls
+//! the steps by name:
 //!
-//! 1. **wait** until something is ready;
-//! 2. **accept** clients until there are no more;
-//! 3. **read** from every client that has something, and append the event of
-//!    every request that is whole to the log;
+//! 1. **wait** until something is ready, and **note** what it is;
+//! 2. **accept clients** that are in the backlog;
+//! 3. **read clients** that have sent something, and append the event of every
+//!    request that is whole to the log;
 //! 4. **commit**: accept readers until there are no more, write the log to
-//!    stdout and the readers, and only then send the responses.
+//!    stdout and the readers, and only then send the responses;
+//! 5. **move on** towards the end, if the server was told to stop.
 //!
-//! So a client that sees 200 knows that its event is out, and under load one
-//! write carries the events of many clients (group commit).
+//! So a client that sees 200 knows that its event has been given to every sink
+//! that had room, and under load one write carries the events of many clients
+//! (group commit).
 //!
 //! mio's events are edge-triggered (epoll(7), `EPOLLET`): each change is told
 //! once. Whoever stops before `WouldBlock` must remember to come back unasked.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
@@ -44,6 +45,14 @@ const STDOUT: Token = Token(3);
 /// The tokens from here on belong to clients (even) and readers (odd) in turn.
 const FIRST: usize = 4;
 
+fn client_token(key: usize) -> Token {
+    Token(FIRST + 2 * key)
+}
+
+fn reader_token(key: usize) -> Token {
+    Token(FIRST + 2 * key + 1)
+}
+
 /// Bytes that one read takes at most. Every connection reads into the same buffer.
 const SCRATCH: usize = 64 << 10;
 /// Reads from one client in one turn: a large upload must not hold up the others.
@@ -67,8 +76,10 @@ pub fn run(options: &Options) -> Result<(), String> {
         ..
     } = server;
     drop((hooks, readers));
-    output.finish(PATIENCE);
-    served.map_err(|error| format!("the event loop failed: {error}"))
+    output.finish(served.as_ref().copied().unwrap_or_default());
+    served
+        .map(drop)
+        .map_err(|error| format!("the event loop failed: {error}"))
 }
 
 fn announce(options: &Options) {
@@ -92,7 +103,7 @@ struct Server {
     clients: Slab<Client>,
     output: Output,
     /// Clients to be read from in this turn.
-    readable: VecDeque<usize>,
+    readable: Vec<usize>,
     /// Clients to be written to when this turn's events are out.
     answerable: Vec<usize>,
     /// Readers that may have more to say.
@@ -101,7 +112,8 @@ struct Server {
     phase: Phase,
 }
 
-/// A listener and its file. The file goes first: see [`SocketFile`].
+/// A listener and its file. Fields are dropped in this order, and the file must
+/// go first: see [`SocketFile`].
 struct Listening {
     file: Option<SocketFile>,
     listener: UnixListener,
@@ -127,7 +139,8 @@ enum Phase {
     Finishing(Instant),
     /// No more requests: sinks may take what is left.
     Draining(Instant),
-    Done,
+    /// This long may what is left to do still take.
+    Done(Duration),
 }
 
 impl Server {
@@ -178,7 +191,7 @@ impl Server {
             readers,
             clients: Slab::new(),
             output: Output::new(options.format, options.buffer, stdout),
-            readable: VecDeque::new(),
+            readable: Vec::new(),
             answerable: Vec::new(),
             talking: Vec::new(),
             scratch: vec![0; SCRATCH].into(),
@@ -186,9 +199,13 @@ impl Server {
         })
     }
 
-    fn serve(&mut self) -> io::Result<()> {
+    /// Turns until the end. How long what is left to do may take after that.
+    fn serve(&mut self) -> io::Result<Duration> {
         let mut events = Events::with_capacity(1024);
-        while self.phase != Phase::Done {
+        loop {
+            if let Phase::Done(patience) = self.phase {
+                return Ok(patience);
+            }
             self.wait(&mut events)?;
             for readiness in &events {
                 self.note(readiness);
@@ -198,7 +215,6 @@ impl Server {
             self.commit();
             self.move_on();
         }
-        Ok(())
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
@@ -220,7 +236,7 @@ impl Server {
         }
         let end = match self.phase {
             Phase::Finishing(end) | Phase::Draining(end) => Some(end),
-            Phase::Serving | Phase::Done => None,
+            Phase::Serving | Phase::Done(_) => None,
         };
         let resting = [&self.hooks, &self.readers].into_iter().flatten();
         let resting = resting.filter_map(|listening| listening.rests_until);
@@ -231,29 +247,26 @@ impl Server {
     /// Takes note of what the poll reported.
     fn note(&mut self, readiness: &Readiness) {
         match readiness.token() {
-            HOOKS => self
-                .hooks
-                .iter_mut()
-                .for_each(|hooks| hooks.has_more = true),
-            READERS => self
-                .readers
-                .iter_mut()
-                .for_each(|readers| readers.has_more = true),
+            HOOKS => {
+                if let Some(hooks) = &mut self.hooks {
+                    hooks.has_more = true;
+                }
+            }
+            // Every turn asks the backlog of readers.
+            READERS => {}
             SIGNALS => self.heed_signal(),
             STDOUT if readiness.is_error() || readiness.is_write_closed() => {
                 self.output.stdout_is_gone();
             }
             STDOUT => self.output.stdout_has_room(),
-            Token(token) if (token - FIRST).is_multiple_of(2) => {
-                self.note_client((token - FIRST) / 2, readiness);
-            }
+            Token(token) if token % 2 == 0 => self.note_client((token - FIRST) / 2, readiness),
             Token(token) => self.note_reader((token - FIRST) / 2, readiness),
         }
     }
 
     fn note_client(&mut self, key: usize, readiness: &Readiness) {
         if readiness.is_readable() {
-            self.readable.push_back(key);
+            self.readable.push(key);
         }
         if readiness.is_writable() {
             self.answerable.push(key);
@@ -290,21 +303,20 @@ impl Server {
                 watched: None,
             });
             // Its request has often arrived already.
-            self.readable.push_back(key);
+            self.readable.push(key);
         }
     }
 
     fn read_clients(&mut self) {
-        for _ in 0..self.readable.len() {
-            if let Some(key) = self.readable.pop_front() {
-                self.read_client(key);
-            }
+        for key in std::mem::take(&mut self.readable) {
+            self.read_client(key);
         }
         let output = &mut self.output;
         self.talking.retain(|key| output.hear_reader(*key));
     }
 
-    /// Reads from a client until its request is whole, or nothing more is there.
+    /// Reads from a client until its request is whole and published, or nothing
+    /// more is there, or others should have their turn.
     fn read_client(&mut self, key: usize) {
         for _ in 0..READS {
             let Some(client) = self.clients.get_mut(key) else {
@@ -333,7 +345,7 @@ impl Server {
                 }
             }
         }
-        self.readable.push_back(key);
+        self.readable.push(key);
     }
 
     /// Appends the staged event; where the log is full of events that nobody
@@ -365,7 +377,7 @@ impl Server {
         while let Some(stream) = readers.accept() {
             let (key, stream) = self.output.add_reader(stream);
             let both = Interest::READABLE | Interest::WRITABLE;
-            let token = Token(FIRST + 2 * key + 1);
+            let token = reader_token(key);
             if let Err(error) = self.poll.registry().register(stream, token, both) {
                 say(format_args!("cannot watch a reader: {error}"));
                 self.output.remove_reader(key);
@@ -407,11 +419,11 @@ impl Server {
         }
     }
 
-    /// Has the poll tell when a client is ready for `interest`.
+    /// Has the poll tell when a client is ready for `interest`. Nothing is lost
+    /// by asking only now: epoll reports at once what is ready when it is added.
     fn watch(&mut self, key: usize, interest: Interest) {
         let client = &mut self.clients[key];
-        let token = Token(FIRST + 2 * key);
-        let registry = self.poll.registry();
+        let (registry, token) = (self.poll.registry(), client_token(key));
         let result = match client.watched.replace(interest) {
             Some(watched) if watched == interest => Ok(()),
             Some(_) => registry.reregister(&mut client.stream, token, interest),
@@ -430,7 +442,7 @@ impl Server {
             for _ in 0..count {
                 match self.phase {
                     Phase::Serving => self.stop(),
-                    _ => self.phase = Phase::Done,
+                    _ => self.phase = Phase::Done(Duration::ZERO),
                 }
             }
         }
@@ -456,8 +468,7 @@ impl Server {
             Phase::Serving if !self.output.has_stdout() && self.readers.is_none() => self.stop(),
             Phase::Finishing(end) => {
                 // The backlog is served when accept has nothing more.
-                self.hooks
-                    .take_if(|hooks| !hooks.has_more && hooks.rests_until.is_none());
+                self.hooks.take_if(|hooks| !hooks.has_more);
                 if self.hooks.is_none() && self.clients.is_empty() || now >= end {
                     self.clients.clear();
                     self.phase = Phase::Draining(now + PATIENCE);
@@ -465,7 +476,7 @@ impl Server {
                 }
             }
             Phase::Draining(end) if self.output.is_drained() || now >= end => {
-                self.phase = Phase::Done;
+                self.phase = Phase::Done(end.saturating_duration_since(now));
             }
             _ => {}
         }

@@ -1,8 +1,9 @@
 //! Events as bytes: compact JSON lines, indented JSON, or YAML.
 //!
 //! An [`Event`] is JSON text whose validity has been checked, so the formats
-//! never parse: they walk the text's tokens and write them with other spacing
-//! and other escapes. What the client spelled stays as it was spelled.
+//! never parse: they walk the text's tokens and write them with other spacing.
+//! JSON keeps every number and escape as the client spelled it, and escapes
+//! what is not ASCII; YAML has rules of its own for both.
 
 mod json;
 pub(crate) mod text;

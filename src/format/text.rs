@@ -31,7 +31,7 @@ pub struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    fn take(&mut self, length: usize) -> &'a str {
+    fn cut(&mut self, length: usize) -> &'a str {
         let (taken, rest) = self.text.split_at(length);
         self.text = rest;
         taken
@@ -51,7 +51,7 @@ impl<'a> Iterator for Tokens<'a> {
         let first = *self.text.as_bytes().first()?;
         Some(match first {
             b'{' | b'[' | b'}' | b']' | b',' | b':' => {
-                self.take(1);
+                self.cut(1);
                 match first {
                     b'{' | b'[' => Token::Open(first),
                     b',' => Token::Comma,
@@ -60,16 +60,16 @@ impl<'a> Iterator for Tokens<'a> {
                 }
             }
             b'"' => {
-                self.take(1);
-                let string = self.take(string_length(self.text.as_bytes()));
-                self.take(self.text.len().min(1));
+                self.cut(1);
+                let string = self.cut(string_length(self.text.as_bytes()));
+                self.cut(self.text.len().min(1));
                 Token::String(string)
             }
             _ => {
                 let ends =
                     |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
                 let length = self.text.bytes().position(|byte| ends(&byte));
-                Token::Literal(self.take(length.unwrap_or(self.text.len())))
+                Token::Literal(self.cut(length.unwrap_or(self.text.len())))
             }
         })
     }
@@ -154,7 +154,9 @@ pub fn decode(spelled: &str) -> Cow<'_, str> {
     text.collect::<String>().into()
 }
 
-/// One spelling for all the spellings of a string: equal exactly where the strings are.
+/// One spelling for all the spellings of a string: equal exactly where the
+/// strings are. A backslash stays doubled, so that the text `\\ud83d` and the lone
+/// surrogate `\ud83d` differ.
 pub fn canonical(spelled: &str) -> Cow<'_, str> {
     if !spelled.contains('\\') {
         return spelled.into();

@@ -16,7 +16,8 @@ use super::PRETTY_DEPTH;
 use super::text::{self, Token, Tokens, tokens};
 use crate::event::Event;
 
-/// PyYAML reads a key without `? ` only where it ends within 1,024 characters.
+/// The longest key, in characters, that is written without `? `. PyYAML takes up
+/// to 1,024 between where a key begins and its colon.
 const SIMPLE_KEY: usize = 1000;
 
 /// One document: `---` and a block mapping. With `colour`, keys stand out.
@@ -44,8 +45,9 @@ struct Writer<'t, 'o> {
 enum After {
     /// `key:`. A container's first line is the next one.
     Key,
-    /// `- `, `? ` or `: `. A container starts on this line.
-    Dash,
+    /// `-`, or the `:` of a key that has a line of its own. A container starts
+    /// on this line.
+    Indicator,
 }
 
 impl Writer<'_, '_> {
@@ -71,7 +73,7 @@ impl Writer<'_, '_> {
             self.push("\n");
             self.indent(indent);
             self.push(":");
-            self.value(After::Dash, indent, depth);
+            self.value(After::Indicator, indent, depth);
         }
     }
 
@@ -103,7 +105,7 @@ impl Writer<'_, '_> {
                 self.push("\n");
                 self.indent(indent);
             }
-            After::Dash => self.push(" "),
+            After::Indicator => self.push(" "),
         }
         self.members(opened, indent, depth + 1);
     }
@@ -114,7 +116,7 @@ impl Writer<'_, '_> {
         loop {
             if opened == b'[' {
                 self.push("-");
-                self.value(After::Dash, indent, depth);
+                self.value(After::Indicator, indent, depth);
             } else if let (Some(Token::String(key)), Some(_colon)) =
                 (self.tokens.next(), self.tokens.next())
             {
@@ -181,6 +183,7 @@ impl Writer<'_, '_> {
             self.push("2");
         }
         let body = text.trim_end_matches('\n');
+        // How many of the last line ends are the text's own: none, one, all.
         match text.len() - body.len() {
             0 => self.push("-"),
             1 if !body.is_empty() => {}
@@ -207,7 +210,8 @@ impl Writer<'_, '_> {
 }
 
 /// A literal in the form in which YAML 1.1 takes it for the same: a number with
-/// an exponent needs a point, and the exponent a sign.
+/// an exponent needs a point, and the exponent a sign. `true` and `false` have
+/// an `e` but no exponent.
 fn literal(spelled: &str) -> Cow<'_, str> {
     let is_word = matches!(spelled, "true" | "false" | "null");
     let Some((digits, exponent)) = spelled.split_once(['e', 'E']).filter(|_| !is_word) else {

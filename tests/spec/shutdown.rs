@@ -89,6 +89,13 @@ fn a_client_that_stalls_and_a_reader_that_stalls_do_not_keep_it_for_ever() {
     let text = "x".repeat(1 << 20);
     server.post("Big", format!("{{\"text\":\"{text}\"}}"));
     server.stop();
+    let said = server.stderr.to_end();
+    assert!(
+        said.ends_with(
+            "An output reader has not taken the last 1 event(s): they are lost for it\n"
+        ),
+        "{said}"
+    );
 }
 
 #[test]
