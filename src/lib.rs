@@ -12,7 +12,7 @@
 //!
 //! Read the modules in the order in which they meet a hook: [`args`] and
 //! [`server`], which is the loop that moves the bytes, [`socket_file`],
-//! [`peer`], [`connection`], [`http`], [`event`], [`format`], [`log`],
+//! [`peer`], [`connection`], [`http`], [`event`], [`mod@format`], [`log`],
 //! [`output`], [`inherited`], [`signals`].
 
 pub mod args;

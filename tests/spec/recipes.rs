@@ -133,6 +133,35 @@ fn the_settings_in_the_readme_work_as_they_stand() {
 }
 
 #[test]
+fn the_health_command_in_the_readme_tells_whether_a_server_is_there() {
+    if tool("curl").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let command = blocks("Point Claude Code at it")[1];
+    let output = shell(&here(command, &server)).wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"{\"status\": \"ok\"}");
+}
+
+#[test]
+fn a_file_of_300_kb_that_a_tool_writes_arrives_by_the_hook_command() {
+    if tool("curl").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let content = "    let ünï = \"😀\"; // \\ \t\n".repeat(10_000);
+    let payload = serde_json::json!({"tool_name": "Write", "tool_input": {"content": content}});
+    run_hook(
+        &here(&hook_commands()[0].1, &server),
+        payload.to_string().as_bytes(),
+    );
+    assert_eq!(
+        server.stdout.lines(1)[0]["tool_input"],
+        payload["tool_input"]
+    );
+}
+
+#[test]
 fn the_hook_command_is_silent_where_there_is_no_server() {
     if tool("curl").is_none() {
         return;
