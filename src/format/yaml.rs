@@ -164,15 +164,36 @@ impl Writer<'_, '_> {
     /// A string after its key or dash, in the form that reads best.
     fn string(&mut self, text: &str, indent: usize) {
         self.push(" ");
-        if text.contains('\n')
-            && text
-                .chars()
-                .all(|char| is_printable(char) || matches!(char, '\n' | '\t'))
+        if !text.contains('\n') {
+            self.push(&plain_or_quoted(text));
+            self.push("\n");
+        } else if text
+            .chars()
+            .all(|char| is_printable(char) || matches!(char, '\n' | '\t'))
         {
-            return self.literal_block(text, indent + 2);
+            self.literal_block(text, indent + 2);
+        } else {
+            self.quoted_lines(text, indent + 2);
         }
-        self.push(&plain_or_quoted(text));
-        self.push("\n");
+    }
+
+    /// Text of several lines that a literal block cannot hold: quoted, and each
+    /// line on one of its own. A backslash before a line's end takes that and
+    /// the next line's indentation out of the text (YAML 1.1 section 9.1.1).
+    fn quoted_lines(&mut self, text: &str, indent: usize) {
+        self.push("\"");
+        for (number, line) in text.split_inclusive('\n').enumerate() {
+            if number > 0 {
+                self.push("\\\n");
+                self.indent(indent);
+                // A space of the text's own would count as indentation.
+                if line.starts_with(' ') {
+                    self.push("\\");
+                }
+            }
+            self.push(&escaped(line));
+        }
+        self.push("\"\n");
     }
 
     /// A literal block (YAML 1.1 section 9.3.1): the text's own lines, indented.
@@ -257,8 +278,12 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn double_quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
+    format!("\"{}\"", escaped(text))
+}
+
+/// What stands between double quotes for `text`.
+fn escaped(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
             '"' | '\\' => quoted.extend(['\\', char]),
@@ -273,7 +298,6 @@ fn double_quoted(text: &str) -> String {
             }),
         }
     }
-    quoted.push('"');
     quoted
 }
 

@@ -212,6 +212,8 @@ fn pretty_yaml_is_read_back_exactly() {
         "a\u{85}b\n",
         "a\u{2028}b\nc",
         "a\u{0}b",
+        "\u{0}\n  a\n\n\tb \n",
+        "\u{0}\n\\a\n\"b",
         "a\u{1b}[31mb\nc",
         "\u{feff}a",
         "é",
@@ -263,7 +265,7 @@ fn pretty_yaml_is_laid_out_to_be_read() {
     let printed = printer.print(
         "/?event=PostToolUse",
         r##"{"command":"make\tall\n  # then\n","path":"/tmp/x","id":"2a","many":[1,{"a":"b","c":["d"]},[]],
-            "none":{},"when":"2026-02-09","emoji":"naïve 😀","half":"\ud83d","red":"\u001b[31m","tiny":1e-7}"##,
+            "none":{},"when":"2026-02-09","emoji":"naïve 😀","half":"\ud83d","red":"\u001b[31m","lines":"\u001b[1mtotal\n  2 files\n\n\tx \nend","tiny":1e-7}"##,
     );
     assert!(printed.starts_with("---\n_ts: '20"), "{printed}");
     let expected = "\
@@ -283,6 +285,11 @@ when: '2026-02-09'
 emoji: naïve 😀
 half: '\u{fffd}'
 red: \"\\x1b[31m\"
+lines: \"\\x1b[1mtotal\\n\\
+  \\  2 files\\n\\
+  \\n\\
+  \\tx \\n\\
+  end\"
 tiny: 1.0e-7
 ";
     assert_eq!(without_metadata(&printed), expected);
