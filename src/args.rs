@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use argh::FromArgs;
 
@@ -33,6 +34,10 @@ pub struct Options {
     pub format: Format,
     /// Bytes of events that may wait in memory for slow sinks.
     pub buffer: usize,
+    /// Bytes of one request's body that are kept.
+    pub max_body: u64,
+    /// How long a client may take for a whole request.
+    pub timeout: Duration,
 }
 
 /// Why there are no [`Options`].
@@ -82,15 +87,30 @@ struct CommandLine {
     /// bytes of events that wait in memory for slow readers (default: 67108864)
     #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "64 << 20")]
     buffer: usize,
+
+    /// bytes of body in one request, at most (default: 67108864)
+    #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "64 << 20")]
+    max_body: usize,
+
+    /// seconds that a client may take for a whole request (default: 10)
+    #[argh(
+        option,
+        arg_name = "seconds",
+        from_str_fn(seconds),
+        default = "Duration::from_secs(10)"
+    )]
+    timeout: Duration,
 }
 
 /// The options of [`CommandLine`] that are followed by a value.
-const VALUED: [&str; 5] = [
+const VALUED: [&str; 7] = [
     "--socket",
     "--mode",
     "--output-socket",
     "--output-mode",
     "--buffer",
+    "--max-body",
+    "--timeout",
 ];
 
 /// Reads the arguments (the program's name first) and the value of [`SOCKET_VARIABLE`].
@@ -152,6 +172,8 @@ fn options(line: CommandLine, socket_variable: Option<OsString>) -> Result<Optio
         output_mode: line.output_mode,
         format,
         buffer: line.buffer,
+        max_body: line.max_body as u64,
+        timeout: line.timeout,
     })
 }
 
@@ -167,6 +189,16 @@ fn octal(text: &str) -> Result<u32, String> {
 fn bytes(text: &str) -> Result<usize, String> {
     text.parse()
         .map_err(|_| "give a whole number of bytes, such as 67108864".into())
+}
+
+/// Fractions are allowed; no time at all, and more than anybody waits, are not.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (0.001..1e9).contains(seconds));
+    let seconds = seconds.map(Duration::from_secs_f64);
+    seconds.ok_or("give a number of seconds from 0.001 up, such as 10".into())
 }
 
 /// Takes `--name=value` apart and keeps the last of each repeated option.

@@ -5,34 +5,66 @@
 //! any pieces, by a test or a fuzzer, with no socket.
 //!
 //! ```text
-//!            head whole            body whole             all written
-//! ReadingHead ────────→ ReadingBody ────────→ WritingResponse ────────→ Step::Close
-//!      │                     │                      ↑
-//!      └──── malformed ──────┴────── cut short ─────┘
+//!            head whole              body whole                all written
+//! ReadingHead ────────→ ReadingBody ────────→ WritingResponse ────────→ Close
+//!    ↑  │                 │                       ↑        │
+//!    │  └──── refused ────┴───── cut short ───────┘        ├─ refused → Linger
+//!    └───────────────────── kept open ─────────────────────┘
 //! ```
 //!
 //! A request that comes whole is handed out where it lies, in the caller's
 //! buffer. Only a piece of one is copied, into the connection's own inbox.
+//! While a response is not out, nothing further is read: a client that
+//! pipelines and never reads has its own socket's buffer to fill, and no more.
 
-use crate::http::{self, Head, Status, Target};
+use crate::chunked::Chunked;
+use crate::http::{self, Framing, Head, Status, Target};
 
 /// A client, as far as its bytes go.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connection {
     state: State,
-    /// What has arrived of a head, then of a body, that is not whole.
+    /// What has arrived and is not dealt with: a piece of a head; a body as far
+    /// as it is decoded; after a whole request, what the client sent next.
     inbox: Vec<u8>,
+    /// Bytes of body that are kept at most.
+    max_body: u64,
+    /// Whether the connection may stay open after a response.
+    may_stay_open: bool,
+    /// Whether it has, so that a request which never comes is no fault.
+    was_kept: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum State {
-    #[default]
     ReadingHead,
-    ReadingBody(Head),
+    ReadingBody {
+        target: Target,
+        keeps_alive: bool,
+        body: Body,
+        interim: &'static [u8],
+    },
+    /// `used` bytes of the inbox are the body that the response answers.
     WritingResponse {
         response: &'static [u8],
         sent: usize,
+        then: Then,
+        used: usize,
     },
+}
+
+#[derive(Debug)]
+enum Body {
+    Length(u64),
+    Chunked(Chunked),
+}
+
+/// What comes after a response.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    StayOpen,
+    Close,
+    Linger,
 }
 
 /// What the loop does next for a connection.
@@ -41,12 +73,18 @@ pub enum Step<'a> {
     /// Read more, then call [`Connection::received`], or
     /// [`Connection::end_of_input`] where there is no more.
     Read,
+    /// Call [`Connection::received`] with nothing: the next request has already
+    /// arrived, at least in part.
+    Resume,
     /// Publish this event, then do as for [`Step::Write`]: the response is ready.
     Hook(Hook<'a>),
     /// Write [`Connection::unsent`], then call [`Connection::written`].
     Write,
     /// The connection is over.
     Close,
+    /// The connection is over, but the client may still be sending, and must
+    /// be able to read why it was refused: stop writing, read to the end for a while.
+    Linger,
 }
 
 /// A hook that arrived whole.
@@ -57,13 +95,28 @@ pub struct Hook<'a> {
 }
 
 impl Connection {
+    /// A connection on which nothing has happened. Bodies of more than
+    /// `max_body` bytes are refused.
+    pub fn new(max_body: u64) -> Self {
+        Connection {
+            state: State::ReadingHead,
+            inbox: Vec::new(),
+            max_body,
+            may_stay_open: true,
+            was_kept: false,
+        }
+    }
+
     /// Takes bytes as they arrived.
     pub fn received<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a> {
         match self.state {
-            State::ReadingHead => self.read_head(bytes),
-            State::ReadingBody(_) => self.read_body(bytes),
-            // Bytes after the request: nobody asked for them.
-            State::WritingResponse { .. } => Step::Write,
+            State::ReadingHead if self.inbox.is_empty() => self.read_new_head(bytes),
+            State::ReadingHead => self.read_more_head(bytes),
+            State::ReadingBody { .. } => self.read_body(bytes),
+            State::WritingResponse { .. } => {
+                self.inbox.extend(bytes);
+                Step::Write
+            }
         }
     }
 
@@ -71,100 +124,246 @@ impl Connection {
     pub fn end_of_input(&mut self) -> Step<'_> {
         match self.state {
             State::ReadingHead if self.inbox.is_empty() => Step::Close,
-            State::ReadingHead | State::ReadingBody(_) => self.answer(Status::BadRequest),
             State::WritingResponse { .. } => Step::Write,
+            _ => self.refuse(Status::BadRequest),
         }
     }
 
-    /// What is still to be written of the response.
+    /// Takes note that the time for a request is over.
+    pub fn time_out(&mut self) -> Step<'_> {
+        match self.state {
+            State::WritingResponse { .. } => Step::Close,
+            _ if self.is_idle() => Step::Close,
+            _ => self.refuse(Status::TimedOut),
+        }
+    }
+
+    /// Whether the connection was kept open and no further request has begun.
+    pub fn is_idle(&self) -> bool {
+        self.was_kept && self.inbox.is_empty() && matches!(self.state, State::ReadingHead)
+    }
+
+    /// Lets the request that is under way be the last one.
+    pub fn let_end(&mut self) {
+        self.may_stay_open = false;
+    }
+
+    /// What is to be written: a response, or an interim one.
     pub fn unsent(&self) -> &'static [u8] {
         match self.state {
-            State::WritingResponse { response, sent } => &response[sent..],
-            _ => &[],
+            State::WritingResponse { response, sent, .. } => &response[sent..],
+            State::ReadingBody { interim, .. } => interim,
+            State::ReadingHead => &[],
         }
     }
 
     /// Takes note that the first `count` bytes of [`Connection::unsent`] are out.
     pub fn written(&mut self, count: usize) -> Step<'_> {
-        if let State::WritingResponse { sent, .. } = &mut self.state {
-            *sent += count;
-        }
-        if self.unsent().is_empty() {
-            Step::Close
-        } else {
-            Step::Write
+        match &mut self.state {
+            State::ReadingHead => Step::Read,
+            State::ReadingBody { interim, .. } => {
+                *interim = &interim[count..];
+                if interim.is_empty() {
+                    Step::Read
+                } else {
+                    Step::Write
+                }
+            }
+            State::WritingResponse {
+                response,
+                sent,
+                then,
+                used,
+            } => {
+                *sent += count;
+                match then {
+                    _ if *sent < response.len() => Step::Write,
+                    Then::Close => Step::Close,
+                    Then::Linger => Step::Linger,
+                    Then::StayOpen => {
+                        self.inbox.drain(..*used);
+                        self.inbox.shrink_to(0);
+                        self.state = State::ReadingHead;
+                        self.was_kept = true;
+                        if self.inbox.is_empty() {
+                            Step::Read
+                        } else {
+                            Step::Resume
+                        }
+                    }
+                }
+            }
         }
     }
 
-    fn read_head<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a> {
-        let piecemeal = !self.inbox.is_empty();
-        if piecemeal {
-            self.inbox.extend(bytes);
-        }
-        let arrived = if piecemeal { &self.inbox } else { bytes };
-        match http::head(arrived) {
-            Err(status) => self.answer(status),
-            Ok(None) => {
-                if !piecemeal {
-                    self.inbox.extend(bytes);
-                }
-                Step::Read
-            }
-            Ok(Some((length, head)))
-                if !piecemeal && head.body <= (bytes.len() - length) as u64 =>
-            {
-                let body = &bytes[length..][..head.body as usize];
-                self.finish(head.target, |_| body)
-            }
+    /// Reads a request's first bytes.
+    fn read_new_head<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a> {
+        let bytes = without_empty_lines(bytes);
+        match http::head(bytes) {
+            Err(status) => self.refuse(status),
+            Ok(None) => self.keep_piece_of_head(bytes),
             Ok(Some((length, head))) => {
-                if piecemeal {
-                    self.inbox.drain(..length);
-                } else {
-                    self.inbox.extend(&bytes[length..]);
+                let after = &bytes[length..];
+                match head.framing {
+                    Framing::Length(length) if length <= self.max_body.min(after.len() as u64) => {
+                        let (body, next) = after.split_at(length as usize);
+                        self.inbox.extend(next);
+                        self.answer(head.target, head.keeps_alive, 0, Some(body))
+                    }
+                    _ => self.begin_body(head, after),
                 }
-                self.state = State::ReadingBody(head);
-                self.read_body(&[])
             }
         }
+    }
+
+    /// Reads on in a head of which a piece has arrived before. Without a line's
+    /// end among the new bytes there is nothing new to be found out, and a head
+    /// that comes in single bytes is not read again at each of them.
+    fn read_more_head(&mut self, bytes: &[u8]) -> Step<'_> {
+        let resumed = bytes.is_empty();
+        if !resumed && !bytes.contains(&b'\n') {
+            return self.keep_piece_of_head(bytes);
+        }
+        self.inbox.extend(bytes);
+        let empty = self.inbox.len() - without_empty_lines(&self.inbox).len();
+        self.inbox.drain(..empty);
+        match http::head(&self.inbox) {
+            Err(status) => self.refuse(status),
+            Ok(None) => self.keep_piece_of_head(&[]),
+            Ok(Some((length, head))) => {
+                let after = self.inbox.split_off(length);
+                self.inbox.clear();
+                self.begin_body(head, &after)
+            }
+        }
+    }
+
+    fn keep_piece_of_head(&mut self, bytes: &[u8]) -> Step<'_> {
+        self.inbox.extend(bytes);
+        if self.inbox.len() > http::MAX_HEAD {
+            self.refuse(Status::HeadTooLarge)
+        } else if self.inbox.len() > http::MAX_TARGET && !self.inbox.contains(&b'\n') {
+            self.refuse(Status::TargetTooLong)
+        } else {
+            Step::Read
+        }
+    }
+
+    fn begin_body<'a>(&'a mut self, head: Head, bytes: &[u8]) -> Step<'a> {
+        let body = match head.framing {
+            Framing::Length(length) if length > self.max_body => {
+                return self.refuse(Status::TooLarge);
+            }
+            Framing::Length(length) => Body::Length(length),
+            Framing::Chunked => Body::Chunked(Chunked::default()),
+        };
+        let interim = if head.expects_continue {
+            http::CONTINUE
+        } else {
+            &[]
+        };
+        let Head {
+            target,
+            keeps_alive,
+            ..
+        } = head;
+        self.state = State::ReadingBody {
+            target,
+            keeps_alive,
+            body,
+            interim,
+        };
+        self.read_body(bytes)
     }
 
     fn read_body(&mut self, bytes: &[u8]) -> Step<'_> {
-        self.inbox.extend(bytes);
-        match std::mem::take(&mut self.state) {
-            State::ReadingBody(head) if head.body <= self.inbox.len() as u64 => {
-                self.finish(head.target, |inbox| &inbox[..head.body as usize])
+        let State::ReadingBody {
+            target,
+            keeps_alive,
+            body,
+            interim,
+        } = &mut self.state
+        else {
+            return Step::Read;
+        };
+        let used = match body {
+            Body::Length(length) => {
+                self.inbox.extend(bytes);
+                *length as usize
             }
-            state => {
-                self.state = state;
+            Body::Chunked(chunked) => match chunked.decode(bytes, &mut self.inbox, self.max_body) {
+                Err(status) => return self.refuse(status),
+                Ok(_) if !chunked.is_done() => usize::MAX,
+                Ok(count) => {
+                    let used = self.inbox.len();
+                    self.inbox.extend(&bytes[count..]);
+                    used
+                }
+            },
+        };
+        if self.inbox.len() < used {
+            return if interim.is_empty() {
                 Step::Read
-            }
+            } else {
+                Step::Write
+            };
         }
+        let (target, keeps_alive) = (std::mem::replace(target, Target::Unknown), *keeps_alive);
+        self.answer(target, keeps_alive, used, None)
     }
 
-    /// The request is whole, and `body` finds its body.
-    fn finish<'a>(
+    /// The request is whole. Its body is `body`, or else the first `used` bytes of the inbox.
+    fn answer<'a>(
         &'a mut self,
         target: Target,
-        body: impl FnOnce(&'a [u8]) -> &'a [u8],
+        keeps_alive: bool,
+        used: usize,
+        body: Option<&'a [u8]>,
     ) -> Step<'a> {
+        let status = match target {
+            Target::Hook { .. } => Status::Ok,
+            Target::Health => Status::Healthy,
+            Target::Unknown => Status::NotFound,
+        };
+        let stays_open = keeps_alive && self.may_stay_open;
+        let then = if stays_open {
+            Then::StayOpen
+        } else {
+            Then::Close
+        };
+        let response = http::response(status, stays_open);
+        self.state = State::WritingResponse {
+            response,
+            sent: 0,
+            then,
+            used,
+        };
         match target {
-            Target::Health => self.answer(Status::Healthy),
-            Target::Unknown => self.answer(Status::NotFound),
-            Target::Hook { event } => {
-                self.answer(Status::Ok);
-                Step::Hook(Hook {
-                    event,
-                    body: body(&self.inbox),
-                })
-            }
+            Target::Hook { event } => Step::Hook(Hook {
+                event,
+                body: body.unwrap_or(&self.inbox[..used]),
+            }),
+            Target::Health | Target::Unknown => Step::Write,
         }
     }
 
-    fn answer(&mut self, status: Status) -> Step<'_> {
+    fn refuse(&mut self, status: Status) -> Step<'_> {
+        let response = http::response(status, false);
+        self.inbox = Vec::new();
         self.state = State::WritingResponse {
-            response: http::response(status),
+            response,
             sent: 0,
+            then: Then::Linger,
+            used: 0,
         };
         Step::Write
     }
+}
+
+/// Empty lines before a request are passed over (RFC 9112 section 2.2).
+fn without_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n").or(bytes.strip_prefix(b"\n")) {
+        bytes = rest;
+    }
+    bytes
 }

@@ -16,11 +16,14 @@
 //! [`output`], [`inherited`], [`signals`].
 
 pub mod args;
+pub mod chunked;
 pub mod connection;
+pub mod deadlines;
 pub mod event;
 pub mod format;
 pub mod http;
 pub mod inherited;
+pub mod listening;
 pub mod log;
 pub mod output;
 pub mod peer;

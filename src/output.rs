@@ -112,6 +112,11 @@ impl Output {
         (key, &mut self.readers[key].to)
     }
 
+    /// How many readers there are.
+    pub fn readers(&self) -> usize {
+        self.readers.len()
+    }
+
     /// Drops a reader that is gone.
     pub fn remove_reader(&mut self, key: usize) {
         if self.readers.try_remove(key).is_some() {

@@ -19,24 +19,26 @@
 //! once. Whoever stops before `WouldBlock` must remember to come back unasked.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event as Readiness;
-use mio::net::{UnixListener, UnixStream};
+use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::net::Shutdown;
 use slab::Slab;
 
 use crate::args::Options;
 use crate::connection::{Connection, Step};
+use crate::deadlines::Deadlines;
 use crate::event::{self, Event};
 use crate::inherited::{Inherited, say};
+use crate::listening::{self, Listening};
 use crate::output::Output;
 use crate::peer::{self, Peer};
 use crate::signals;
-use crate::socket_file::{self, SocketFile};
+use crate::socket_file;
 
 const HOOKS: Token = Token(0);
 const READERS: Token = Token(1);
@@ -59,8 +61,8 @@ const SCRATCH: usize = 64 << 10;
 const READS: usize = 4;
 /// Clients accepted in one turn.
 const ACCEPTS: usize = 256;
-/// How long the listener rests when accept fails for want of something.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long a refused client that goes on sending is listened to.
+const LINGER: Duration = Duration::from_secs(2);
 /// How long requests in flight may take at the end, and then the sinks.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -101,6 +103,11 @@ struct Server {
     hooks: Option<Listening>,
     readers: Option<Listening>,
     clients: Slab<Client>,
+    /// By when a client's request must be whole and its response read.
+    requests: Deadlines,
+    /// By when a client that lingers must be gone.
+    farewells: Deadlines,
+    max_body: u64,
     output: Output,
     /// Clients to be read from in this turn.
     readable: Vec<usize>,
@@ -110,17 +117,8 @@ struct Server {
     talking: Vec<usize>,
     scratch: Box<[u8]>,
     phase: Phase,
-}
-
-/// A listener and its file. Fields are dropped in this order, and the file must
-/// go first: see [`SocketFile`].
-struct Listening {
-    file: Option<SocketFile>,
-    listener: UnixListener,
-    /// Whether accept may find somebody: it did not say `WouldBlock` last.
-    has_more: bool,
-    /// Until when accept is left alone, after an error.
-    rests_until: Option<Instant>,
+    /// When this turn began.
+    now: Instant,
 }
 
 struct Client {
@@ -129,6 +127,11 @@ struct Client {
     connection: Connection,
     /// What the poll watches it for: nothing, until it makes us wait.
     watched: Option<Interest>,
+    /// Whether its next request has arrived with the one before.
+    resumes: bool,
+    /// Whether the connection is over, and read from only so that the client can
+    /// read how it ended.
+    lingers: bool,
 }
 
 /// How near the end is.
@@ -154,25 +157,20 @@ impl Server {
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .map_err(needs("watch for signals"))?;
 
-        let listen = |path, mode, token| {
+        let (clients, readers) = listening::capacities(options.output_socket.is_some());
+        let listen = |path, mode, token, capacity| {
             let (mut listener, file) = socket_file::listen(path, mode)?;
             registry
                 .register(&mut listener, token, Interest::READABLE)
                 .map_err(needs("watch a listener"))?;
-            Ok::<_, String>(Listening {
-                file: Some(file),
-                listener,
-                has_more: true,
-                rests_until: None,
-            })
+            Ok::<_, String>(Listening::new(listener, file, capacity))
         };
         // Readers first: one that waits for the hook socket to appear and then
         // connects must be let in.
-        let readers = options.output_socket.as_ref();
-        let readers = readers
-            .map(|path| listen(path, options.output_mode, READERS))
-            .transpose()?;
-        let hooks = listen(&options.socket, options.mode, HOOKS)?;
+        let output = options.output_socket.as_ref();
+        let readers = output.map(|path| listen(path, options.output_mode, READERS, readers));
+        let readers = readers.transpose()?;
+        let hooks = listen(&options.socket, options.mode, HOOKS, clients)?;
 
         let stdout = options
             .stdout
@@ -190,12 +188,16 @@ impl Server {
             hooks: Some(hooks),
             readers,
             clients: Slab::new(),
+            requests: Deadlines::new(options.timeout),
+            farewells: Deadlines::new(LINGER),
+            max_body: options.max_body,
             output: Output::new(options.format, options.buffer, stdout),
             readable: Vec::new(),
             answerable: Vec::new(),
             talking: Vec::new(),
             scratch: vec![0; SCRATCH].into(),
             phase: Phase::Serving,
+            now: Instant::now(),
         })
     }
 
@@ -207,10 +209,12 @@ impl Server {
                 return Ok(patience);
             }
             self.wait(&mut events)?;
+            self.now = Instant::now();
             for readiness in &events {
                 self.note(readiness);
             }
             self.accept_clients();
+            self.heed_deadlines();
             self.read_clients();
             self.commit();
             self.move_on();
@@ -228,9 +232,13 @@ impl Server {
     fn time_to_wait(&self) -> Option<Duration> {
         let now = Instant::now();
         let busy = !self.readable.is_empty()
+            || !self.answerable.is_empty()
             || !self.talking.is_empty()
             || self.output.is_unfinished()
-            || self.hooks.as_ref().is_some_and(|hooks| hooks.is_due(now));
+            || self
+                .hooks
+                .as_ref()
+                .is_some_and(|hooks| hooks.is_due(self.clients.len(), now));
         if busy {
             return Some(Duration::ZERO);
         }
@@ -239,8 +247,14 @@ impl Server {
             Phase::Serving | Phase::Done(_) => None,
         };
         let resting = [&self.hooks, &self.readers].into_iter().flatten();
-        let resting = resting.filter_map(|listening| listening.rests_until);
-        let next = resting.chain(end).chain(self.output.retry_at()).min()?;
+        let resting = resting.filter_map(Listening::rests_until);
+        let due = [
+            end,
+            self.requests.next(),
+            self.farewells.next(),
+            self.output.retry_at(),
+        ];
+        let next = resting.chain(due.into_iter().flatten()).min()?;
         Some(next.saturating_duration_since(now))
     }
 
@@ -249,7 +263,7 @@ impl Server {
         match readiness.token() {
             HOOKS => {
                 if let Some(hooks) = &mut self.hooks {
-                    hooks.has_more = true;
+                    hooks.note_arrival();
                 }
             }
             // Every turn asks the backlog of readers.
@@ -277,7 +291,7 @@ impl Server {
         // Closed for writing is EPOLLHUP: gone. Closed for reading alone is a
         // reader that has nothing to say.
         if readiness.is_write_closed() || readiness.is_error() {
-            return self.output.remove_reader(key);
+            return self.remove_reader(key);
         }
         if readiness.is_writable() {
             self.output.reader_has_room(key);
@@ -290,26 +304,52 @@ impl Server {
     fn accept_clients(&mut self) {
         let Some(hooks) = &mut self.hooks else { return };
         for _ in 0..ACCEPTS {
-            let Some(stream) = hooks.accept() else { return };
+            let Some(stream) = hooks.accept(self.clients.len(), self.now) else {
+                return;
+            };
             // Without an identity there can be no event.
             let Ok(peer) = peer::of(stream.as_fd()) else {
                 continue;
             };
-            let connection = Connection::default();
-            let key = self.clients.insert(Client {
+            let mut connection = Connection::new(self.max_body);
+            if self.phase != Phase::Serving {
+                connection.let_end();
+            }
+            let client = Client {
                 stream,
                 peer,
                 connection,
                 watched: None,
-            });
+                resumes: false,
+                lingers: false,
+            };
+            let key = self.clients.insert(client);
+            self.requests.set(key, self.now);
             // Its request has often arrived already.
             self.readable.push(key);
         }
     }
 
+    /// Ends the waiting of those whose time is over.
+    fn heed_deadlines(&mut self) {
+        while let Some(key) = self.requests.take_due(self.now) {
+            match self.clients[key].connection.time_out() {
+                Step::Write => self.answerable.push(key),
+                _ => self.close(key),
+            }
+        }
+        while let Some(key) = self.farewells.take_due(self.now) {
+            self.close(key);
+        }
+    }
+
     fn read_clients(&mut self) {
         for key in std::mem::take(&mut self.readable) {
-            self.read_client(key);
+            match self.clients.get(key) {
+                Some(client) if client.lingers => self.hear_out(key),
+                Some(_) => self.read_client(key),
+                None => {}
+            }
         }
         let output = &mut self.output;
         self.talking.retain(|key| output.hear_reader(*key));
@@ -322,19 +362,30 @@ impl Server {
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };
-            let step = match client.stream.read(&mut self.scratch) {
-                Ok(0) => client.connection.end_of_input(),
-                Ok(count) => client.connection.received(&self.scratch[..count]),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return self.watch(key, Interest::READABLE),
-                    io::ErrorKind::Interrupted => Step::Read,
-                    _ => Step::Close,
-                },
+            // A client's next request waits until it has its response.
+            if !client.connection.unsent().is_empty() {
+                return;
+            }
+            if client.connection.is_idle() {
+                self.requests.set(key, self.now);
+            }
+            let step = if std::mem::take(&mut client.resumes) {
+                client.connection.received(&[])
+            } else {
+                match client.stream.read(&mut self.scratch) {
+                    Ok(0) => client.connection.end_of_input(),
+                    Ok(count) => client.connection.received(&self.scratch[..count]),
+                    Err(error) => match error.kind() {
+                        io::ErrorKind::WouldBlock => return self.wait_for_more(key),
+                        io::ErrorKind::Interrupted => Step::Read,
+                        _ => Step::Close,
+                    },
+                }
             };
             match step {
-                Step::Read => {}
+                Step::Read | Step::Resume => {}
                 Step::Write => return self.answerable.push(key),
-                Step::Close => return drop(self.clients.remove(key)),
+                Step::Close | Step::Linger => return self.close(key),
                 Step::Hook(hook) => {
                     let now = event::timestamp(SystemTime::now());
                     let body = event::decode(hook.body);
@@ -343,6 +394,30 @@ impl Server {
                     self.answerable.push(key);
                     return self.publish();
                 }
+            }
+        }
+        self.readable.push(key);
+    }
+
+    /// Nothing more of a request is there: the poll will tell when there is, unless
+    /// the server is stopping and there is no request.
+    fn wait_for_more(&mut self, key: usize) {
+        if self.phase != Phase::Serving && self.clients[key].connection.is_idle() {
+            return self.close(key);
+        }
+        self.watch(key, Interest::READABLE);
+    }
+
+    /// Throws away what a client sends whose connection is over.
+    fn hear_out(&mut self, key: usize) {
+        for _ in 0..READS {
+            match self.clients[key].stream.read(&mut self.scratch) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.watch(key, Interest::READABLE);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return self.forget(key),
             }
         }
         self.readable.push(key);
@@ -373,8 +448,8 @@ impl Server {
         let Some(readers) = &mut self.readers else {
             return;
         };
-        readers.has_more = true;
-        while let Some(stream) = readers.accept() {
+        readers.note_arrival();
+        while let Some(stream) = readers.accept(self.output.readers(), self.now) {
             let (key, stream) = self.output.add_reader(stream);
             let both = Interest::READABLE | Interest::WRITABLE;
             let token = reader_token(key);
@@ -385,6 +460,7 @@ impl Server {
         }
     }
 
+    /// Writes to a client what its connection has for it, and does what comes then.
     fn answer(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
@@ -402,20 +478,60 @@ impl Server {
                 Err(_) => break Step::Close,
             }
         };
-        if step == Step::Close {
-            self.close(key);
+        match step {
+            Step::Linger => self.linger(key),
+            Step::Close => self.close(key),
+            step => {
+                client.resumes = step == Step::Resume;
+                if client.resumes || client.connection.is_idle() {
+                    self.requests.set(key, self.now);
+                }
+                self.readable.push(key);
+            }
         }
     }
 
     /// Closes a connection, once what has arrived is read away: closing a Unix
     /// socket with unread bytes turns the peer's end of file into ECONNRESET.
     fn close(&mut self, key: usize) {
-        let mut client = self.clients.remove(key);
         for _ in 0..READS {
-            match client.stream.read(&mut self.scratch) {
+            match self.clients[key].stream.read(&mut self.scratch) {
                 Ok(1..) => {}
-                Ok(0) | Err(_) => return,
+                Ok(0) | Err(_) => return self.forget(key),
             }
+        }
+        self.linger(key);
+    }
+
+    /// Stops writing to a client that may still be sending, and goes on reading
+    /// for a while.
+    fn linger(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        // If the client is gone, reading will tell.
+        let _ = client.stream.shutdown(Shutdown::Write);
+        client.lingers = true;
+        self.requests.clear(key);
+        self.farewells.set(key, self.now);
+        self.readable.push(key);
+    }
+
+    /// Closes a connection at once.
+    fn forget(&mut self, key: usize) {
+        self.clients.remove(key);
+        self.requests.clear(key);
+        self.farewells.clear(key);
+        self.note_departure();
+    }
+
+    fn remove_reader(&mut self, key: usize) {
+        self.output.remove_reader(key);
+        self.note_departure();
+    }
+
+    /// A descriptor is free: whoever waits for one may be let in.
+    fn note_departure(&mut self) {
+        for listening in [&mut self.hooks, &mut self.readers].into_iter().flatten() {
+            listening.note_departure();
         }
     }
 
@@ -431,7 +547,7 @@ impl Server {
         };
         if let Err(error) = result {
             say(format_args!("cannot watch a client: {error}"));
-            self.clients.remove(key);
+            self.forget(key);
         }
     }
 
@@ -453,11 +569,12 @@ impl Server {
         say("\nShutting down...");
         self.phase = Phase::Finishing(Instant::now() + PATIENCE);
         if let Some(hooks) = &mut self.hooks {
-            hooks.file = None;
-            // Who has found the file but not connected yet is refused from here
-            // on, instead of being left in a backlog that nobody serves.
-            let _ = rustix::net::shutdown(&hooks.listener, Shutdown::Read);
-            hooks.has_more = true;
+            hooks.shut();
+        }
+        for (key, client) in &mut self.clients {
+            client.connection.let_end();
+            // One that is idle, now and when it is next read, may go.
+            self.readable.push(key);
         }
     }
 
@@ -468,7 +585,7 @@ impl Server {
             Phase::Serving if !self.output.has_stdout() && self.readers.is_none() => self.stop(),
             Phase::Finishing(end) => {
                 // The backlog is served when accept has nothing more.
-                self.hooks.take_if(|hooks| !hooks.has_more);
+                self.hooks.take_if(|hooks| hooks.is_exhausted());
                 if self.hooks.is_none() && self.clients.is_empty() || now >= end {
                     self.clients.clear();
                     self.phase = Phase::Draining(now + PATIENCE);
@@ -479,38 +596,6 @@ impl Server {
                 self.phase = Phase::Done(end.saturating_duration_since(now));
             }
             _ => {}
-        }
-    }
-}
-
-impl Listening {
-    /// Whether accept may find somebody now.
-    fn is_due(&self, now: Instant) -> bool {
-        self.has_more && self.rests_until.is_none_or(|end| end <= now)
-    }
-
-    /// The next connection in the backlog, if there is one.
-    fn accept(&mut self) -> Option<UnixStream> {
-        if !self.is_due(Instant::now()) {
-            return None;
-        }
-        self.rests_until = None;
-        loop {
-            match self.listener.accept() {
-                Ok((stream, _)) => return Some(stream),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    // InvalidInput: the backlog of a listener that was shut down is empty.
-                    io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput => {
-                        self.has_more = false;
-                        return None;
-                    }
-                    _ => {
-                        self.rests_until = Some(Instant::now() + ACCEPT_REST);
-                        return None;
-                    }
-                },
-            }
         }
     }
 }

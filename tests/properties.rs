@@ -11,6 +11,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
+/// Bytes of body that the connections here take.
+const MAX_BODY: u64 = 1000;
 const PEER: Peer = Peer {
     pid: Some(1),
     uid: 2,
@@ -162,38 +164,56 @@ struct Outcome {
 
 /// Feeds pieces to a connection as the loop does, then the end of input.
 fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
-    let mut connection = Connection::default();
+    let mut connection = Connection::new(MAX_BODY);
     let mut outcome = Outcome::default();
     for piece in pieces.into_iter().map(Some).chain([None]) {
-        if outcome.closed {
-            break;
-        }
-        let step = match piece {
-            Some(bytes) => connection.received(bytes),
-            None => connection.end_of_input(),
-        };
-        match step {
-            Step::Read => continue,
-            Step::Hook(hook) => outcome.hooks.push((hook.event, hook.body.to_vec())),
-            Step::Write => {}
-            Step::Close => {
-                outcome.closed = true;
-                continue;
-            }
-        }
+        let mut bytes = piece;
         loop {
-            let unsent = connection.unsent();
-            outcome.answer.extend(unsent);
-            match connection.written(unsent.len()) {
+            let step = match bytes {
+                Some(bytes) => connection.received(bytes),
+                None => connection.end_of_input(),
+            };
+            match step {
+                Step::Read => break,
+                Step::Hook(hook) => outcome.hooks.push((hook.event, hook.body.to_vec())),
                 Step::Write => {}
-                step => {
-                    outcome.closed = step == Step::Close;
-                    break;
+                Step::Resume => unreachable!("nothing was written"),
+                Step::Close | Step::Linger => {
+                    outcome.closed = true;
+                    return outcome;
+                }
+            }
+            match write_all(&mut connection, &mut outcome.answer) {
+                Next::Resume => bytes = Some(&[]),
+                Next::Read => break,
+                Next::Over => {
+                    outcome.closed = true;
+                    return outcome;
                 }
             }
         }
     }
     outcome
+}
+
+/// What comes after a response.
+enum Next {
+    Read,
+    Resume,
+    Over,
+}
+
+fn write_all(connection: &mut Connection, to: &mut Vec<u8>) -> Next {
+    loop {
+        let unsent = connection.unsent();
+        to.extend(unsent);
+        match connection.written(unsent.len()) {
+            Step::Write => {}
+            Step::Read => return Next::Read,
+            Step::Resume => return Next::Resume,
+            _ => return Next::Over,
+        }
+    }
 }
 
 /// The pieces of `bytes` between the places where it is cut.
@@ -208,15 +228,27 @@ fn pieces<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
         .collect()
 }
 
-fn request() -> impl Strategy<Value = Vec<u8>> {
+/// A request, and whether it asks to be kept open. `chunks` makes its body chunked.
+fn request(keep: bool) -> impl Strategy<Value = Vec<u8>> {
     let field = "[A-Za-z-]{1,10}: ?[ -~]{0,20}\r\n";
     let method = prop_oneof![4 => Just("POST"), 1 => Just("GET"), 1 => Just("PUT")];
     let target = prop_oneof![
         Just("/health".to_owned()),
         "/[a-z]{0,5}(\\?event=[A-Za-z%+0-9]{0,9})?"
     ];
-    (method, target, vec(field, 0..5), vec(any::<u8>(), 0..200)).prop_map(
-        |(method, target, fields, body)| {
+    let chunks = proptest::option::of((
+        vec(1..50_usize, 1..5),
+        "(;[a-z]=\"[ -~]{0,5}\")?",
+        vec(field, 0..2),
+    ));
+    (
+        method,
+        target,
+        vec(field, 0..5),
+        vec(any::<u8>(), 0..200),
+        chunks,
+    )
+        .prop_map(move |(method, target, fields, body, chunks)| {
             let special = [
                 "content-length",
                 "transfer-encoding",
@@ -228,41 +260,125 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
                     .iter()
                     .any(|name| field.to_lowercase().starts_with(name))
             };
-            let fields: String = fields.iter().filter(is_plain).map(String::as_str).collect();
-            let head = format!(
-                "{method} {target} HTTP/1.1\r\n{fields}Content-Length: {}\r\n\r\n",
-                body.len()
-            );
+            let mut head: String = fields.iter().filter(is_plain).map(String::as_str).collect();
+            if keep {
+                head.push_str("Connection: x, Keep-Alive\r\n");
+            }
+            let (framing, body) = match chunks {
+                None => (format!("Content-Length: {}", body.len()), body),
+                Some((sizes, extension, trailers)) => (
+                    "Transfer-Encoding: chunked".into(),
+                    chunked(&body, &sizes, &extension, &trailers),
+                ),
+            };
+            let head = format!("{method} {target} HTTP/1.1\r\n{head}{framing}\r\n\r\n");
             [head.as_bytes(), &body].concat()
-        },
-    )
+        })
+}
+
+/// A body in chunks of these sizes, over and over.
+fn chunked(mut body: &[u8], sizes: &[usize], extension: &str, trailers: &[String]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for size in sizes.iter().cycle() {
+        let (chunk, rest) = body.split_at(body.len().min(*size));
+        body = rest;
+        text.extend(format!("{:x}{extension}\r\n", chunk.len()).as_bytes());
+        if chunk.is_empty() {
+            break;
+        }
+        text.extend([chunk, b"\r\n"].concat());
+    }
+    text.extend(trailers.concat().as_bytes());
+    text.extend(b"\r\n");
+    text
+}
+
+/// Some requests on one connection, of which the last asks for its end.
+fn conversation() -> impl Strategy<Value = Vec<u8>> {
+    (vec(request(true), 0..4), request(false))
+        .prop_map(|(kept, last)| [kept.concat(), last].concat())
 }
 
 proptest! {
     #[test]
-    fn a_request_cut_anywhere_gives_the_same_event(
-        request in request(), cuts in vec(any::<prop::sample::Index>(), 0..20),
+    fn requests_cut_anywhere_give_the_same_events_and_answers(
+        requests in conversation(), cuts in vec(any::<prop::sample::Index>(), 0..20),
     ) {
-        prop_assert_eq!(feed(pieces(&request, &cuts)), feed([&request[..]]));
+        prop_assert_eq!(feed(pieces(&requests, &cuts)), feed([&requests[..]]));
     }
 
     #[test]
-    fn a_request_in_single_bytes_gives_the_same_event(request in request()) {
-        prop_assert_eq!(feed(request.chunks(1)), feed([&request[..]]));
+    fn requests_in_single_bytes_give_the_same_events_and_answers(requests in conversation()) {
+        prop_assert_eq!(feed(requests.chunks(1)), feed([&requests[..]]));
     }
 
     #[test]
-    fn a_request_that_ends_early_is_never_an_event(request in request(), end in any::<prop::sample::Index>()) {
+    fn every_request_is_answered_in_its_turn(kept in vec(request(true), 0..5), last in request(false)) {
+        let outcome = feed([&[kept.concat(), last.clone()].concat()[..]]);
+        let alone: Vec<Outcome> = kept.iter().chain([&last]).map(|one| feed([&one[..]])).collect();
+        prop_assert_eq!(outcome.hooks, alone.iter().flat_map(|one| one.hooks.clone()).collect::<Vec<_>>());
+        prop_assert_eq!(outcome.answer, alone.iter().flat_map(|one| one.answer.clone()).collect::<Vec<_>>());
+        prop_assert!(outcome.closed);
+    }
+
+    #[test]
+    fn a_request_that_ends_early_is_never_an_event(request in request(false), end in any::<prop::sample::Index>()) {
         let outcome = feed([&request[..end.index(request.len())]]);
         prop_assert_eq!(outcome.hooks, vec![]);
     }
 
     #[test]
-    fn any_bytes_are_answered_or_refused(pieces in vec(vec(any::<u8>(), 1..50), 0..10)) {
-        let outcome = feed(pieces.iter().map(Vec::as_slice));
-        prop_assert!(outcome.closed);
-        prop_assert!(outcome.answer.is_empty() || outcome.answer.starts_with(b"HTTP/1.1 "));
+    fn a_chunked_body_is_the_body(body in vec(any::<u8>(), 0..300), sizes in vec(1..40_usize, 1..5)) {
+        let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\n\r\n";
+        let outcome = feed([&[head, &chunked(&body, &sizes, "", &[])[..]].concat()[..]]);
+        prop_assert_eq!(outcome.hooks, vec![("Unknown".into(), body)]);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn any_bytes_are_answered_or_refused(inputs in vec(vec(vec(any::<u8>(), 1..50), 0..10), 100)) {
+        for pieces in inputs {
+            assert_sane(&feed(pieces.iter().map(Vec::as_slice)));
+        }
+    }
+
+    #[test]
+    fn damaged_requests_are_answered_or_refused(
+        requests in conversation(),
+        damages in vec(vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..4), 200),
+    ) {
+        for damage in damages {
+            assert_sane(&feed([&damaged(&requests, &damage)[..]]));
+        }
+    }
+}
+
+/// Bytes of which some are replaced, some added and some missing.
+fn damaged(bytes: &[u8], damage: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for (place, byte, kind) in damage {
+        let place = place.index(bytes.len());
+        match kind {
+            0 => bytes[place] = *byte,
+            1 => bytes.insert(place, *byte),
+            _ => drop(bytes.remove(place)),
+        }
+    }
+    bytes
+}
+
+/// Over in the end, with an answer for every event, and nothing answered that is no response.
+fn assert_sane(outcome: &Outcome) {
+    let answer = String::from_utf8(outcome.answer.clone()).unwrap();
+    assert!(
+        outcome.closed && (answer.is_empty() || answer.starts_with("HTTP/1.1 ")),
+        "{outcome:?}"
+    );
+    let ok = answer.matches("HTTP/1.1 200 OK").count() - answer.matches("{\"status\"").count();
+    assert_eq!(ok, outcome.hooks.len());
 }
 
 /// Something that happens to a log with three sinks.

@@ -1,0 +1,193 @@
+//! Bodies in chunks (RFC 9112 section 7.1), decoded as they arrive.
+//!
+//! A byte at a time through a table of states, but for the data itself: so it
+//! does not matter where the reads cut. Strict where others have been lenient
+//! and been fooled: lines end in CRLF, sizes are hexadecimal digits.
+
+use crate::http::Status;
+
+/// Bytes of extensions and trailer fields that are read, and thrown away, in one body.
+const MAX_OVERHEAD: usize = 64 << 10;
+
+/// How far the decoding of one body has come.
+#[derive(Debug, Default)]
+pub struct Chunked {
+    state: State,
+    overhead: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum State {
+    /// Before a chunk's size.
+    #[default]
+    Start,
+    Size(u64),
+    /// White space before an extension: the grammar wants none, and has it read.
+    Space(u64),
+    Extension(u64),
+    SizeLf(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    /// Before a trailer field, or the last line.
+    Trailers,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    LastLf,
+    Done,
+}
+
+impl Chunked {
+    /// Whether the body is whole.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Appends to `body` what `bytes` hold of it, up to the body's end. How many of the
+    /// bytes were the body's; or 400 for what is no chunk, 413 where the body would pass
+    /// `max_body` bytes, 431 for endless extensions or trailers.
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        body: &mut Vec<u8>,
+        max_body: u64,
+    ) -> Result<usize, Status> {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first()
+            && !self.is_done()
+        {
+            if let State::Data(left) = self.state {
+                let (data, after) =
+                    rest.split_at(rest.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+                body.extend(data);
+                let left = left - data.len() as u64;
+                self.state = if left > 0 {
+                    State::Data(left)
+                } else {
+                    State::DataCr
+                };
+                rest = after;
+                continue;
+            }
+            self.state = self.step(byte)?;
+            if let State::SizeLf(size) = self.state
+                && size > max_body.saturating_sub(body.len() as u64)
+            {
+                return Err(Status::TooLarge);
+            }
+            rest = after;
+        }
+        Ok(bytes.len() - rest.len())
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, Status> {
+        use State::*;
+        if matches!(
+            self.state,
+            Space(_) | Extension(_) | Trailers | TrailerName | TrailerValue
+        ) {
+            self.overhead += 1;
+            if self.overhead > MAX_OVERHEAD {
+                return Err(Status::HeadTooLarge);
+            }
+        }
+        let digit = char::from(byte).to_digit(16).map(u64::from);
+        Ok(match (self.state, byte) {
+            (Start, _) => Size(digit.ok_or(Status::BadRequest)?),
+            (Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if size <= u64::MAX >> 4 => {
+                Size(size << 4 | digit.unwrap_or(0))
+            }
+            (Size(size) | Space(size), b' ' | b'\t') => Space(size),
+            (Size(size) | Space(size), b';') => Extension(size),
+            (Size(size) | Extension(size), b'\r') => SizeLf(size),
+            (Extension(size), _) if is_text(byte) => Extension(size),
+            (SizeLf(0), b'\n') => Trailers,
+            (SizeLf(size), b'\n') => Data(size),
+            (DataCr, b'\r') => DataLf,
+            (DataLf, b'\n') => Start,
+            (Trailers, b'\r') => LastLf,
+            (Trailers | TrailerName, _) if is_token(byte) => TrailerName,
+            (TrailerName, b':') => TrailerValue,
+            (TrailerValue, b'\r') => TrailerLf,
+            (TrailerValue, _) if is_text(byte) => TrailerValue,
+            (TrailerLf, b'\n') => Trailers,
+            (LastLf, b'\n') => Done,
+            _ => return Err(Status::BadRequest),
+        })
+    }
+}
+
+/// What a field's value or an extension may hold (RFC 9110 section 5.5).
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || byte >= b' ' && byte != 0x7f
+}
+
+/// What a field's name is made of (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body and what follows it.
+    fn decoded(text: &str) -> Result<(String, &str), Status> {
+        let (mut chunked, mut body) = (Chunked::default(), Vec::new());
+        let used = chunked.decode(text.as_bytes(), &mut body, 100)?;
+        assert!(chunked.is_done(), "{text:?} goes on");
+        Ok((String::from_utf8(body).unwrap(), &text[used..]))
+    }
+
+    #[test]
+    fn chunks_are_put_together_and_the_rest_is_left() {
+        let whole = "3\r\n{\"a\r\n0a;x=\"y\";z\r\n\":\"123456\"\r\n01 ;q\r\n}\r\n000\r\nA: b\r\nC:\r\n\r\nGET";
+        assert_eq!(decoded(whole), Ok(("{\"a\":\"123456\"}".into(), "GET")));
+        assert_eq!(decoded("0\r\n\r\n"), Ok(("".into(), "")));
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        for text in [
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            " 1\r\n",
+            "1 \r\n",
+            "1\n",
+            "1\r\nab",
+            "1\r\na\n",
+            "1\r\na\rb",
+            "1;\n",
+            "1;a\u{1}",
+            "0\r\n\n",
+            "0\r\n A: b",
+            "0\r\nA : b",
+            "0\r\nA\r\n",
+            "0\r\n: b",
+            "10000000000000000\r\n",
+        ] {
+            assert_eq!(decoded(text), Err(Status::BadRequest), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_lines_have_their_limits() {
+        assert_eq!(decoded("65\r\n"), Err(Status::TooLarge));
+        assert_eq!(
+            decoded("1\r\na\r\nffffffffffffffff\r\n"),
+            Err(Status::TooLarge)
+        );
+        assert_eq!(
+            decoded(&format!("1;{}", "x".repeat(70_000))),
+            Err(Status::HeadTooLarge)
+        );
+        assert_eq!(
+            decoded(&format!("0\r\n{}", "A: b\r\n".repeat(20_000))),
+            Err(Status::HeadTooLarge)
+        );
+    }
+}
