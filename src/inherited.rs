@@ -22,6 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use mio::unix::pipe;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SendFlags, send};
 
 /// A descriptor that whoever started the server gave it.
@@ -107,23 +108,70 @@ fn reopen(_: BorrowedFd) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-fn courier(mut to: File) -> io::Result<Inherited> {
-    let (sender, mut from) = pipe::new()?;
+fn courier(to: File) -> io::Result<Inherited> {
+    let (sender, from) = pipe::new()?;
     from.set_nonblocking(false)?;
     let (done, finished) = mpsc::channel();
     thread::Builder::new()
         .name("courier".into())
         .spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = from.read(&mut buffer) {
-                if to.write_all(&buffer[..count]).is_err() {
-                    break;
-                }
-            }
-            // Dropping `from` tells the other end; nobody may be left to hear this.
+            // An error ends the errand: that `from` is dropped tells the other end.
+            let _ = carry(from, to);
+            // Nobody may be left to hear this.
             let _ = done.send(());
         })?;
     Ok(Inherited::Courier(sender, finished))
+}
+
+/// Copies until there is no more, or nobody to take it.
+fn carry(mut from: pipe::Receiver, mut to: File) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        // Asked for nothing, poll(2) still tells when the other end is gone.
+        if wait(&[
+            (from.as_fd(), PollFlags::IN),
+            (to.as_fd(), PollFlags::empty()),
+        ])? == 1
+        {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            match to.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Somebody else has set O_NONBLOCK.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait(&[(to.as_fd(), PollFlags::OUT)])?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Waits until something is to be told of a descriptor, and says of which: of
+/// several, the last.
+fn wait(what: &[(BorrowedFd, PollFlags)]) -> io::Result<usize> {
+    let mut polled: Vec<_> = what
+        .iter()
+        .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
+        .collect();
+    loop {
+        match poll(&mut polled, None) {
+            Ok(_) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(polled
+        .iter()
+        .rposition(|fd| !fd.revents().is_empty())
+        .unwrap_or(0))
 }
 
 /// stderr, and what is left of a line that went in only partly.
@@ -156,6 +204,15 @@ pub fn say(line: impl std::fmt::Display) {
                 stderr.left.clear();
             }
         }
+    }
+}
+
+/// Waits a moment for what was said to be out. To be called before the program
+/// ends: a courier on its way would be lost.
+pub fn finish_saying() {
+    const MOMENT: Duration = Duration::from_millis(200);
+    if let Some(stderr) = STDERR.lock().ok().and_then(|mut stderr| stderr.take()) {
+        stderr.to.finish(MOMENT);
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Cursor {
 struct Aside {
     bytes: Rc<[u8]>,
     read: usize,
+    /// How many events it is, or stands for.
+    events: u64,
 }
 
 impl Log {
@@ -132,6 +134,7 @@ impl Log {
             cursor.aside = Some(Aside {
                 bytes: bytes.clone(),
                 read,
+                events: 1,
             });
             cursor.event += 1;
             cursor.position = end;
@@ -181,21 +184,29 @@ impl Cursor {
     /// Gives the sink `notice` in place of what it missed. To be called where
     /// [`Cursor::unread`] is empty.
     pub fn skip_missed(&mut self, log: &Log, notice: &[u8]) {
+        let aside = Aside {
+            bytes: notice.into(),
+            read: 0,
+            events: self.missed(log),
+        };
         let Mark { event, position } = log.oldest;
         *self = Cursor {
             event,
             position,
-            aside: Some(Aside {
-                bytes: notice.into(),
-                read: 0,
-            }),
+            aside: Some(aside),
         };
+    }
+
+    /// How many events the sink has not got, or not to the end.
+    pub fn outstanding(&self, log: &Log) -> u64 {
+        let aside = self.aside.as_ref().map_or(0, |aside| aside.events);
+        aside + log.end().event.saturating_sub(self.event)
     }
 
     /// The next bytes for the sink; not always all of them. Empty when it has
     /// everything, or must first be told what it missed.
     pub fn unread<'a>(&'a self, log: &'a Log) -> &'a [u8] {
-        if let Some(Aside { bytes, read }) = &self.aside {
+        if let Some(Aside { bytes, read, .. }) = &self.aside {
             return &bytes[*read..];
         }
         if self.missed(log) > 0 {
@@ -212,7 +223,7 @@ impl Cursor {
 
     /// Takes note that the sink has the first `count` bytes of [`Cursor::unread`].
     pub fn advance(&mut self, log: &Log, count: usize) {
-        if let Some(Aside { bytes, read }) = &mut self.aside {
+        if let Some(Aside { bytes, read, .. }) = &mut self.aside {
             *read += count;
             if *read == bytes.len() {
                 self.aside = None;

@@ -6,10 +6,16 @@ use std::process::ExitCode;
 
 use hooks_observatory::args::{self, Stop};
 use hooks_observatory::format::Format;
-use hooks_observatory::inherited::say;
+use hooks_observatory::inherited::{finish_saying, say};
 use hooks_observatory::server;
 
 fn main() -> ExitCode {
+    let code = run();
+    finish_saying();
+    code
+}
+
+fn run() -> ExitCode {
     let mut options = match args::parse(env::args_os(), env::var_os(args::SOCKET_VARIABLE)) {
         Ok(options) => options,
         Err(Stop::Help(text)) => {

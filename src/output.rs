@@ -18,7 +18,7 @@ use crate::log::{Cursor, Log, Mark};
 /// How long a stdout that no poll can watch (a full disk) is left alone where no
 /// new event makes it worth another try.
 const RETRY: Duration = Duration::from_secs(1);
-/// Bytes that a sink which had fallen behind gets in one turn, so that two
+/// Bytes that a reader which had fallen behind gets in one turn, so that two
 /// hundred of them catching up do not hold up the hooks.
 const CATCH_UP: usize = 1 << 20;
 /// Bytes from a talking reader that are thrown away in one turn.
@@ -120,6 +120,8 @@ impl Output {
     /// Drops a reader that is gone.
     pub fn remove_reader(&mut self, key: usize) {
         if self.readers.try_remove(key).is_some() {
+            // What only this one had not read can go.
+            self.unfinished = true;
             say(format_args!(
                 "Output reader disconnected ({} total)",
                 self.readers.len()
@@ -161,6 +163,7 @@ impl Output {
     /// Takes note that nobody reads stdout any more.
     pub fn stdout_is_gone(&mut self) {
         if self.stdout.take().is_some() {
+            self.unfinished = true;
             self.retry_stdout = None;
             say("stdout has lost its reader: nothing more is written there");
         }
@@ -198,8 +201,10 @@ impl Output {
         }
         self.offer_stdout();
         let gone = |(key, reader): (usize, &mut Sink<UnixStream>)| {
+            let is_behind = !reader.cursor.has_reached(self.offered);
+            let budget = if is_behind { CATCH_UP } else { usize::MAX };
             reader
-                .feed(&self.log, self.format, self.offered)
+                .feed(&self.log, self.format, budget)
                 .err()
                 .map(|_| key)
         };
@@ -233,9 +238,10 @@ impl Output {
         };
         let is_file = stdout.to.watchable().is_none();
         stdout.has_room |= is_file;
-        match stdout.feed(&self.log, self.format, self.offered) {
+        match stdout.feed(&self.log, self.format, usize::MAX) {
             Ok(()) => {
-                self.retry_stdout = None;
+                let waits = is_file && !stdout.has_room;
+                self.retry_stdout = waits.then(|| Instant::now() + RETRY);
                 self.stdout_fails = false;
             }
             Err(error) if is_file => {
@@ -298,8 +304,8 @@ impl Output {
             .iter()
             .map(|(_, sink)| ("An output reader", &sink.cursor));
         for (name, cursor) in stdout.chain(readers) {
-            if !cursor.has_reached(self.log.end()) {
-                let count = self.log.end().event().saturating_sub(cursor.event()).max(1);
+            let count = cursor.outstanding(&self.log);
+            if count > 0 {
                 say(format_args!(
                     "{name} has not taken the last {count} event(s): they are lost for it"
                 ));
@@ -321,15 +327,8 @@ impl<W: Write> Sink<W> {
         }
     }
 
-    /// Writes what the sink has not got, while it has room. One that had
-    /// everything up to `offered` gets everything; one that had fallen behind,
-    /// [`CATCH_UP`] at a time.
-    fn feed(&mut self, log: &Log, format: Format, offered: Mark) -> io::Result<()> {
-        let mut budget = if self.cursor.has_reached(offered) {
-            usize::MAX
-        } else {
-            CATCH_UP
-        };
+    /// Writes what the sink has not got, while it has room: `budget` bytes at most.
+    fn feed(&mut self, log: &Log, format: Format, mut budget: usize) -> io::Result<()> {
         while self.has_room && budget > 0 {
             if self.cursor.unread(log).is_empty() {
                 let missed = self.cursor.missed(log);

@@ -59,8 +59,8 @@ pub fn listen(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), Stri
 }
 
 impl Drop for SocketFile {
+    /// Without a lock: while the listener lives, no other server takes the path.
     fn drop(&mut self) {
-        let _lock = lock_directory(&self.path);
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             // It may have been removed meanwhile, which is as well.
             let _ = fs::remove_file(&self.path);

@@ -447,6 +447,13 @@ proptest! {
             }
         }
         for sink in &mut sinks {
+            let outstanding = sink.cursor.outstanding(&log);
+            let whole = sink.got.rfind('\n').map_or(0, |end| end + 1);
+            let had: u64 = sink.got[..whole].lines().map(|line| match line.strip_prefix("missed ") {
+                Some(count) => count.parse::<u64>().unwrap(),
+                None => 1,
+            }).sum();
+            prop_assert_eq!(had + outstanding, appended);
             sink.take(&log, usize::MAX);
             prop_assert!(sink.cursor.has_reached(log.end()));
             let mut next = 0;

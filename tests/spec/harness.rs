@@ -251,9 +251,10 @@ pub fn read_lines(reader: &mut UnixStream, count: usize) -> Vec<Value> {
 
 /// JSON lines as values.
 pub fn events(text: &str) -> Vec<Value> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect(line))
-        .collect()
+    let event = |line: &str| {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {:.200}…", line))
+    };
+    text.lines().map(event).collect()
 }
 
 /// What `field` is in each event.

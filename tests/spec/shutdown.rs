@@ -65,6 +65,26 @@ fn what_waits_in_the_backlog_is_served() {
 }
 
 #[test]
+fn nobody_can_hold_up_the_end_by_locking_the_directory() {
+    let mut server = Server::start(&[]);
+    let folder = std::fs::File::open(server.folder.path()).unwrap();
+    folder.lock().unwrap();
+    let _silent = server.connect();
+    let mut slow = server.connect();
+    let whole = request("/hook?event=Slow", "{}");
+    slow.write_all(&whole[..50]).unwrap();
+    server.post("Other", "{}");
+    server.signal("TERM");
+    wait_until("the file is gone", || !server.socket().exists());
+    slow.write_all(&whole[50..]).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, OK);
+    server.signal("TERM");
+    server.ended();
+}
+
+#[test]
 fn a_request_in_flight_may_finish() {
     let mut server = Server::start(&[]);
     let whole = request("/hook?event=Slow", "{\"a\":1}");

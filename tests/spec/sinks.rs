@@ -100,22 +100,67 @@ fn a_stalled_terminal_holds_up_nobody_and_stays_as_it_was() {
     read_all(File::from(master), sent);
 }
 
-/// After `su`, stdout belongs to another user, who does not let it be opened again.
+/// A server as another user, who may not open again what root has given it, as
+/// after `su`. Its folder is open to all.
+fn server_of_another_user(outputs: impl FnOnce(&mut Command) -> &mut Command) -> Server {
+    let folder = folder();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    Server::start_in(folder, &["--mode", "0666"], |command| {
+        outputs(command.uid(65534).gid(65534))
+    })
+}
+
 #[test]
 fn a_stalled_pipe_of_another_user_holds_up_nobody() {
     if !is_root() {
         return;
     }
-    let folder = folder();
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let (reader, writer) = pipe();
-    let mut server = Server::start_in(folder, &["--mode", "0666"], |command| {
-        command.stdout(writer).uid(65534).gid(65534)
-    });
+    let mut server = server_of_another_user(|command| command.stdout(writer));
     let sent = post_more_than_fits(&server);
     server.signal("TERM");
     read_all(reader, sent);
     assert!(server.ended().success());
+}
+
+#[test]
+fn a_pipe_that_somebody_made_nonblocking_is_waited_for_all_the_same() {
+    if !is_root() {
+        return;
+    }
+    let (reader, writer) = pipe();
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let server = server_of_another_user(|command| command.stdout(writer));
+    let sent = post_more_than_fits(&server);
+    read_all(reader, sent);
+}
+
+#[test]
+fn a_pipe_of_another_user_that_loses_its_reader_ends_the_server_cleanly() {
+    if !is_root() {
+        return;
+    }
+    let (reader, writer) = pipe();
+    let mut server = server_of_another_user(|command| command.stdout(writer));
+    drop(reader);
+    assert!(server.ended().success());
+}
+
+#[test]
+fn the_last_words_arrive_on_a_stderr_of_another_user() {
+    if !is_root() {
+        return;
+    }
+    for _ in 0..20 {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut command = Command::new(BINARY);
+        command.arg("--tee").stderr(writer).uid(65534).gid(65534);
+        assert_eq!(command.status().unwrap().code(), Some(1));
+        drop(command);
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "Error: --tee requires --output-socket\n");
+    }
 }
 
 #[test]
@@ -212,6 +257,30 @@ fn a_file_at_its_limit_is_continued_at_the_byte_where_it_stopped() {
     });
     assert_eq!(column(&events(&text), "n"), (0..20).collect::<Vec<_>>());
     server.stop();
+}
+
+#[test]
+fn a_file_that_has_room_again_has_everything_that_is_acknowledged() {
+    let folder = folder();
+    let path = folder.path().join("events");
+    let file = File::create(&path).unwrap();
+    let mut server = Server::start_with(&[], |command| {
+        run_under(command, &["prlimit", "--fsize=1000:unlimited"]).stdout(file)
+    });
+    let text = "x".repeat(1 << 20);
+    for _ in 0..10 {
+        server.post("Stop", format!("{{\"text\":\"{text}\"}}"));
+    }
+    let pid = server.child.id().to_string();
+    let unlimited = Command::new("prlimit")
+        .args(["--fsize=unlimited", "--pid", &pid])
+        .status();
+    assert!(unlimited.unwrap().success());
+    server.post("Last", "{}");
+    server.child.kill().unwrap();
+    server.ended();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(events(&text)[10]["_event"], "Last");
 }
 
 #[test]
