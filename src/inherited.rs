@@ -78,11 +78,7 @@ impl Write for Inherited {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Inherited::Immediate(file) | Inherited::Reopened(file) => file.write(bytes),
-            Inherited::Socket(socket) => Ok(send(
-                socket,
-                bytes,
-                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            )?),
+            Inherited::Socket(socket) => Ok(send(socket, bytes, SendFlags::DONTWAIT)?),
             Inherited::Courier(pipe, _) => pipe.write(bytes),
         }
     }

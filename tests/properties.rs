@@ -1,8 +1,11 @@
 //! What holds of the pure parts whatever they are given: no socket, no process.
 
+#[path = "support/feed.rs"]
+mod feed;
+
 use std::borrow::Cow;
 
-use hooks_observatory::connection::{Connection, Step};
+use feed::{Outcome, feed};
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::Format;
 use hooks_observatory::log::{Cursor, Log};
@@ -11,8 +14,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Bytes of body that the connections here take.
-const MAX_BODY: u64 = 1000;
 const PEER: Peer = Peer {
     pid: Some(1),
     uid: 2,
@@ -154,68 +155,6 @@ proptest! {
     }
 }
 
-/// What a connection made of a request: the events, and what it answered.
-#[derive(Debug, PartialEq, Default)]
-struct Outcome {
-    hooks: Vec<(String, Vec<u8>)>,
-    answer: Vec<u8>,
-    closed: bool,
-}
-
-/// Feeds pieces to a connection as the loop does, then the end of input.
-fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
-    let mut connection = Connection::new(MAX_BODY);
-    let mut outcome = Outcome::default();
-    for piece in pieces.into_iter().map(Some).chain([None]) {
-        let mut bytes = piece;
-        loop {
-            let step = match bytes {
-                Some(bytes) => connection.received(bytes),
-                None => connection.end_of_input(),
-            };
-            match step {
-                Step::Read => break,
-                Step::Hook(hook) => outcome.hooks.push((hook.event, hook.body.to_vec())),
-                Step::Write => {}
-                Step::Resume => unreachable!("nothing was written"),
-                Step::Close | Step::Linger => {
-                    outcome.closed = true;
-                    return outcome;
-                }
-            }
-            match write_all(&mut connection, &mut outcome.answer) {
-                Next::Resume => bytes = Some(&[]),
-                Next::Read => break,
-                Next::Over => {
-                    outcome.closed = true;
-                    return outcome;
-                }
-            }
-        }
-    }
-    outcome
-}
-
-/// What comes after a response.
-enum Next {
-    Read,
-    Resume,
-    Over,
-}
-
-fn write_all(connection: &mut Connection, to: &mut Vec<u8>) -> Next {
-    loop {
-        let unsent = connection.unsent();
-        to.extend(unsent);
-        match connection.written(unsent.len()) {
-            Step::Write => {}
-            Step::Read => return Next::Read,
-            Step::Resume => return Next::Resume,
-            _ => return Next::Over,
-        }
-    }
-}
-
 /// The pieces of `bytes` between the places where it is cut.
 fn pieces<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
@@ -341,7 +280,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered_or_refused(inputs in vec(vec(vec(any::<u8>(), 1..50), 0..10), 100)) {
         for pieces in inputs {
-            assert_sane(&feed(pieces.iter().map(Vec::as_slice)));
+            feed(pieces.iter().map(Vec::as_slice)).assert_sane();
         }
     }
 
@@ -351,7 +290,7 @@ proptest! {
         damages in vec(vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..4), 200),
     ) {
         for damage in damages {
-            assert_sane(&feed([&damaged(&requests, &damage)[..]]));
+            feed([&damaged(&requests, &damage)[..]]).assert_sane();
         }
     }
 }
@@ -368,17 +307,6 @@ fn damaged(bytes: &[u8], damage: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// Over in the end, with an answer for every event, and nothing answered that is no response.
-fn assert_sane(outcome: &Outcome) {
-    let answer = String::from_utf8(outcome.answer.clone()).unwrap();
-    assert!(
-        outcome.closed && (answer.is_empty() || answer.starts_with("HTTP/1.1 ")),
-        "{outcome:?}"
-    );
-    let ok = answer.matches("HTTP/1.1 200 OK").count() - answer.matches("{\"status\"").count();
-    assert_eq!(ok, outcome.hooks.len());
 }
 
 /// Something that happens to a log with three sinks.

@@ -133,6 +133,32 @@ impl Server {
         assert!(self.ended().success(), "stderr: {}", self.stderr.text());
     }
 
+    /// The status of `GET /health`.
+    pub fn health(&self) -> String {
+        status(&self.exchange("GET /health HTTP/1.1\r\n\r\n")).to_owned()
+    }
+
+    /// The server's resident memory.
+    pub fn resident_kb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The time that the server has worked, in the kernel's ticks of 10 ms.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        fields
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum()
+    }
+
     /// The open descriptors of the server.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id()))
@@ -204,6 +230,11 @@ pub fn request(target: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
         body.len()
     );
     [head.as_bytes(), body].concat()
+}
+
+/// The status of an answer.
+pub fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
 }
 
 /// Sends bytes, then nothing more, and returns the whole answer.
@@ -404,7 +435,8 @@ pub fn python_with_yaml() -> Option<&'static str> {
     found
 }
 
-fn skip(reason: &str) {
+/// Says that a test does nothing, and why.
+pub fn skip(reason: &str) {
     let test = thread::current().name().unwrap_or_default().to_owned();
     assert!(
         std::env::var_os("NO_SKIPS").is_none(),

@@ -7,10 +7,6 @@ use crate::harness::*;
 const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                        Content-Length: 16\r\nConnection: close\r\n\r\n{\"status\": \"ok\"}";
 
-fn status(answer: &str) -> &str {
-    answer.split(' ').nth(1).unwrap_or_default()
-}
-
 #[test]
 fn health_is_told_to_whoever_asks_for_exactly_that() {
     let server = Server::start(&[]);

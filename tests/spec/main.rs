@@ -6,11 +6,14 @@
 mod crash;
 mod events;
 mod formats;
+mod framing;
 mod harness;
 mod http;
+mod limits;
 mod options;
 mod readers;
 mod recipes;
 mod shutdown;
 mod sinks;
+mod soak;
 mod socket_files;

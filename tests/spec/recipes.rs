@@ -280,6 +280,43 @@ fn the_options_in_the_readme_are_those_of_help() {
 }
 
 #[test]
+fn every_test_that_the_readme_names_exists() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec");
+    let sources = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let sources: String = sources.collect();
+    let table = README
+        .split("## What it survives")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let rows: Vec<_> = table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(2)
+        .collect();
+    assert!(rows.len() > 30);
+    for row in rows {
+        for name in row
+            .rsplit(" | ")
+            .next()
+            .unwrap()
+            .trim_end_matches(" |")
+            .split(", ")
+        {
+            let name = name.trim_matches('`');
+            assert!(
+                sources.contains(&format!("#[test]\nfn {name}() {{")),
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
 fn every_file_that_the_documents_name_exists_and_every_excerpt_stands_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let notes = include_str!("../../EDU_NOTES.md");

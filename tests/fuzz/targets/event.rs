@@ -1,0 +1,27 @@
+//! Any body, in every format: a line of JSON in ASCII, and nothing that a
+//! terminal would obey.
+
+#![no_main]
+
+use hooks_observatory::event::{Event, decode};
+use hooks_observatory::format::Format;
+use hooks_observatory::peer::Peer;
+use libfuzzer_sys::fuzz_target;
+use serde_json::value::RawValue;
+
+fuzz_target!(|body: &[u8]| {
+    let text = decode(body);
+    let event = Event::hook("T", "E", &Peer { pid: None, uid: 1, gid: 2 }, &text);
+    let print = |format: Format| {
+        let mut out = Vec::new();
+        format.write(&event, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let compact = print(Format::Compact);
+    assert!(compact.strip_suffix('\n').unwrap().bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    assert!(compact.starts_with("{\"_ts\":\"T\",\"_event\":\"E\",\"_peer_uid\":1,\"_peer_gid\":2"));
+    assert!(serde_json::from_str::<&RawValue>(compact.trim_end()).is_ok(), "{compact}");
+    assert!(print(Format::PrettyJson).bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')));
+    let yaml = print(Format::PrettyYaml { colour: false });
+    assert!(yaml.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\t')));
+});
