@@ -347,6 +347,16 @@ impl Connection {
         }
     }
 
+    /// The body of the hook that was handed out last, to be kept beyond this
+    /// call. Empty where that lay in the caller's buffer.
+    pub fn take_body(&mut self) -> Vec<u8> {
+        let State::WritingResponse { used, .. } = &mut self.state else {
+            return Vec::new();
+        };
+        let next = self.inbox.split_off(std::mem::take(used));
+        std::mem::replace(&mut self.inbox, next)
+    }
+
     fn refuse(&mut self, status: Status) -> Step<'_> {
         let response = http::response(status, false);
         self.inbox = Vec::new();

@@ -106,7 +106,12 @@ impl<'a> Event<'a> {
 
 /// A body as text: UTF-8, with U+FFFD for what is not.
 pub fn decode(body: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(body)
+    match str::from_utf8(body) {
+        Ok(text) => text.into(),
+        // This finds what is wrong, many times more slowly than the other that
+        // nothing is.
+        Err(_) => String::from_utf8_lossy(body),
+    }
 }
 
 /// `2026-02-09T10:30:00+00:00`.

@@ -30,3 +30,4 @@ pub mod peer;
 pub mod server;
 pub mod signals;
 pub mod socket_file;
+pub mod workshop;

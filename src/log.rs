@@ -75,7 +75,14 @@ impl Log {
 
     /// Appends an event. What it pushes out is taken care of for `cursors`,
     /// which must be all there are.
-    pub fn append<'c>(&mut self, event: &[u8], cursors: impl Iterator<Item = &'c mut Cursor>) {
+    /// Leaves `event` empty.
+    pub fn append<'c>(
+        &mut self,
+        event: &mut Vec<u8>,
+        cursors: impl Iterator<Item = &'c mut Cursor>,
+    ) {
+        /// From this many bytes on, an event is moved instead of copied, if it can be.
+        const LARGE: usize = 64 << 10;
         if !self.fits(event.len()) {
             let excess = self.bytes.len() + event.len() - self.limit;
             let position = self.oldest.position + excess.min(self.bytes.len()) as u64;
@@ -84,7 +91,12 @@ impl Log {
             self.set_aside_begun(events, cursors);
             self.drop_oldest(events);
         }
-        self.bytes.extend(event);
+        if self.bytes.is_empty() && event.len() >= LARGE {
+            self.bytes = std::mem::take(event).into();
+        } else {
+            self.bytes.extend(&*event);
+            event.clear();
+        }
         self.ends.push_back(self.end().position);
     }
 

@@ -79,6 +79,11 @@ impl Output {
         self.format.write(event, &mut self.staged);
     }
 
+    /// Takes an event that is formatted already, which is then to be appended.
+    pub fn stage_made(&mut self, event: Vec<u8>) {
+        self.staged = event;
+    }
+
     /// Whether the staged event can be appended without a loss to anybody.
     pub fn has_room(&self) -> bool {
         self.log.fits(self.staged.len())
@@ -89,7 +94,7 @@ impl Output {
         let loses = !self.has_room();
         let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
         let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
-        self.log.append(&self.staged, stdout.chain(readers));
+        self.log.append(&mut self.staged, stdout.chain(readers));
         if loses {
             self.report_losses();
             self.bound_remainders();

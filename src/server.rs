@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::event::Event as Readiness;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use crate::args::Options;
@@ -39,13 +39,15 @@ use crate::output::Output;
 use crate::peer::{self, Peer};
 use crate::signals;
 use crate::socket_file;
+use crate::workshop::{self, Order, Workshop};
 
 const HOOKS: Token = Token(0);
 const READERS: Token = Token(1);
 const SIGNALS: Token = Token(2);
 const STDOUT: Token = Token(3);
+const WORKSHOP: Token = Token(4);
 /// The tokens from here on belong to clients (even) and readers (odd) in turn.
-const FIRST: usize = 4;
+const FIRST: usize = 6;
 
 fn client_token(key: usize) -> Token {
     Token(FIRST + 2 * key)
@@ -109,6 +111,8 @@ struct Server {
     farewells: Deadlines,
     max_body: u64,
     output: Output,
+    /// Where large events are made.
+    workshop: Workshop,
     /// Clients to be read from in this turn.
     readable: Vec<usize>,
     /// Clients to be written to when this turn's events are out.
@@ -182,6 +186,8 @@ impl Server {
                 .register(&mut SourceFd(&fd), STDOUT, Interest::WRITABLE)
                 .map_err(needs("watch stdout"))?;
         }
+        let waker = Waker::new(poll.registry(), WORKSHOP).map_err(needs("make a waker"))?;
+        let workshop = Workshop::open(options.format, waker).map_err(needs("start a thread"))?;
         Ok(Server {
             poll,
             signals,
@@ -192,6 +198,7 @@ impl Server {
             farewells: Deadlines::new(LINGER),
             max_body: options.max_body,
             output: Output::new(options.format, options.buffer, stdout),
+            workshop,
             readable: Vec::new(),
             answerable: Vec::new(),
             talking: Vec::new(),
@@ -268,6 +275,8 @@ impl Server {
             }
             // Every turn asks the backlog of readers.
             READERS => {}
+            // And the workshop.
+            WORKSHOP => {}
             SIGNALS => self.heed_signal(),
             STDOUT if readiness.is_error() || readiness.is_write_closed() => {
                 self.output.stdout_is_gone();
@@ -351,6 +360,14 @@ impl Server {
                 None => {}
             }
         }
+        while let Some((key, event)) = self.workshop.take() {
+            self.output.stage_made(event);
+            self.publish();
+            if self.clients.contains(key) {
+                self.requests.set(key, self.now);
+                self.answerable.push(key);
+            }
+        }
         let output = &mut self.output;
         self.talking.retain(|key| output.hear_reader(*key));
     }
@@ -386,6 +403,19 @@ impl Server {
                 Step::Read | Step::Resume => {}
                 Step::Write => return self.answerable.push(key),
                 Step::Close | Step::Linger => return self.close(key),
+                Step::Hook(hook) if hook.body.len() >= workshop::LARGE => {
+                    let (time, event) = (event::timestamp(SystemTime::now()), hook.event);
+                    let (peer, body) = (client.peer, client.connection.take_body());
+                    // It has done its part in time.
+                    self.requests.clear(key);
+                    return self.workshop.order(Order {
+                        client: key,
+                        time,
+                        event,
+                        peer,
+                        body,
+                    });
+                }
                 Step::Hook(hook) => {
                     let now = event::timestamp(SystemTime::now());
                     let body = event::decode(hook.body);
@@ -587,7 +617,8 @@ impl Server {
                 // The backlog is served when accept has nothing more.
                 self.hooks.take_if(|hooks| hooks.is_exhausted());
                 if self.hooks.is_none() && self.clients.is_empty() || now >= end {
-                    self.clients.clear();
+                    let late: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
+                    late.into_iter().for_each(|key| self.forget(key));
                     self.phase = Phase::Draining(now + PATIENCE);
                     self.move_on();
                 }

@@ -364,7 +364,7 @@ proptest! {
             match happening {
                 Happening::Append(length) => {
                     let line = format!("{appended} {}\n", "x".repeat(length));
-                    log.append(line.as_bytes(), sinks.iter_mut().map(|sink| &mut sink.cursor));
+                    log.append(&mut line.into_bytes(), sinks.iter_mut().map(|sink| &mut sink.cursor));
                     appended += 1;
                 }
                 Happening::Take(sink, room) => {

@@ -89,16 +89,40 @@ fn write_token(token: Token, out: &mut Vec<u8>) {
 /// escapes in UTF-16 (RFC 8259 section 7).
 fn write_ascii(spelled: &str, out: &mut Vec<u8>) {
     let mut rest = spelled;
-    while let Some(length) = rest.bytes().position(|byte| !matches!(byte, b' '..=b'~')) {
-        let (plain, odd) = rest.split_at(length);
+    loop {
+        let (plain, odd) = rest.split_at(ascii_length(rest.as_bytes()));
         out.extend(plain.as_bytes());
         let mut chars = odd.chars();
-        for unit in chars.next().unwrap_or_default().encode_utf16(&mut [0; 2]) {
+        let Some(char) = chars.next() else { return };
+        for unit in char.encode_utf16(&mut [0; 2]) {
             write_escape(*unit, out);
         }
         rest = chars.as_str();
     }
-    out.extend(rest.as_bytes());
+}
+
+/// How many bytes of printable ASCII `bytes` begins with. In text that is not
+/// English the next other character is near; where it is not, whole blocks are
+/// looked at: without an early exit, a block is a few vector instructions.
+fn ascii_length(bytes: &[u8]) -> usize {
+    const NEAR: usize = 16;
+    const BLOCK: usize = 64;
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    if let Some(length) = bytes.iter().take(NEAR).position(|byte| !is_plain(byte)) {
+        return length;
+    }
+    let is_plain_block = |block: &&[u8]| {
+        block
+            .iter()
+            .fold(true, |plain, byte| plain & is_plain(byte))
+    };
+    let blocks = bytes.chunks_exact(BLOCK).take_while(is_plain_block).count();
+    let rest = &bytes[blocks * BLOCK..];
+    blocks * BLOCK
+        + rest
+            .iter()
+            .position(|byte| !is_plain(byte))
+            .unwrap_or(rest.len())
 }
 
 fn write_escape(unit: u16, out: &mut Vec<u8>) {

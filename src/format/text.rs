@@ -78,10 +78,7 @@ impl<'a> Iterator for Tokens<'a> {
 /// How many bytes stand before the quote that ends a string.
 fn string_length(bytes: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(step) = bytes[at..]
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\'))
-    {
+    while let Some(step) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
         at += step;
         if bytes[at] == b'"' || at + 2 > bytes.len() {
             return at;

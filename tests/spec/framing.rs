@@ -234,6 +234,28 @@ fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[test]
+fn a_large_body_keeps_its_place_among_the_requests_of_its_connection() {
+    let server = Server::start(&[]);
+    let text = "é".repeat(1 << 20);
+    let large = format!("{{\"n\":0,\"text\":\"{text}\"}}");
+    let head = format!(
+        "POST / HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: {}\r\n\r\n",
+        large.len()
+    );
+    let small = pipeline(2).replace("{\"n\":0}", "{\"n\":2}");
+    let mut stream = server.connect();
+    stream
+        .write_all(format!("{head}{large}{small}").as_bytes())
+        .unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers, format!("{}{OK}", KEPT.repeat(2)));
+    let printed = server.stdout.lines(3);
+    assert_eq!(column(&printed, "n"), [0, 2, 1]);
+    assert_eq!(printed[0]["text"], text);
+}
+
+#[test]
 fn a_client_that_pipelines_and_never_reads_costs_nothing() {
     let server = Server::start(&["--timeout", "600"]);
     let mut stream = server.connect();

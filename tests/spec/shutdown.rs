@@ -102,6 +102,25 @@ fn a_request_in_flight_may_finish() {
 }
 
 #[test]
+fn clients_that_are_late_at_the_end_are_let_go() {
+    let folder = folder();
+    let output = folder.path().join("output.sock");
+    // Their time would be over while the reader still drains.
+    let arguments = [
+        "--timeout",
+        "3",
+        "--output-socket",
+        output.to_str().unwrap(),
+    ];
+    let mut server = Server::start_in(folder, &arguments, |command| command);
+    let _reader = server.reader();
+    let text = "x".repeat(1 << 20);
+    server.post("Big", format!("{{\"text\":\"{text}\"}}"));
+    let _silent = server.connect();
+    server.stop();
+}
+
+#[test]
 fn a_client_that_stalls_and_a_reader_that_stalls_do_not_keep_it_for_ever() {
     let mut server = Server::with_readers(&[]);
     let _reader = server.reader();
