@@ -21,7 +21,8 @@ enum State {
     /// Before a chunk's size.
     #[default]
     Start,
-    Size(u64),
+    /// In it, after so many digits.
+    Size(u64, u8),
     /// White space before an extension: the grammar wants none, and has it read.
     Space(u64),
     Extension(u64),
@@ -94,13 +95,13 @@ impl Chunked {
         }
         let digit = char::from(byte).to_digit(16).map(u64::from);
         Ok(match (self.state, byte) {
-            (Start, _) => Size(digit.ok_or(Status::BadRequest)?),
-            (Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if size <= u64::MAX >> 4 => {
-                Size(size << 4 | digit.unwrap_or(0))
+            (Start, _) => Size(digit.ok_or(Status::BadRequest)?, 1),
+            (Size(size, digits @ ..16), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                Size(size << 4 | digit.unwrap_or(0), digits + 1)
             }
-            (Size(size) | Space(size), b' ' | b'\t') => Space(size),
-            (Size(size) | Space(size), b';') => Extension(size),
-            (Size(size) | Extension(size), b'\r') => SizeLf(size),
+            (Size(size, _) | Space(size), b' ' | b'\t') => Space(size),
+            (Size(size, _) | Space(size), b';') => Extension(size),
+            (Size(size, _) | Extension(size), b'\r') => SizeLf(size),
             (Extension(size), _) if is_text(byte) => Extension(size),
             (SizeLf(0), b'\n') => Trailers,
             (SizeLf(size), b'\n') => Data(size),
@@ -169,6 +170,7 @@ mod tests {
             "0\r\nA\r\n",
             "0\r\n: b",
             "10000000000000000\r\n",
+            "00000000000000001\r\n",
         ] {
             assert_eq!(decoded(text), Err(Status::BadRequest), "{text:?}");
         }

@@ -27,6 +27,8 @@ pub struct Connection {
     /// What has arrived and is not dealt with: a piece of a head; a body as far
     /// as it is decoded; after a whole request, what the client sent next.
     inbox: Vec<u8>,
+    /// Whether the inbox holds bytes that nobody has looked at yet.
+    has_unread: bool,
     /// Bytes of body that are kept at most.
     max_body: u64,
     /// Whether the connection may stay open after a response.
@@ -101,6 +103,7 @@ impl Connection {
         Connection {
             state: State::ReadingHead,
             inbox: Vec::new(),
+            has_unread: false,
             max_body,
             may_stay_open: true,
             was_kept: false,
@@ -109,6 +112,7 @@ impl Connection {
 
     /// Takes bytes as they arrived.
     pub fn received<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a> {
+        self.has_unread = false;
         match self.state {
             State::ReadingHead if self.inbox.is_empty() => self.read_new_head(bytes),
             State::ReadingHead => self.read_more_head(bytes),
@@ -141,6 +145,12 @@ impl Connection {
     /// Whether the connection was kept open and no further request has begun.
     pub fn is_idle(&self) -> bool {
         self.was_kept && self.inbox.is_empty() && matches!(self.state, State::ReadingHead)
+    }
+
+    /// Whether the next request has arrived, at least in part, so that
+    /// [`Connection::received`] is to be called with nothing.
+    pub fn has_unread(&self) -> bool {
+        self.has_unread
     }
 
     /// Lets the request that is under way be the last one.
@@ -185,10 +195,11 @@ impl Connection {
                         self.inbox.shrink_to(0);
                         self.state = State::ReadingHead;
                         self.was_kept = true;
-                        if self.inbox.is_empty() {
-                            Step::Read
-                        } else {
+                        self.has_unread = !self.inbox.is_empty();
+                        if self.has_unread {
                             Step::Resume
+                        } else {
+                            Step::Read
                         }
                     }
                 }

@@ -77,6 +77,8 @@ pub fn head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Status> {
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+        // Its first line goes on and on.
+        Ok(_) if !bytes.contains(&b'\n') => return Err(Status::TargetTooLong),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Status::HeadTooLarge),
         Err(_) => return Err(Status::BadRequest),
     };

@@ -12,8 +12,9 @@
 //!
 //! Read the modules in the order in which they meet a hook: [`args`] and
 //! [`server`], which is the loop that moves the bytes, [`socket_file`],
-//! [`peer`], [`connection`], [`http`], [`event`], [`mod@format`], [`log`],
-//! [`output`], [`inherited`], [`signals`].
+//! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
+//! [`mod@format`], [`log`], [`output`], [`inherited`]; beside the way stand
+//! [`deadlines`], [`workshop`] and [`signals`].
 
 pub mod args;
 pub mod chunked;

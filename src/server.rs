@@ -131,8 +131,8 @@ struct Client {
     connection: Connection,
     /// What the poll watches it for: nothing, until it makes us wait.
     watched: Option<Interest>,
-    /// Whether its next request has arrived with the one before.
-    resumes: bool,
+    /// Whether its event is in the workshop: until that is out, there is no answer.
+    waits_for_event: bool,
     /// Whether the connection is over, and read from only so that the client can
     /// read how it ended.
     lingers: bool,
@@ -238,14 +238,17 @@ impl Server {
     /// How long there is nothing to do but what the poll reports; `None` is for ever.
     fn time_to_wait(&self) -> Option<Duration> {
         let now = Instant::now();
+        let is_due = |listening: &Option<Listening>, open| {
+            listening
+                .as_ref()
+                .is_some_and(|listening| listening.is_due(open, now))
+        };
         let busy = !self.readable.is_empty()
             || !self.answerable.is_empty()
             || !self.talking.is_empty()
             || self.output.is_unfinished()
-            || self
-                .hooks
-                .as_ref()
-                .is_some_and(|hooks| hooks.is_due(self.clients.len(), now));
+            || is_due(&self.hooks, self.clients.len())
+            || is_due(&self.readers, self.output.readers());
         if busy {
             return Some(Duration::ZERO);
         }
@@ -329,7 +332,7 @@ impl Server {
                 peer,
                 connection,
                 watched: None,
-                resumes: false,
+                waits_for_event: false,
                 lingers: false,
             };
             let key = self.clients.insert(client);
@@ -342,8 +345,12 @@ impl Server {
     /// Ends the waiting of those whose time is over.
     fn heed_deadlines(&mut self) {
         while let Some(key) = self.requests.take_due(self.now) {
-            match self.clients[key].connection.time_out() {
-                Step::Write => self.answerable.push(key),
+            match self
+                .clients
+                .get_mut(key)
+                .map(|client| client.connection.time_out())
+            {
+                Some(Step::Write) => self.answerable.push(key),
                 _ => self.close(key),
             }
         }
@@ -363,7 +370,10 @@ impl Server {
         while let Some((key, event)) = self.workshop.take() {
             self.output.stage_made(event);
             self.publish();
-            if self.clients.contains(key) {
+            // Nobody else can have got its key: it is not closed while it waits,
+            // and when the waiting is over for all, nobody is let in any more.
+            if let Some(client) = self.clients.get_mut(key) {
+                client.waits_for_event = false;
                 self.requests.set(key, self.now);
                 self.answerable.push(key);
             }
@@ -383,10 +393,8 @@ impl Server {
             if !client.connection.unsent().is_empty() {
                 return;
             }
-            if client.connection.is_idle() {
-                self.requests.set(key, self.now);
-            }
-            let step = if std::mem::take(&mut client.resumes) {
+            let was_idle = client.connection.is_idle();
+            let step = if client.connection.has_unread() {
                 client.connection.received(&[])
             } else {
                 match client.stream.read(&mut self.scratch) {
@@ -400,7 +408,12 @@ impl Server {
                 }
             };
             match step {
-                Step::Read | Step::Resume => {}
+                // A kept connection's next request has its time from its first byte on.
+                Step::Read | Step::Resume => {
+                    if was_idle && !client.connection.is_idle() {
+                        self.requests.set(key, self.now);
+                    }
+                }
                 Step::Write => return self.answerable.push(key),
                 Step::Close | Step::Linger => return self.close(key),
                 Step::Hook(hook) if hook.body.len() >= workshop::LARGE => {
@@ -408,6 +421,7 @@ impl Server {
                     let (peer, body) = (client.peer, client.connection.take_body());
                     // It has done its part in time.
                     self.requests.clear(key);
+                    client.waits_for_event = true;
                     return self.workshop.order(Order {
                         client: key,
                         time,
@@ -432,7 +446,11 @@ impl Server {
     /// Nothing more of a request is there: the poll will tell when there is, unless
     /// the server is stopping and there is no request.
     fn wait_for_more(&mut self, key: usize) {
-        if self.phase != Phase::Serving && self.clients[key].connection.is_idle() {
+        let is_idle = self
+            .clients
+            .get(key)
+            .is_some_and(|client| client.connection.is_idle());
+        if is_idle && self.phase != Phase::Serving {
             return self.close(key);
         }
         self.watch(key, Interest::READABLE);
@@ -441,7 +459,10 @@ impl Server {
     /// Throws away what a client sends whose connection is over.
     fn hear_out(&mut self, key: usize) {
         for _ in 0..READS {
-            match self.clients[key].stream.read(&mut self.scratch) {
+            let Some(client) = self.clients.get_mut(key) else {
+                return;
+            };
+            match client.stream.read(&mut self.scratch) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.watch(key, Interest::READABLE);
@@ -495,6 +516,10 @@ impl Server {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
+        // It may be on the list twice, or ready for what is not ready for it.
+        if client.waits_for_event || client.connection.unsent().is_empty() {
+            return;
+        }
         let step = loop {
             match client.stream.write(client.connection.unsent()) {
                 Ok(count) => match client.connection.written(count) {
@@ -512,8 +537,7 @@ impl Server {
             Step::Linger => self.linger(key),
             Step::Close => self.close(key),
             step => {
-                client.resumes = step == Step::Resume;
-                if client.resumes || client.connection.is_idle() {
+                if step == Step::Resume || client.connection.is_idle() {
                     self.requests.set(key, self.now);
                 }
                 self.readable.push(key);
@@ -525,7 +549,10 @@ impl Server {
     /// socket with unread bytes turns the peer's end of file into ECONNRESET.
     fn close(&mut self, key: usize) {
         for _ in 0..READS {
-            match self.clients[key].stream.read(&mut self.scratch) {
+            let Some(client) = self.clients.get_mut(key) else {
+                return;
+            };
+            match client.stream.read(&mut self.scratch) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return self.forget(key),
             }
@@ -536,7 +563,9 @@ impl Server {
     /// Stops writing to a client that may still be sending, and goes on reading
     /// for a while.
     fn linger(&mut self, key: usize) {
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
         // If the client is gone, reading will tell.
         let _ = client.stream.shutdown(Shutdown::Write);
         client.lingers = true;
@@ -547,7 +576,7 @@ impl Server {
 
     /// Closes a connection at once.
     fn forget(&mut self, key: usize) {
-        self.clients.remove(key);
+        self.clients.try_remove(key);
         self.requests.clear(key);
         self.farewells.clear(key);
         self.note_departure();
@@ -568,7 +597,9 @@ impl Server {
     /// Has the poll tell when a client is ready for `interest`. Nothing is lost
     /// by asking only now: epoll reports at once what is ready when it is added.
     fn watch(&mut self, key: usize, interest: Interest) {
-        let client = &mut self.clients[key];
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
         let (registry, token) = (self.poll.registry(), client_token(key));
         let result = match client.watched.replace(interest) {
             Some(watched) if watched == interest => Ok(()),
@@ -619,6 +650,7 @@ impl Server {
                 if self.hooks.is_none() && self.clients.is_empty() || now >= end {
                     let late: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
                     late.into_iter().for_each(|key| self.forget(key));
+                    self.hooks = None;
                     self.phase = Phase::Draining(now + PATIENCE);
                     self.move_on();
                 }

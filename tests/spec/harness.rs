@@ -68,6 +68,8 @@ impl Server {
         wait_until("the server listens", || {
             UnixStream::connect(server.socket()).is_ok()
         });
+        // When this has its answer, the server has closed the connection before.
+        assert_eq!(server.health(), "200");
         server
     }
 

@@ -124,6 +124,25 @@ fn an_idle_kept_connection_closes_silently() {
 }
 
 #[test]
+fn empty_lines_do_not_keep_an_idle_connection_open() {
+    let server = Server::start(&["--timeout", "0.3"]);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nConnection: keep-alive\r\n\r\n")
+        .unwrap();
+    read_until(&mut stream, |text| text.ends_with("}"));
+    let mut sending = stream.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        while sending.write_all(b"\r\n").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    sender.join().unwrap();
+}
+
+#[test]
 fn a_client_that_never_reads_its_answers_is_let_go() {
     let server = Server::start(&["--timeout", "0.2"]);
     let before = server.descriptors();
