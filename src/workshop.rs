@@ -1,7 +1,7 @@
 //! Large events, made by a thread of their own.
 //!
-//! To validate a body of 64 MiB and to write it in another form takes a tenth of
-//! a second or several, in which the loop could serve nobody. So such a body goes to
+//! To validate a body of 64 MiB and to write it in another form takes long
+//! enough to notice, and meanwhile the loop could serve nobody. So such a body goes to
 //! a thread, with all that its event needs, and comes back as the bytes to
 //! append; a [`Waker`] tells the poll. Everything else stays with the loop: the
 //! thread has no socket, no log and no client.
