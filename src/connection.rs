@@ -168,7 +168,7 @@ impl Connection {
     }
 
     /// Takes note that the first `count` bytes of [`Connection::unsent`] are out.
-    pub fn written(&mut self, count: usize) -> Step<'_> {
+    pub fn written(&mut self, count: usize) -> Step<'static> {
         match &mut self.state {
             State::ReadingHead => Step::Read,
             State::ReadingBody { interim, .. } => {

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -17,18 +18,18 @@ use crate::peer::Peer;
 
 /// The top-level names that only the server may use. A reader that trusts
 /// `_peer_uid` trusts the kernel: what a payload claims under these names
-/// moves into [`CLAIMED`].
+/// moves into `_claimed`.
 const RESERVED: [&str; 7] = [
     "_ts",
     "_event",
     "_peer_pid",
     "_peer_uid",
     "_peer_gid",
-    CLAIMED,
-    DROPPED,
+    "_claimed",
+    "_dropped",
 ];
-const CLAIMED: &str = "_claimed";
-const DROPPED: &str = "_dropped";
+/// Members for which there is room before a payload's memory must grow.
+const MEMBERS: usize = 16;
 
 /// A member of the event's object: two pieces of valid JSON text.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +40,10 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    fn new(name: &str, value: String) -> Self {
+    /// A field of the server's own. The key comes with its quotes.
+    fn new(key: &'static str, value: String) -> Self {
         Field {
-            key: quoted(name).into(),
+            key: key.into(),
             value: value.into(),
         }
     }
@@ -59,48 +61,52 @@ impl<'a> Field<'a> {
 /// What one line of output says.
 #[derive(Debug)]
 pub struct Event<'a> {
-    fields: Vec<Field<'a>>,
+    /// What the server says.
+    metadata: Vec<Field<'a>>,
+    /// What the client says.
+    payload: Vec<Field<'a>>,
 }
 
 impl<'a> Event<'a> {
     /// The event of one hook. `time` is a [`timestamp`], `name` comes from the
     /// request's target, `body` from [`decode`].
     pub fn hook(time: &str, name: &str, peer: &Peer, body: &'a str) -> Self {
-        let mut fields = vec![
-            Field::new("_ts", quoted(time)),
-            Field::new("_event", quoted(name)),
-        ];
-        fields.extend(peer.pid.map(|pid| Field::new("_peer_pid", pid.to_string())));
-        fields.push(Field::new("_peer_uid", peer.uid.to_string()));
-        fields.push(Field::new("_peer_gid", peer.gid.to_string()));
+        let mut payload = payload(body);
+        let claimed: Vec<Field> = payload.extract_if(.., |field| is_reserved(field)).collect();
 
-        let (claimed, payload) = payload(body)
-            .into_iter()
-            .partition::<Vec<_>, _>(is_reserved);
+        let mut metadata = Vec::with_capacity(RESERVED.len());
+        metadata.push(Field::new(r#""_ts""#, quoted(time)));
+        metadata.push(Field::new(r#""_event""#, quoted(name)));
+        let pid = peer.pid.map(|pid| pid.to_string());
+        metadata.extend(pid.map(|pid| Field::new(r#""_peer_pid""#, pid)));
+        metadata.push(Field::new(r#""_peer_uid""#, peer.uid.to_string()));
+        metadata.push(Field::new(r#""_peer_gid""#, peer.gid.to_string()));
         if !claimed.is_empty() {
             let members = claimed
                 .iter()
                 .map(|field| format!("{}:{}", field.key, field.value));
             let object = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
-            fields.push(Field::new(CLAIMED, object));
+            metadata.push(Field::new(r#""_claimed""#, object));
         }
-        fields.extend(payload);
-        Event { fields }
+        Event { metadata, payload }
     }
 
     /// Says that a reader did not get `count` events.
     pub fn dropped(time: &str, count: u64) -> Self {
-        let fields = vec![
-            Field::new("_ts", quoted(time)),
-            Field::new("_event", quoted(DROPPED)),
-            Field::new(DROPPED, count.to_string()),
+        let metadata = vec![
+            Field::new(r#""_ts""#, quoted(time)),
+            Field::new(r#""_event""#, r#""_dropped""#.into()),
+            Field::new(r#""_dropped""#, count.to_string()),
         ];
-        Event { fields }
+        Event {
+            metadata,
+            payload: Vec::new(),
+        }
     }
 
     /// The members of the event's object, in order.
-    pub fn fields(&self) -> &[Field<'a>] {
-        &self.fields
+    pub fn fields(&self) -> impl Iterator<Item = &Field<'a>> {
+        self.metadata.iter().chain(&self.payload)
     }
 }
 
@@ -115,9 +121,29 @@ pub fn decode(body: &[u8]) -> Cow<'_, str> {
 }
 
 /// `2026-02-09T10:30:00+00:00`.
-pub fn timestamp(now: std::time::SystemTime) -> String {
+pub fn timestamp(now: SystemTime) -> String {
     let now = jiff::Timestamp::try_from(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     now.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
+}
+
+/// The time as events tell it. It is put into words once a second.
+#[derive(Debug, Default)]
+pub struct Clock {
+    /// Since 1970.
+    second: u64,
+    text: String,
+}
+
+impl Clock {
+    /// The [`timestamp`] of this moment.
+    pub fn now(&mut self) -> &str {
+        let now = SystemTime::now();
+        let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if self.text.is_empty() || self.second != second {
+            (self.second, self.text) = (second, timestamp(now));
+        }
+        &self.text
+    }
 }
 
 /// The payload's members; for a body that is not a JSON object, `_raw` with its text.
@@ -127,38 +153,53 @@ fn payload(body: &str) -> Vec<Field<'_>> {
     }
     match serde_json::from_str::<Members>(body) {
         Ok(Members(members)) => last_of_each(members),
-        Err(_) => vec![Field::new("_raw", quoted(body))],
+        Err(_) => vec![Field::new(r#""_raw""#, quoted(body))],
     }
 }
 
 /// A repeated key keeps its first place and its last value, as in Python's `dict`.
-fn last_of_each<'a>(members: Vec<(&'a str, &'a str)>) -> Vec<Field<'a>> {
-    let mut places = HashMap::with_capacity(members.len());
-    let mut fields: Vec<Field> = Vec::with_capacity(members.len());
-    for (key, value) in members {
-        let place = *places.entry(text::canonical(key)).or_insert(fields.len());
+fn last_of_each(members: Vec<Field>) -> Vec<Field> {
+    if !may_have_repeats(&members) {
+        return members;
+    }
+    let mut places = HashMap::new();
+    let mut fields: Vec<Field> = Vec::new();
+    for field in members {
+        let name = text::canonical(field.name()).into_owned();
+        let place = *places.entry(name).or_insert(fields.len());
         match fields.get_mut(place) {
-            Some(field) => field.value = value.into(),
-            None => fields.push(Field {
-                key: key.into(),
-                value: value.into(),
-            }),
+            Some(first) => first.value = field.value,
+            None => fields.push(field),
         }
     }
     fields
 }
 
+/// Whether some key may come more than once: in any order, two that are the same
+/// stand side by side (most differ in length already). Where a key is spelled
+/// with escapes, that takes a closer look.
+fn may_have_repeats(members: &[Field]) -> bool {
+    let mut names: Vec<_> = members.iter().map(Field::name).collect();
+    names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
+    let is_spelled_plainly = |name: &&str| name.bytes().all(|byte| byte != b'\\');
+    !names.iter().all(is_spelled_plainly) || names.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Whether a field has a name that is the server's alone. All of these begin
+/// with `_`, which an escape can stand for.
 fn is_reserved(field: &Field) -> bool {
-    RESERVED.contains(&text::decode(field.name()).as_ref())
+    let name = field.name();
+    name.starts_with(['_', '\\']) && RESERVED.contains(&text::decode(name).as_ref())
 }
 
 /// `text` as a JSON string.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    // It cannot fail: a string has a form in JSON, and memory takes it.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 /// A JSON object as its keys and values in order, each as it is spelled.
-struct Members<'a>(Vec<(&'a str, &'a str)>);
+struct Members<'a>(Vec<Field<'a>>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -176,9 +217,10 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(MEMBERS);
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            members.push((key.get(), value.get()));
+            let (key, value) = (key.get().into(), value.get().into());
+            members.push(Field { key, value });
         }
         Ok(Members(members))
     }

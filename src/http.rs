@@ -3,6 +3,8 @@
 //! `httparse` finds the parts of a head; what they mean is decided here. A
 //! request that could be read in two ways is refused, never guessed at.
 
+use std::mem::MaybeUninit;
+
 /// What a request's head says.
 #[derive(Debug, PartialEq)]
 pub struct Head {
@@ -67,9 +69,9 @@ const MAX_FIELDS: usize = 100;
 /// Reads the head at the start of `bytes`: its length in bytes and what it
 /// says, or `None` where its end has not arrived. The error is how to refuse it.
 pub fn head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Status> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    let parsed = request.parse(bytes);
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(bytes, &mut fields);
     let target = request.path.unwrap_or_default();
     if target.len() > MAX_TARGET {
         return Err(Status::TargetTooLong);
@@ -106,6 +108,9 @@ fn wanted(method: &str, target: &str) -> Target {
 /// The path and query of a target, which may come with a scheme and an
 /// authority before it (RFC 9112 section 3.2.2).
 fn origin_form(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
     let Some((scheme, rest)) = target.split_once("://") else {
         return target;
     };
@@ -171,9 +176,12 @@ impl Fields<'_> {
 
     /// Whether a field that is a list of words has this one (RFC 9110 section 5.6.1).
     fn list(&self, name: &str, word: &str) -> bool {
-        self.named(name)
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        let has_word = |value: &[u8]| {
+            value
+                .split(|byte| *byte == b',')
+                .any(|item| item.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        };
+        self.named(name).any(has_word)
     }
 }
 

@@ -10,10 +10,27 @@ use hooks_observatory::inherited::{finish_saying, say};
 use hooks_observatory::server;
 
 fn main() -> ExitCode {
+    keep_freed_memory();
     let code = run();
     finish_saying();
     code
 }
+
+/// Has malloc keep up to 16 MiB of what it frees, and not give it back to the
+/// system by buffers of a hundred kilobytes: each page of the next large body
+/// would have to be had from there anew, at more than it costs to copy it
+/// (mallopt(3)).
+#[cfg(target_env = "gnu")]
+fn keep_freed_memory() {
+    // SAFETY: it sets two numbers, before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 16 << 20);
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn keep_freed_memory() {}
 
 fn run() -> ExitCode {
     let mut options = match args::parse(env::args_os(), env::var_os(args::SOCKET_VARIABLE)) {

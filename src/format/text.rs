@@ -75,17 +75,21 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// How many bytes stand before the quote that ends a string.
-fn string_length(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(step) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
-        at += step;
-        if bytes[at] == b'"' || at + 2 > bytes.len() {
-            return at;
-        }
-        at += 2;
-    }
-    bytes.len()
+/// How many bytes stand before the quote that ends a string: the first with an
+/// even number of backslashes before it. Only quotes are looked for, since texts
+/// have many more escapes than quotes.
+pub fn string_length(bytes: &[u8]) -> usize {
+    let ends = |quote: &usize| {
+        let before = bytes[..*quote].iter().rev();
+        before.take_while(|byte| **byte == b'\\').count() % 2 == 0
+    };
+    memchr::memchr_iter(b'"', bytes)
+        .find(ends)
+        .unwrap_or(bytes.len())
+}
+
+fn has_escapes(spelled: &str) -> bool {
+    memchr::memchr(b'\\', spelled.as_bytes()).is_some()
 }
 
 /// What a string's text stands for.
@@ -141,7 +145,7 @@ fn unicode_escape(text: &str) -> Option<(Unit, usize)> {
 
 /// What a string, given as spelled, says. A lone surrogate becomes U+FFFD.
 pub fn decode(spelled: &str) -> Cow<'_, str> {
-    if !spelled.contains('\\') {
+    if !has_escapes(spelled) {
         return spelled.into();
     }
     let text = units(spelled).map(|unit| match unit {
@@ -155,7 +159,7 @@ pub fn decode(spelled: &str) -> Cow<'_, str> {
 /// strings are. A backslash stays doubled, so that the text `\\ud83d` and the lone
 /// surrogate `\ud83d` differ.
 pub fn canonical(spelled: &str) -> Cow<'_, str> {
-    if !spelled.contains('\\') {
+    if !has_escapes(spelled) {
         return spelled.into();
     }
     let mut text = String::with_capacity(spelled.len());
