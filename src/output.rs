@@ -49,6 +49,8 @@ struct Sink<W> {
     cursor: Cursor,
     /// False from the write that found none until the poll says otherwise.
     has_room: bool,
+    /// Whether the poll is there to say so.
+    is_watched: bool,
     /// Whether it missed events since it last had everything.
     is_losing: bool,
 }
@@ -147,6 +149,15 @@ impl Output {
             Some(Err(error)) => error.kind() == io::ErrorKind::Interrupted,
             None => false,
         }
+    }
+
+    /// The readers that have no room and that no poll watches for it yet, as it is to do
+    /// from now on.
+    pub fn unwatched(&mut self) -> impl Iterator<Item = (usize, &mut UnixStream)> {
+        self.readers.iter_mut().filter_map(|(key, reader)| {
+            let is_new = !reader.has_room && !std::mem::replace(&mut reader.is_watched, true);
+            is_new.then_some((key, &mut reader.to))
+        })
     }
 
     /// Takes note that a reader may have room again.
@@ -328,6 +339,7 @@ impl<W: Write> Sink<W> {
             to,
             cursor: Cursor::new(from),
             has_room: true,
+            is_watched: false,
             is_losing: false,
         }
     }

@@ -61,10 +61,8 @@ fn reader_token(key: usize) -> Token {
 const SCRATCH: usize = 64 << 10;
 /// Reads from one client in one turn: a large upload must not hold up the others.
 const READS: usize = 4;
-/// Clients that are accepted, and events that are taken from the poll, in one turn.
-/// One write for 64 clients is as good as one for a thousand, and the kernel's
-/// memory of each of them is still in the cache when its response is sent.
-const TURN: usize = 64;
+/// Clients accepted in one turn.
+const ACCEPTS: usize = 256;
 /// How long a refused client that goes on sending is listened to.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long requests in flight may take at the end, and then the sinks.
@@ -230,7 +228,7 @@ impl Server {
 
     /// Turns until the end. How long what is left to do may take after that.
     fn serve(&mut self) -> io::Result<Duration> {
-        let mut events = Events::with_capacity(TURN);
+        let mut events = Events::with_capacity(1024);
         loop {
             if let Phase::Done(patience) = self.phase {
                 return Ok(patience);
@@ -296,9 +294,12 @@ impl Server {
                     hooks.note_arrival();
                 }
             }
-            // Every turn asks the backlog of readers.
-            READERS => {}
-            // And the workshop.
+            READERS => {
+                if let Some(readers) = &mut self.readers {
+                    readers.note_arrival();
+                }
+            }
+            // Every turn asks the workshop.
             WORKSHOP => {}
             SIGNALS => self.heed_signal(),
             STDOUT if readiness.is_error() || readiness.is_write_closed() => {
@@ -340,7 +341,7 @@ impl Server {
 
     fn accept_clients(&mut self) {
         let Some(hooks) = &mut self.hooks else { return };
-        for _ in 0..TURN {
+        for _ in 0..ACCEPTS {
             let Some(stream) = hooks.accept(self.clients.len(), self.now) else {
                 return;
             };
@@ -514,29 +515,46 @@ impl Server {
 
     /// The second half of a turn: events out, then answers.
     fn commit(&mut self) {
-        // A reader whose connect returned before one of this turn's hooks was
-        // posted is in the backlog by now.
         self.accept_readers();
         self.output.offer();
+        self.watch_stalled_readers();
         for key in std::mem::take(&mut self.answerable) {
             self.answer(key);
         }
     }
 
+    /// A reader whose connect returned before one of this turn's hooks was posted is
+    /// in the backlog by now, whether or not the poll has told.
     fn accept_readers(&mut self) {
         let Some(readers) = &mut self.readers else {
             return;
         };
-        readers.note_arrival();
+        if self.output.is_unfinished() {
+            readers.note_arrival();
+        }
         while let Some(stream) = readers.accept(self.output.readers(), self.now) {
             let (key, stream) = self.output.add_reader(stream);
-            let both = Interest::READABLE | Interest::WRITABLE;
-            let token = reader_token(key);
-            if let Err(error) = self.poll.registry().register(stream, token, both) {
+            let (registry, token) = (self.poll.registry(), reader_token(key));
+            if let Err(error) = registry.register(stream, token, Interest::READABLE) {
                 say(format_args!("cannot watch a reader: {error}"));
                 self.output.remove_reader(key);
             }
         }
+    }
+
+    /// A reader that keeps up is not watched for room: the poll would tell of each
+    /// line that it takes.
+    fn watch_stalled_readers(&mut self) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        let mut lost = Vec::new();
+        for (key, stream) in self.output.unwatched() {
+            if let Err(error) = registry.reregister(stream, reader_token(key), both) {
+                say(format_args!("cannot watch a reader: {error}"));
+                lost.push(key);
+            }
+        }
+        lost.into_iter().for_each(|key| self.remove_reader(key));
     }
 
     /// Writes to a client what its connection has for it, and does what comes then.

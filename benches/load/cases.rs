@@ -67,6 +67,7 @@ pub const CASES: &[Case] = &[
     Case { name: "beside 1 idle connection", idle: 1, ..HOOKS },
     Case { name: "beside 1,000 idle connections", idle: 1_000, ..HOOKS },
     Case { name: "beside 10,000 idle connections", idle: 10_000, ..HOOKS },
+    Case { name: "stdout is a file on disk", stdout: Stdout::Disk, ..HOOKS },
     Case { name: "stdout is a pipe", stdout: Stdout::Pipe, ..HOOKS },
     Case { name: "stdout is /dev/null", stdout: Stdout::Null, ..HOOKS },
     Case { name: "oha, a connection each, 64 clients", what: What::Tool(Tool::Oha), ..HOOKS },

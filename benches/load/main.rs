@@ -86,6 +86,7 @@ fn measure(options: &Options) -> std::io::Result<()> {
     // Where it is not enough, the case says so.
     let _ = setrlimit(Resource::Nofile, limit);
 
+    std::fs::create_dir_all(server::results())?;
     // Before this thread is kept on one core.
     let machine = report::machine();
     let candidates = [&[Candidate::Floor, Candidate::Ours], &options.peer[..]].concat();
@@ -127,18 +128,16 @@ fn run(
     is_quick: bool,
     progress: impl Fn(&str),
 ) -> Vec<Row> {
-    let row = |candidate: &Candidate| Row {
+    let suits = |candidate: &&Candidate| case.suits(candidate);
+    let candidates: Vec<&Candidate> = candidates.iter().filter(suits).collect();
+    let row = |candidate: &&Candidate| Row {
         case: case.name,
         server: candidate.name().into(),
         rounds: Ok(Vec::new()),
     };
-    let mut rows: Vec<Row> = candidates
-        .iter()
-        .filter(|candidate| case.suits(candidate))
-        .map(row)
-        .collect();
+    let mut rows: Vec<Row> = candidates.iter().map(row).collect();
     for round in 1..=rounds {
-        for (row, candidate) in rows.iter_mut().zip(candidates) {
+        for (row, candidate) in rows.iter_mut().zip(&candidates) {
             progress(&format!("{}, round {round} of {rounds}", candidate.name()));
             if let Ok(samples) = &mut row.rounds {
                 match case.run(candidate, is_quick) {

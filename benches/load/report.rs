@@ -140,7 +140,6 @@ fn shown(value: Option<f64>, digits: usize) -> String {
 
 /// Writes `results.json` and a drawing for each case into `folder`.
 pub fn save(rows: &[Row], machine: &str, folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
     let results: Vec<Value> = rows.iter().map(raw).collect();
     let results = json!({"machine": machine, "results": results});
     fs::write(folder.join("results.json"), format!("{results:#}\n"))?;

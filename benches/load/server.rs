@@ -30,7 +30,9 @@ pub enum Candidate {
 /// Where a server's stdout goes.
 #[derive(Clone, Copy)]
 pub enum Stdout {
+    /// In memory, where there is such a folder.
     File,
+    Disk,
     Pipe,
     Null,
 }
@@ -100,10 +102,10 @@ impl Server {
         let mut command = candidate.command(setup, &socket, &output).map_err(failed)?;
         command.stdin(Stdio::null());
         command.stderr(File::create(folder.path().join("stderr")).map_err(failed)?);
+        let file = |folder: &Path| File::create(folder.join("stdout")).map_err(failed);
         command.stdout(match setup.stdout {
-            Stdout::File => File::create(folder.path().join("stdout"))
-                .map_err(failed)?
-                .into(),
+            Stdout::File => file(folder.path())?.into(),
+            Stdout::Disk => file(&results())?.into(),
             Stdout::Pipe => Stdio::piped(),
             Stdout::Null => Stdio::null(),
         });
@@ -203,7 +205,7 @@ fn folder() -> io::Result<TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
-/// Where the results go.
+/// Where the results go. The folder is there once a measurement has begun.
 pub fn results() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("load")
 }
