@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -212,7 +213,10 @@ pub fn results() -> PathBuf {
 
 /// Keeps this thread, and the processes that it starts, on one core, where there are two.
 fn pin(core: usize) {
-    if thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+    // Asked once: of a thread that is kept on one core the answer is one.
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+    if *CORES < 2 {
         return;
     }
     let mut cores = CpuSet::new();
