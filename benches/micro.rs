@@ -121,7 +121,7 @@ fn format(criterion: &mut Criterion) {
         ("format/pretty-yaml", Format::PrettyYaml { colour: false }),
     ] {
         // The server, too, writes every event into the same bytes.
-        let mut out = Vec::new();
+        let mut out = String::new();
         each_input(criterion, name, |event| {
             out.clear();
             format.write(event, &mut out);
@@ -191,7 +191,7 @@ fn log(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes((events * LINE) as u64));
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
-                || vec![vec![b'x'; LINE]; events],
+                || vec!["x".repeat(LINE); events],
                 |events| pass_on(&mut log, events, &mut cursors),
                 BatchSize::SmallInput,
             );
@@ -200,7 +200,7 @@ fn log(criterion: &mut Criterion) {
 }
 
 /// Appends events, has every cursor read them, and lets them go.
-fn pass_on(log: &mut Log, events: &mut [Vec<u8>], cursors: &mut [Cursor]) {
+fn pass_on(log: &mut Log, events: &mut [String], cursors: &mut [Cursor]) {
     for event in events {
         log.append(event, cursors.iter_mut());
     }

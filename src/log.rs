@@ -73,12 +73,11 @@ impl Log {
         self.bytes.is_empty() || self.bytes.len() + length <= self.limit
     }
 
-    /// Appends an event. What it pushes out is taken care of for `cursors`,
-    /// which must be all there are.
-    /// Leaves `event` empty.
+    /// Appends an event, and leaves it empty. What it pushes out is taken care of
+    /// for `cursors`, which must be all there are.
     pub fn append<'c>(
         &mut self,
-        event: &mut Vec<u8>,
+        event: &mut String,
         cursors: impl Iterator<Item = &'c mut Cursor>,
     ) {
         /// From this many bytes on, an event is moved instead of copied, if it can be.
@@ -92,9 +91,9 @@ impl Log {
             self.drop_oldest(events);
         }
         if self.bytes.is_empty() && event.len() >= LARGE {
-            self.bytes = std::mem::take(event).into();
+            self.bytes = std::mem::take(event).into_bytes().into();
         } else {
-            self.bytes.extend(&*event);
+            self.bytes.extend(event.as_bytes());
             event.clear();
         }
         self.ends.push_back(self.end().position);

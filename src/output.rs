@@ -31,7 +31,7 @@ pub struct Output {
     log: Log,
     limit: usize,
     /// The event that is about to be appended.
-    staged: Vec<u8>,
+    staged: String,
     /// The boundary after the newest event that the sinks were offered.
     offered: Mark,
     stdout: Option<Sink<Inherited>>,
@@ -62,7 +62,7 @@ impl Output {
         Output {
             format,
             limit,
-            staged: Vec::new(),
+            staged: String::new(),
             offered: log.end(),
             stdout: stdout.map(|to| Sink::new(to, log.end())),
             retry_stdout: None,
@@ -82,7 +82,7 @@ impl Output {
     }
 
     /// Takes an event that is formatted already, which is then to be appended.
-    pub fn stage_made(&mut self, event: Vec<u8>) {
+    pub fn stage_made(&mut self, event: String) {
         self.staged = event;
     }
 
@@ -102,7 +102,6 @@ impl Output {
             self.bound_remainders();
         }
         const SPARE: usize = 1 << 20;
-        self.staged.clear();
         self.staged.shrink_to(SPARE);
         self.unfinished = true;
     }
@@ -353,10 +352,10 @@ impl<W: Write> Sink<W> {
                     self.is_losing = false;
                     break;
                 }
-                let mut notice = Vec::new();
+                let mut notice = String::new();
                 let now = event::timestamp(SystemTime::now());
                 format.write(&Event::dropped(&now, missed), &mut notice);
-                self.cursor.skip_missed(log, &notice);
+                self.cursor.skip_missed(log, notice.as_bytes());
             }
             let bytes = self.cursor.unread(log);
             match self.to.write(&bytes[..bytes.len().min(budget)]) {

@@ -2,7 +2,7 @@
 //!
 //! To validate a body of 64 MiB and to write it in another form takes long
 //! enough to notice, and meanwhile the loop could serve nobody. So such a body goes to
-//! a thread, with all that its event needs, and comes back as the bytes to
+//! a thread, with all that its event needs, and comes back as the text to
 //! append; a [`Waker`] tells the poll. Everything else stays with the loop: the
 //! thread has no socket, no log and no client.
 
@@ -34,7 +34,7 @@ pub struct Order {
 #[derive(Debug)]
 pub struct Workshop {
     orders: Sender<Order>,
-    made: Receiver<(usize, Vec<u8>)>,
+    made: Receiver<(usize, String)>,
 }
 
 impl Workshop {
@@ -54,10 +54,10 @@ impl Workshop {
                 } in ordered
                 {
                     let body = event::decode(&body);
-                    let mut bytes = Vec::new();
-                    format.write(&Event::hook(&time, &event, &peer, &body), &mut bytes);
+                    let mut text = String::new();
+                    format.write(&Event::hook(&time, &event, &peer, &body), &mut text);
                     // Both fail only when the loop has ended.
-                    if done.send((client, bytes)).is_err() || waker.wake().is_err() {
+                    if done.send((client, text)).is_err() || waker.wake().is_err() {
                         break;
                     }
                 }
@@ -72,7 +72,7 @@ impl Workshop {
     }
 
     /// The next event that is made, and whose it is.
-    pub fn take(&self) -> Option<(usize, Vec<u8>)> {
+    pub fn take(&self) -> Option<(usize, String)> {
         self.made.try_recv().ok()
     }
 }

@@ -24,9 +24,9 @@ const METADATA: &str =
 
 fn printed(format: Format, body: &[u8]) -> String {
     let body = event::decode(body);
-    let mut out = Vec::new();
+    let mut out = String::new();
     format.write(&Event::hook("T", "E", &PEER, &body), &mut out);
-    String::from_utf8(out).unwrap()
+    out
 }
 
 /// Any JSON value as text in all kinds of spelling, beside the same text
@@ -363,8 +363,8 @@ proptest! {
         for happening in happenings {
             match happening {
                 Happening::Append(length) => {
-                    let line = format!("{appended} {}\n", "x".repeat(length));
-                    log.append(&mut line.into_bytes(), sinks.iter_mut().map(|sink| &mut sink.cursor));
+                    let mut line = format!("{appended} {}\n", "x".repeat(length));
+                    log.append(&mut line, sinks.iter_mut().map(|sink| &mut sink.cursor));
                     appended += 1;
                 }
                 Happening::Take(sink, room) => {

@@ -1,4 +1,4 @@
-//! Events as bytes: compact JSON lines, indented JSON, or YAML.
+//! Events as text: compact JSON lines, indented JSON, or YAML.
 //!
 //! An [`Event`] is JSON text whose validity has been checked, so the formats
 //! never parse: they walk the text's tokens and write them with other spacing.
@@ -29,7 +29,7 @@ pub enum Format {
 
 impl Format {
     /// Appends one event to `out`.
-    pub fn write(self, event: &Event, out: &mut Vec<u8>) {
+    pub fn write(self, event: &Event, out: &mut String) {
         match self {
             Format::Compact => json::compact(event, out),
             Format::PrettyJson => json::pretty(event, out),

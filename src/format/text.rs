@@ -9,9 +9,9 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Token<'a> {
     /// `{` or `[`.
-    Open(u8),
+    Open(char),
     /// `}` or `]`.
-    Close(u8),
+    Close(char),
     Comma,
     Colon,
     /// A string as spelled, without its quotes.
@@ -53,10 +53,10 @@ impl<'a> Iterator for Tokens<'a> {
             b'{' | b'[' | b'}' | b']' | b',' | b':' => {
                 self.cut(1);
                 match first {
-                    b'{' | b'[' => Token::Open(first),
+                    b'{' | b'[' => Token::Open(first.into()),
                     b',' => Token::Comma,
                     b':' => Token::Colon,
-                    _ => Token::Close(first),
+                    _ => Token::Close(first.into()),
                 }
             }
             b'"' => {
@@ -181,15 +181,15 @@ mod tests {
     fn tokens_leave_out_white_space_and_nothing_else() {
         let found: Vec<_> = tokens(" { \"a\\\"\" :\t[1.50,\r\nnull ] } ").collect();
         use Token::*;
-        assert_eq!(found[..4], [Open(b'{'), String("a\\\""), Colon, Open(b'[')]);
+        assert_eq!(found[..4], [Open('{'), String("a\\\""), Colon, Open('[')]);
         assert_eq!(
             found[4..],
             [
                 Literal("1.50"),
                 Comma,
                 Literal("null"),
-                Close(b']'),
-                Close(b'}')
+                Close(']'),
+                Close('}')
             ]
         );
     }

@@ -21,8 +21,8 @@ use crate::event::Event;
 const SIMPLE_KEY: usize = 1000;
 
 /// One document: `---` and a block mapping. With `colour`, keys stand out.
-pub fn write(event: &Event, colour: bool, out: &mut Vec<u8>) {
-    out.extend(b"---\n");
+pub fn write(event: &Event, colour: bool, out: &mut String) {
+    out.push_str("---\n");
     let mut writer = Writer {
         tokens: tokens(""),
         colour,
@@ -37,7 +37,7 @@ pub fn write(event: &Event, colour: bool, out: &mut Vec<u8>) {
 struct Writer<'t, 'o> {
     tokens: Tokens<'t>,
     colour: bool,
-    out: &'o mut Vec<u8>,
+    out: &'o mut String,
 }
 
 /// What stands left of a value on its line.
@@ -97,7 +97,7 @@ impl Writer<'_, '_> {
             return self.push("\n");
         }
         let indent = match (after, opened) {
-            (After::Key, b'[') => indent,
+            (After::Key, '[') => indent,
             _ => indent + 2,
         };
         match after {
@@ -112,9 +112,9 @@ impl Writer<'_, '_> {
 
     /// What stands in a block container that is not empty, up to its end. The
     /// writer stands at column `indent`.
-    fn members(&mut self, opened: u8, indent: usize, depth: usize) {
+    fn members(&mut self, opened: char, indent: usize, depth: usize) {
         loop {
-            if opened == b'[' {
+            if opened == '[' {
                 self.push("-");
                 self.value(After::Indicator, indent, depth);
             } else if let (Some(Token::String(key)), Some(_colon)) =
@@ -130,7 +130,7 @@ impl Writer<'_, '_> {
     }
 
     /// The rest of a container, on one line: JSON, but for the strings' escapes.
-    fn flow(&mut self, opened: u8) {
+    fn flow(&mut self, opened: char) {
         self.out.push(opened);
         let mut depth = 1;
         while depth > 0
@@ -222,11 +222,11 @@ impl Writer<'_, '_> {
     }
 
     fn indent(&mut self, columns: usize) {
-        self.out.extend(std::iter::repeat_n(b' ', columns));
+        self.out.extend(std::iter::repeat_n(' ', columns));
     }
 
     fn push(&mut self, text: &str) {
-        self.out.extend(text.as_bytes());
+        self.out.push_str(text);
     }
 }
 

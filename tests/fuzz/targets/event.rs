@@ -13,9 +13,9 @@ fuzz_target!(|body: &[u8]| {
     let text = decode(body);
     let event = Event::hook("T", "E", &Peer { pid: None, uid: 1, gid: 2 }, &text);
     let print = |format: Format| {
-        let mut out = Vec::new();
+        let mut out = String::new();
         format.write(&event, &mut out);
-        String::from_utf8(out).unwrap()
+        out
     };
     let compact = print(Format::Compact);
     assert!(compact.strip_suffix('\n').unwrap().bytes().all(|byte| matches!(byte, b' '..=b'~')));
