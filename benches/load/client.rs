@@ -180,14 +180,31 @@ fn send(stream: &mut UnixStream, request: &[u8], unsent: &mut usize) -> Result<(
 }
 
 /// Connections that say nothing, or only `begin` to.
-pub fn linger(socket: &Path, count: usize, begin: &[u8]) -> Result<Vec<StdStream>, String> {
+pub fn linger(socket: &Path, count: usize, begin: &[u8]) -> Result<Vec<UnixStream>, String> {
+    let failed = |error: std::io::Error| format!("does not hold {count} connections: {error}");
     let connect = |_| {
-        let mut stream = StdStream::connect(socket)?;
+        let mut stream = connect_patiently(socket)?;
+        // So little fits into any socket.
         stream.write_all(begin)?;
         Ok(stream)
     };
-    let streams: Result<_, std::io::Error> = (0..count).map(connect).collect();
-    streams.map_err(|error| format!("does not hold {count} connections: {error}"))
+    (0..count)
+        .map(connect)
+        .collect::<Result<_, _>>()
+        .map_err(failed)
+}
+
+/// Connects, and waits for a place in the backlog, but not for ever.
+fn connect_patiently(socket: &Path) -> std::io::Result<UnixStream> {
+    let began = Instant::now();
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && began.elapsed() < STALLED => {
+                thread::sleep(Duration::from_micros(100));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Posts `request` again and again, from a thread of its own.

@@ -46,7 +46,9 @@ impl Tool {
         let folder = tempfile::tempdir().map_err(failed)?;
         let (file, log) = (folder.path().join("body"), folder.path().join("log"));
         fs::write(&file, body).map_err(failed)?;
-        let mut command = Command::new(self.name());
+        // A server that stalls must not stall the measurement: timeout(1).
+        let mut command = Command::new("timeout");
+        command.args(["60", self.name()]);
         command.args(["-n", &requests.to_string(), "-c", &clients.to_string()]);
         match self {
             Tool::Oha => {
