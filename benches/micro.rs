@@ -19,6 +19,7 @@ use hooks_observatory::format::Format;
 use hooks_observatory::http;
 use hooks_observatory::log::{Cursor, Log};
 use hooks_observatory::peer::Peer;
+use hooks_observatory::tokens::Name;
 use serde_json::json;
 
 const KIB: usize = 1 << 10;
@@ -83,7 +84,7 @@ fn framing(criterion: &mut Criterion) {
 
 /// Feeds a request to a new connection. The length of its body.
 fn receive(request: &[u8]) -> usize {
-    let mut connection = Connection::new(2 * MIB as u64);
+    let mut connection = Connection::new(Name::Client(0), 2 * MIB as u64);
     for piece in request.chunks(PIECE) {
         if let Step::Hook(hook) = connection.received(piece) {
             return black_box(hook.body).len();

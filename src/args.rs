@@ -38,6 +38,8 @@ pub struct Options {
     pub max_body: u64,
     /// How long a client may take for a whole request.
     pub timeout: Duration,
+    /// Whether the server tells on stderr what it does.
+    pub trace: bool,
 }
 
 /// Why there are no [`Options`].
@@ -100,6 +102,10 @@ struct CommandLine {
         default = "Duration::from_secs(10)"
     )]
     timeout: Duration,
+
+    /// tell on stderr what the server does, a line a step (RUST_LOG chooses what)
+    #[argh(switch)]
+    trace: bool,
 }
 
 /// The options of [`CommandLine`] that are followed by a value.
@@ -174,6 +180,7 @@ fn options(line: CommandLine, socket_variable: Option<OsString>) -> Result<Optio
         buffer: line.buffer,
         max_body: line.max_body as u64,
         timeout: line.timeout,
+        trace: line.trace,
     })
 }
 

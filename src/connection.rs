@@ -18,11 +18,18 @@
 //! pipelines and never reads has its own socket's buffer to fill, and no more.
 
 use crate::chunked::Chunked;
+use std::fmt;
+
+use log::trace;
+
 use crate::http::{self, Framing, Head, Status, Target};
+use crate::tokens::Name;
 
 /// A client, as far as its bytes go.
 #[derive(Debug)]
 pub struct Connection {
+    /// For the trace.
+    name: Name,
     state: State,
     /// What has arrived and is not dealt with: a piece of a head; a body as far
     /// as it is decoded; after a whole request, what the client sent next.
@@ -53,6 +60,22 @@ enum State {
         then: Then,
         used: usize,
     },
+}
+
+/// In a trace: the name, and of a response the status.
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            State::ReadingHead => formatter.write_str("ReadingHead"),
+            State::ReadingBody { .. } => formatter.write_str("ReadingBody"),
+            State::WritingResponse { response, .. } => {
+                let line = response.split(|byte| *byte == b'\r').next();
+                let line = str::from_utf8(line.unwrap_or_default()).unwrap_or_default();
+                let status = line.trim_start_matches("HTTP/1.1 ");
+                write!(formatter, "WritingResponse ({status})")
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -97,10 +120,11 @@ pub struct Hook<'a> {
 }
 
 impl Connection {
-    /// A connection on which nothing has happened. Bodies of more than
-    /// `max_body` bytes are refused.
-    pub fn new(max_body: u64) -> Self {
+    /// A connection on which nothing has happened, called `name` in a trace. Bodies of
+    /// more than `max_body` bytes are refused.
+    pub fn new(name: Name, max_body: u64) -> Self {
         Connection {
+            name,
             state: State::ReadingHead,
             inbox: Vec::new(),
             has_unread: false,
@@ -108,6 +132,11 @@ impl Connection {
             may_stay_open: true,
             was_kept: false,
         }
+    }
+
+    /// What it is called in a trace.
+    pub fn name(&self) -> Name {
+        self.name
     }
 
     /// Takes bytes as they arrived.
@@ -193,7 +222,7 @@ impl Connection {
                     Then::StayOpen => {
                         self.inbox.drain(..*used);
                         self.inbox.shrink_to(0);
-                        self.state = State::ReadingHead;
+                        self.enter(State::ReadingHead);
                         self.was_kept = true;
                         self.has_unread = !self.inbox.is_empty();
                         if self.has_unread {
@@ -278,12 +307,12 @@ impl Connection {
             keeps_alive,
             ..
         } = head;
-        self.state = State::ReadingBody {
+        self.enter(State::ReadingBody {
             target,
             keeps_alive,
             body,
             interim,
-        };
+        });
         self.read_body(bytes)
     }
 
@@ -343,12 +372,12 @@ impl Connection {
             Then::Close
         };
         let response = http::response(status, stays_open);
-        self.state = State::WritingResponse {
+        self.enter(State::WritingResponse {
             response,
             sent: 0,
             then,
             used,
-        };
+        });
         match target {
             Target::Hook { event } => Step::Hook(Hook {
                 event,
@@ -371,13 +400,18 @@ impl Connection {
     fn refuse(&mut self, status: Status) -> Step<'_> {
         let response = http::response(status, false);
         self.inbox = Vec::new();
-        self.state = State::WritingResponse {
+        self.enter(State::WritingResponse {
             response,
             sent: 0,
             then: Then::Linger,
             used: 0,
-        };
+        });
         Step::Write
+    }
+
+    fn enter(&mut self, state: State) {
+        trace!("{}: {} → {state}", self.name, self.state);
+        self.state = state;
     }
 }
 

@@ -14,7 +14,7 @@
 //! [`server`], which is the loop that moves the bytes, [`socket_file`],
 //! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
 //! [`mod@format`], [`log`], [`output`], [`inherited`]; beside the way stand
-//! [`deadlines`], [`workshop`] and [`signals`].
+//! [`tokens`], [`deadlines`], [`workshop`], [`signals`] and [`trace`].
 
 pub mod args;
 pub mod chunked;
@@ -31,4 +31,6 @@ pub mod peer;
 pub mod server;
 pub mod signals;
 pub mod socket_file;
+pub mod tokens;
+pub mod trace;
 pub mod workshop;

@@ -1,13 +1,13 @@
 //! Reads the command line, runs the server, and says with its exit code how that went.
 
 use std::env;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use hooks_observatory::args::{self, Stop};
 use hooks_observatory::format::Format;
 use hooks_observatory::inherited::{finish_saying, say};
-use hooks_observatory::server;
+use hooks_observatory::{server, trace};
 
 fn main() -> ExitCode {
     keep_freed_memory();
@@ -49,10 +49,10 @@ fn run() -> ExitCode {
         }
         Err(Stop::Refused(text)) => return fail(&text),
     };
+    trace::start(options.trace);
     if let Format::PrettyYaml { colour } = &mut options.format {
         // Readers get the same bytes as stdout, and need no colour.
-        let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        *colour = wanted && options.output_socket.is_none() && std::io::stdout().is_terminal();
+        *colour = options.output_socket.is_none() && trace::allows_colours(&std::io::stdout());
     }
     match server::run(&options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant, SystemTime};
 
+use log::trace;
 use mio::net::UnixStream;
 use slab::Slab;
 
@@ -14,6 +15,7 @@ use crate::event::{self, Event};
 use crate::format::Format;
 use crate::inherited::{Inherited, say};
 use crate::log::{Cursor, Log, Mark};
+use crate::tokens::Name;
 
 /// How long a stdout that no poll can watch (a full disk) is left alone where no
 /// new event makes it worth another try.
@@ -96,6 +98,7 @@ impl Output {
         let loses = !self.has_room();
         let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
         let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
+        trace!("log: appends {} bytes", self.staged.len());
         self.log.append(&mut self.staged, stdout.chain(readers));
         if loses {
             self.report_losses();
@@ -126,6 +129,7 @@ impl Output {
     /// Drops a reader that is gone.
     pub fn remove_reader(&mut self, key: usize) {
         if self.readers.try_remove(key).is_some() {
+            trace!("{}: is gone", Name::Reader(key));
             // What only this one had not read can go.
             self.unfinished = true;
             say(format_args!(
@@ -219,7 +223,7 @@ impl Output {
             let is_behind = !reader.cursor.has_reached(self.offered);
             let budget = if is_behind { CATCH_UP } else { usize::MAX };
             reader
-                .feed(&self.log, self.format, budget)
+                .feed(Name::Reader(key), &self.log, self.format, budget)
                 .err()
                 .map(|_| key)
         };
@@ -253,7 +257,7 @@ impl Output {
         };
         let is_file = stdout.to.watchable().is_none();
         stdout.has_room |= is_file;
-        match stdout.feed(&self.log, self.format, usize::MAX) {
+        match stdout.feed(Name::Stdout, &self.log, self.format, usize::MAX) {
             Ok(()) => {
                 let waits = is_file && !stdout.has_room;
                 self.retry_stdout = waits.then(|| Instant::now() + RETRY);
@@ -344,7 +348,7 @@ impl<W: Write> Sink<W> {
     }
 
     /// Writes what the sink has not got, while it has room: `budget` bytes at most.
-    fn feed(&mut self, log: &Log, format: Format, mut budget: usize) -> io::Result<()> {
+    fn feed(&mut self, name: Name, log: &Log, format: Format, mut budget: usize) -> io::Result<()> {
         while self.has_room && budget > 0 {
             if self.cursor.unread(log).is_empty() {
                 let missed = self.cursor.missed(log);
@@ -352,6 +356,7 @@ impl<W: Write> Sink<W> {
                     self.is_losing = false;
                     break;
                 }
+                trace!("{name}: missed {missed} events, and is told so");
                 let mut notice = String::new();
                 let now = event::timestamp(SystemTime::now());
                 format.write(&Event::dropped(&now, missed), &mut notice);
@@ -361,11 +366,15 @@ impl<W: Write> Sink<W> {
             match self.to.write(&bytes[..bytes.len().min(budget)]) {
                 Ok(0) => self.has_room = false,
                 Ok(count) => {
+                    trace!("{name}: written {count} bytes");
                     self.cursor.advance(log, count);
                     budget -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.has_room = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    trace!("{name}: has no room");
+                    self.has_room = false;
+                }
                 Err(error) => return Err(error),
             }
         }

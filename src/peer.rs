@@ -5,6 +5,7 @@
 //! `connect`: for a hook that is `curl`, not the Claude Code that started it, and
 //! by the time anybody looks, that process may have ended.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -16,6 +17,17 @@ pub struct Peer {
     pub pid: Option<u32>,
     pub uid: u32,
     pub gid: u32,
+}
+
+/// In a trace.
+impl fmt::Display for Peer {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(formatter, "pid {pid}, ")?,
+            None => formatter.write_str("no pid here, ")?,
+        }
+        write!(formatter, "uid {}, gid {}", self.uid, self.gid)
+    }
 }
 
 /// Reads one socket option of the fixed-size type `T`.

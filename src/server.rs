@@ -23,10 +23,11 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use log::trace;
 use mio::event::Event as Readiness;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Waker};
 use slab::Slab;
 
 use crate::args::Options;
@@ -39,23 +40,8 @@ use crate::output::Output;
 use crate::peer::{self, Peer};
 use crate::signals;
 use crate::socket_file;
+use crate::tokens::Name;
 use crate::workshop::{self, Order, Workshop};
-
-const HOOKS: Token = Token(0);
-const READERS: Token = Token(1);
-const SIGNALS: Token = Token(2);
-const STDOUT: Token = Token(3);
-const WORKSHOP: Token = Token(4);
-/// The tokens from here on belong to clients (even) and readers (odd) in turn.
-const FIRST: usize = 6;
-
-fn client_token(key: usize) -> Token {
-    Token(FIRST + 2 * key)
-}
-
-fn reader_token(key: usize) -> Token {
-    Token(FIRST + 2 * key + 1)
-}
 
 /// Bytes that one read takes at most. Every connection reads into the same buffer.
 const SCRATCH: usize = 64 << 10;
@@ -141,6 +127,7 @@ struct Client {
     /// Whether the connection is over, and read from only so that the client can
     /// read how it ended.
     lingers: bool,
+    accepted: Instant,
 }
 
 impl Client {
@@ -148,11 +135,35 @@ impl Client {
     /// what arrives later (epoll(7)). The end may have arrived already, with the
     /// bytes before it.
     fn read(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(scratch)?;
+        let read = self.stream.read(scratch);
+        match &read {
+            Ok(0) => trace!("{}: read the end of what it sends", self.connection.name()),
+            Ok(count) => trace!("{}: read {count} bytes", self.connection.name()),
+            Err(error) => trace!(
+                "{}: read nothing: {:?}",
+                self.connection.name(),
+                error.kind()
+            ),
+        }
+        let count = read?;
         let is_watched = self.watched == Some(Interest::READABLE);
         self.is_drained = count < scratch.len() && is_watched && !self.has_ended;
         Ok(count)
     }
+}
+
+/// What the poll tells of a socket, for the trace.
+fn in_words(readiness: &Readiness) -> String {
+    let told = [
+        (readiness.is_readable(), "readable"),
+        (readiness.is_read_closed(), "read to its end"),
+        (readiness.is_writable(), "writable"),
+        (readiness.is_write_closed(), "closed for writing"),
+        (readiness.is_error(), "broken"),
+    ];
+    let told = told.iter().filter(|(is_so, _)| *is_so);
+    let words: Vec<&str> = told.map(|(_, word)| *word).collect();
+    format!("is {}", words.join(", "))
 }
 
 /// How near the end is.
@@ -175,23 +186,23 @@ impl Server {
         let poll = Poll::new().map_err(needs("make an epoll"))?;
         let registry = poll.registry();
         registry
-            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .register(&mut signals, Name::Signals.token(), Interest::READABLE)
             .map_err(needs("watch for signals"))?;
 
         let (clients, readers) = listening::capacities(options.output_socket.is_some());
-        let listen = |path, mode, token, capacity| {
+        let listen = |path, mode, name: Name, capacity| {
             let (mut listener, file) = socket_file::listen(path, mode)?;
             registry
-                .register(&mut listener, token, Interest::READABLE)
+                .register(&mut listener, name.token(), Interest::READABLE)
                 .map_err(needs("watch a listener"))?;
             Ok::<_, String>(Listening::new(listener, file, capacity))
         };
         // Readers first: one that waits for the hook socket to appear and then
         // connects must be let in.
         let output = options.output_socket.as_ref();
-        let readers = output.map(|path| listen(path, options.output_mode, READERS, readers));
+        let readers = output.map(|path| listen(path, options.output_mode, Name::Readers, readers));
         let readers = readers.transpose()?;
-        let hooks = listen(&options.socket, options.mode, HOOKS, clients)?;
+        let hooks = listen(&options.socket, options.mode, Name::Hooks, clients)?;
 
         let stdout = options
             .stdout
@@ -200,10 +211,11 @@ impl Server {
         let stdout = stdout.map_err(needs("write to stdout"))?;
         if let Some(fd) = stdout.as_ref().and_then(Inherited::watchable) {
             registry
-                .register(&mut SourceFd(&fd), STDOUT, Interest::WRITABLE)
+                .register(&mut SourceFd(&fd), Name::Stdout.token(), Interest::WRITABLE)
                 .map_err(needs("watch stdout"))?;
         }
-        let waker = Waker::new(poll.registry(), WORKSHOP).map_err(needs("make a waker"))?;
+        let waker =
+            Waker::new(poll.registry(), Name::Workshop.token()).map_err(needs("make a waker"))?;
         let workshop = Workshop::open(options.format, waker).map_err(needs("start a thread"))?;
         Ok(Server {
             poll,
@@ -247,7 +259,14 @@ impl Server {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, self.time_to_wait()) {
+        let patience = self.time_to_wait();
+        if patience != Some(Duration::ZERO) {
+            trace!(
+                "poll: waits, {}",
+                patience.map_or("for ever".into(), |time| format!("{time:.1?} at most"))
+            );
+        }
+        match self.poll.poll(events, patience) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             result => result,
         }
@@ -288,26 +307,28 @@ impl Server {
 
     /// Takes note of what the poll reported.
     fn note(&mut self, readiness: &Readiness) {
-        match readiness.token() {
-            HOOKS => {
+        let name = Name::from(readiness.token());
+        trace!("{name}: {}", in_words(readiness));
+        match name {
+            Name::Hooks => {
                 if let Some(hooks) = &mut self.hooks {
                     hooks.note_arrival();
                 }
             }
-            READERS => {
+            Name::Readers => {
                 if let Some(readers) = &mut self.readers {
                     readers.note_arrival();
                 }
             }
             // Every turn asks the workshop.
-            WORKSHOP => {}
-            SIGNALS => self.heed_signal(),
-            STDOUT if readiness.is_error() || readiness.is_write_closed() => {
+            Name::Workshop => {}
+            Name::Signals => self.heed_signal(),
+            Name::Stdout if readiness.is_error() || readiness.is_write_closed() => {
                 self.output.stdout_is_gone();
             }
-            STDOUT => self.output.stdout_has_room(),
-            Token(token) if token % 2 == 0 => self.note_client((token - FIRST) / 2, readiness),
-            Token(token) => self.note_reader((token - FIRST) / 2, readiness),
+            Name::Stdout => self.output.stdout_has_room(),
+            Name::Client(key) => self.note_client(key, readiness),
+            Name::Reader(key) => self.note_reader(key, readiness),
         }
     }
 
@@ -349,7 +370,9 @@ impl Server {
             let Ok(peer) = peer::of(stream.as_fd()) else {
                 continue;
             };
-            let mut connection = Connection::new(self.max_body);
+            let name = Name::Client(self.clients.vacant_key());
+            trace!("{name}: accepted: {peer}");
+            let mut connection = Connection::new(name, self.max_body);
             if self.phase != Phase::Serving {
                 connection.let_end();
             }
@@ -362,6 +385,7 @@ impl Server {
                 has_ended: false,
                 waits_for_event: false,
                 lingers: false,
+                accepted: self.now,
             };
             let key = self.clients.insert(client);
             self.requests.set(key, self.now);
@@ -373,6 +397,7 @@ impl Server {
     /// Ends the waiting of those whose time is over.
     fn heed_deadlines(&mut self) {
         while let Some(key) = self.requests.take_due(self.now) {
+            trace!("{}: its time is over", Name::Client(key));
             match self
                 .clients
                 .get_mut(key)
@@ -447,6 +472,11 @@ impl Server {
                 Step::Write => return self.answerable.push(key),
                 Step::Close | Step::Linger => return self.close(key),
                 Step::Hook(hook) if hook.body.len() >= workshop::LARGE => {
+                    trace!(
+                        "{}: event {}, for the workshop",
+                        Name::Client(key),
+                        hook.event
+                    );
                     let (time, event) = (self.clock.now().to_owned(), hook.event);
                     let (peer, body) = (client.peer, client.connection.take_body());
                     // It has done its part in time.
@@ -461,6 +491,7 @@ impl Server {
                     });
                 }
                 Step::Hook(hook) => {
+                    trace!("{}: event {}", Name::Client(key), hook.event);
                     let body = event::decode(hook.body);
                     let event = Event::hook(self.clock.now(), &hook.event, &client.peer, &body);
                     self.output.stage(&event);
@@ -534,7 +565,8 @@ impl Server {
         }
         while let Some(stream) = readers.accept(self.output.readers(), self.now) {
             let (key, stream) = self.output.add_reader(stream);
-            let (registry, token) = (self.poll.registry(), reader_token(key));
+            trace!("{}: accepted", Name::Reader(key));
+            let (registry, token) = (self.poll.registry(), Name::Reader(key).token());
             if let Err(error) = registry.register(stream, token, Interest::READABLE) {
                 say(format_args!("cannot watch a reader: {error}"));
                 self.output.remove_reader(key);
@@ -549,7 +581,7 @@ impl Server {
         let registry = self.poll.registry();
         let mut lost = Vec::new();
         for (key, stream) in self.output.unwatched() {
-            if let Err(error) = registry.reregister(stream, reader_token(key), both) {
+            if let Err(error) = registry.reregister(stream, Name::Reader(key).token(), both) {
                 say(format_args!("cannot watch a reader: {error}"));
                 lost.push(key);
             }
@@ -568,10 +600,13 @@ impl Server {
         }
         let step = loop {
             match client.stream.write(client.connection.unsent()) {
-                Ok(count) => match client.connection.written(count) {
-                    Step::Write => {}
-                    step => break step,
-                },
+                Ok(count) => {
+                    trace!("{}: written {count} bytes", Name::Client(key));
+                    match client.connection.written(count) {
+                        Step::Write => {}
+                        step => break step,
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.watch(key, Interest::WRITABLE);
@@ -616,6 +651,7 @@ impl Server {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
+        trace!("{}: nothing more is written to it", Name::Client(key));
         // If the client is gone, reading will tell.
         let _ = client.stream.shutdown(Shutdown::Write);
         client.lingers = true;
@@ -626,7 +662,10 @@ impl Server {
 
     /// Closes a connection at once.
     fn forget(&mut self, key: usize) {
-        self.clients.try_remove(key);
+        if let Some(client) = self.clients.try_remove(key) {
+            let elapsed = client.accepted.elapsed().as_secs_f64() * 1e3;
+            trace!("{}: closed after {elapsed:.3} ms", Name::Client(key));
+        }
         self.requests.clear(key);
         self.farewells.clear(key);
         self.note_departure();
@@ -650,9 +689,16 @@ impl Server {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let (registry, token) = (self.poll.registry(), client_token(key));
-        let result = match client.watched.replace(interest) {
-            Some(watched) if watched == interest => Ok(()),
+        let watched = client.watched.replace(interest);
+        if watched == Some(interest) {
+            return;
+        }
+        trace!(
+            "{}: the poll is to watch it: {interest:?}",
+            Name::Client(key)
+        );
+        let (registry, token) = (self.poll.registry(), Name::Client(key).token());
+        let result = match watched {
             Some(_) => registry.reregister(&mut client.stream, token, interest),
             None => registry.register(&mut client.stream, token, interest),
         };
@@ -678,6 +724,7 @@ impl Server {
     /// Lets nobody new in, and goes on with those who are.
     fn stop(&mut self) {
         say("\nShutting down...");
+        trace!("server: lets nobody new in, finishes what is under way, in {PATIENCE:?} at most");
         self.phase = Phase::Finishing(Instant::now() + PATIENCE);
         if let Some(hooks) = &mut self.hooks {
             hooks.shut();
@@ -701,6 +748,7 @@ impl Server {
                     let late: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
                     late.into_iter().for_each(|key| self.forget(key));
                     self.hooks = None;
+                    trace!("server: gives the sinks what is left, in {PATIENCE:?} at most");
                     self.phase = Phase::Draining(now + PATIENCE);
                     self.move_on();
                 }

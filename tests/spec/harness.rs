@@ -191,7 +191,8 @@ fn piped(mut command: Command) -> Command {
         .stderr(Stdio::piped());
     command
         .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
-        .env_remove("NO_COLOR");
+        .env_remove("NO_COLOR")
+        .env_remove("RUST_LOG");
     command
 }
 

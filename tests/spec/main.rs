@@ -17,3 +17,4 @@ mod shutdown;
 mod sinks;
 mod soak;
 mod socket_files;
+mod trace;

@@ -1,6 +1,7 @@
 //! A connection without a socket: fed with pieces as the server's loop feeds it.
 
 use hooks_observatory::connection::{Connection, Step};
+use hooks_observatory::tokens::Name;
 
 /// Bytes of body that a connection here takes.
 const MAX_BODY: u64 = 1000;
@@ -28,7 +29,7 @@ impl Outcome {
 
 /// Feeds pieces to a connection as the loop does, then the end of input.
 pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
-    let mut connection = Connection::new(MAX_BODY);
+    let mut connection = Connection::new(Name::Client(0), MAX_BODY);
     let mut outcome = Outcome::default();
     for piece in pieces.into_iter().map(Some).chain([None]) {
         let mut bytes = piece;

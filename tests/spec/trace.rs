@@ -1,0 +1,103 @@
+//! `--trace`: the server tells what it does, to whoever wants to know.
+
+use std::io::{Read, Write};
+
+use crate::harness::*;
+
+/// What was told since the newest client was accepted.
+fn since_accepted(told: &str) -> &str {
+    told.rsplit(": accepted: ").next().unwrap()
+}
+
+#[test]
+fn a_trace_tells_each_step_of_a_hook() {
+    let mut server = Server::start(&["--trace"]);
+    let stderr = server.stderr.clone();
+    let mut client = server.connect();
+    let pieces = [
+        "POST /?event=Stop HT",
+        "TP/1.1\r\nContent-Length: 2\r\n\r\n{",
+        "}",
+    ];
+    for piece in pieces {
+        client.write_all(piece.as_bytes()).unwrap();
+        let read = format!(": read {} bytes", piece.len());
+        stderr.wait(&read, |told| since_accepted(told).contains(&read));
+    }
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, OK);
+    server.stop();
+
+    let told = stderr.to_end();
+    let mut rest = since_accepted(&told);
+    for step in [
+        ": read 20 bytes",
+        ": read 30 bytes",
+        ": ReadingHead → ReadingBody",
+        ": read 1 bytes",
+        ": ReadingBody → WritingResponse (200 OK)",
+        ": event Stop",
+        " log: appends ",
+        " stdout: written ",
+        ": written 89 bytes",
+        ": closed after ",
+        " poll: waits, for ever",
+        " signals: is readable",
+        " server: lets nobody new in",
+    ] {
+        let at = rest.find(step);
+        let at = at.unwrap_or_else(|| panic!("no {step:?} in the rest of\n{told}"));
+        rest = &rest[at + step.len()..];
+    }
+    assert!(!told.contains('\x1b'));
+}
+
+#[test]
+fn nothing_is_told_unless_it_is_wanted() {
+    let mut server = Server::start(&[]);
+    server.post("Stop", "{}");
+    server.stop();
+    assert_eq!(server.stderr.to_end().lines().count(), 6);
+}
+
+#[test]
+fn rust_log_chooses_what_is_told() {
+    let mut server = Server::start_with(&[], |command| command.env("RUST_LOG", "trace"));
+    server.stop();
+    let told = server.stderr.to_end();
+    assert!(
+        told.contains("mio::poll: registering event source with poller: token=Token(0)"),
+        "{told}"
+    );
+    assert!(told.contains(": accepted: pid "), "{told}");
+
+    let mut server = Server::start_with(&["--trace"], |command| command.env("RUST_LOG", "off"));
+    server.stop();
+    assert_eq!(server.stderr.to_end().lines().count(), 6);
+}
+
+#[test]
+fn a_terminal_shows_each_client_in_a_colour_unless_no_color_is_set() {
+    for (no_color, is_coloured) in [("", true), ("1", false)] {
+        let (shown, slave) = terminal();
+        let server = Server::start_with(&["--trace"], |command| {
+            command.env("NO_COLOR", no_color).stderr(slave)
+        });
+        server.post("Stop", "{}");
+        let told = shown.wait("the event", |text| text.contains(": event Stop"));
+        assert_eq!(told.contains("\x1b[0m: event Stop"), is_coloured, "{told}");
+    }
+}
+
+#[test]
+fn a_trace_that_nobody_reads_holds_up_nobody() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let server = Server::start_with(&["--trace"], |command| command.stderr(writer));
+    // Ten lines each: more than a pipe holds.
+    for _ in 0..500 {
+        server.post("Stop", "{}");
+    }
+    drop(reader);
+    server.post("Stop", "{}");
+}
