@@ -16,6 +16,8 @@
 //! buffer. Only a piece of one is copied, into the connection's own inbox.
 //! While a response is not out, nothing further is read: a client that
 //! pipelines and never reads has its own socket's buffer to fill, and no more.
+//!
+//! Stop 5 of EDU_NOTES.md.
 
 use crate::chunked::Chunked;
 use std::fmt;

@@ -5,6 +5,8 @@
 //! list through an array indexed by the connections' keys, so that setting,
 //! clearing and finding the next cost O(1), however many there are, and nothing
 //! is due for those who have left.
+//!
+//! Stop 9 of EDU_NOTES.md.
 
 use std::time::{Duration, Instant};
 

@@ -15,6 +15,8 @@
 //! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
 //! [`mod@format`], [`log`], [`output`], [`inherited`]; beside the way stand
 //! [`tokens`], [`deadlines`], [`workshop`], [`signals`] and [`trace`].
+//!
+//! Stop 1 of EDU_NOTES.md.
 
 pub mod args;
 pub mod chunked;

@@ -1,4 +1,6 @@
 //! A listener: who is let in, and what happens when there are no descriptors left.
+//!
+//! Stop 4 of EDU_NOTES.md.
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -1,4 +1,6 @@
 //! Reads the command line, runs the server, and says with its exit code how that went.
+//!
+//! Stop 1 of EDU_NOTES.md.
 
 use std::env;
 use std::io::Write;

@@ -3,6 +3,8 @@
 //! No sink is ever waited for. What one has not taken stays in the log; what
 //! falls out of the log before it could be taken is counted, and the sink is
 //! told as soon as it has room again.
+//!
+//! Stop 7 of EDU_NOTES.md.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant, SystemTime};

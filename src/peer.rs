@@ -4,6 +4,8 @@
 //! client sends can change it. It is the identity of the process that called
 //! `connect`: for a hook that is `curl`, not the Claude Code that started it, and
 //! by the time anybody looks, that process may have ended.
+//!
+//! Stop 4 of EDU_NOTES.md.
 
 use std::fmt;
 use std::io;

@@ -3,6 +3,8 @@
 //! A signal interrupts the program anywhere, and almost nothing may be done
 //! there (signal-safety(7)). So the handler only writes a byte into a socket
 //! pair, and the loop finds the byte when it next looks: the self-pipe trick.
+//!
+//! Stop 10 of EDU_NOTES.md.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;

@@ -8,6 +8,8 @@
 //!
 //! `RUST_LOG` in the environment chooses what is told, as `env_logger` has it:
 //! `RUST_LOG=trace` adds what mio registers with the kernel.
+//!
+//! Stop 1 of EDU_NOTES.md.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};

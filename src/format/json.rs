@@ -1,4 +1,6 @@
 //! The two JSON formats. Every byte they write is printable ASCII or a line's end.
+//!
+//! Stop 6 of EDU_NOTES.md.
 
 use super::PRETTY_DEPTH;
 use super::text::{Token, string_length, tokens};

@@ -9,6 +9,8 @@
 //! general emitter chooses more carefully than YAML asks: libyaml's gives up
 //! literal blocks for text with a tab or with a space before a line's end,
 //! which is most source code.
+//!
+//! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 
