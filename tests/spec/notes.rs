@@ -88,22 +88,28 @@ fn every_link_and_file_name_leads_somewhere() {
     let anchor = |heading: &str| {
         let kept = heading
             .chars()
-            .filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-'));
+            .filter(|char| char.is_alphanumeric() || " -".contains(*char));
         kept.collect::<String>().to_lowercase().replace(' ', "-")
     };
-    let headings: Vec<String> = NOTES
-        .lines()
-        .filter_map(|line| line.strip_prefix("## ").or(line.strip_prefix("### ")))
-        .map(anchor)
-        .collect();
+    let has_heading = |text: &str, wanted: &str| {
+        let heading = |line: &str| {
+            line.starts_with('#') && anchor(line.trim_start_matches(['#', ' '])) == wanted
+        };
+        text.lines().any(heading)
+    };
     let links = Regex::new(r"\]\(([^)]+)\)").unwrap();
     for link in links
         .captures_iter(NOTES)
         .map(|found| found.get(1).unwrap().as_str())
     {
-        let leads = match link.strip_prefix('#') {
-            Some(anchor) => headings.iter().any(|heading| heading == anchor),
-            None => link.starts_with("https://") || Path::new(ROOT).join(link).exists(),
+        let leads = match link.split_once('#') {
+            _ if link.starts_with("https://") => true,
+            Some(("", heading)) => has_heading(NOTES, heading),
+            Some((file, heading)) => {
+                let text = fs::read_to_string(Path::new(ROOT).join(file));
+                text.is_ok_and(|text| has_heading(&text, heading))
+            }
+            None => Path::new(ROOT).join(link).exists(),
         };
         assert!(leads, "{link} leads nowhere");
     }
