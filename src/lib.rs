@@ -14,7 +14,8 @@
 //! [`server`], which is the loop that moves the bytes, [`socket_file`],
 //! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
 //! [`mod@format`], [`log`], [`output`], [`inherited`]; beside the way stand
-//! [`deadlines`], [`workshop`] and [`signals`].
+//! [`deadlines`], [`workshop`] and [`signals`]. At the other end of the socket are
+//! [`send`], which is what a hook runs, and [`settings`], which tell Claude Code so.
 
 pub mod args;
 pub mod chunked;
@@ -28,7 +29,9 @@ pub mod listening;
 pub mod log;
 pub mod output;
 pub mod peer;
+pub mod send;
 pub mod server;
+pub mod settings;
 pub mod signals;
 pub mod socket_file;
 pub mod workshop;

@@ -13,6 +13,8 @@ mod limits;
 mod options;
 mod readers;
 mod recipes;
+mod send;
+mod settings;
 mod shutdown;
 mod sinks;
 mod soak;

@@ -125,31 +125,13 @@ fn a_live_servers_socket_is_refused_and_says_whose_it_is() {
 fn a_live_server_with_a_full_backlog_is_refused() {
     let folder = folder();
     let path = folder.path().join("hooks.sock");
-    let listener = rustix_listener(&path);
+    let listener = listener_with_short_backlog(&path);
     let mut waiting = Vec::new();
     while let Ok(stream) = connect_without_waiting(&path) {
         waiting.push(stream);
     }
     assert!(refused(&path).contains("in use by a live server"));
     drop(listener);
-}
-
-fn rustix_listener(path: &Path) -> UnixListener {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
-    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-    bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    listen(&listener, 1).unwrap();
-    listener.into()
-}
-
-fn connect_without_waiting(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
-    use rustix::net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&stream, &SocketAddrUnix::new(path)?)?;
-    Ok(stream)
 }
 
 #[test]
