@@ -12,11 +12,12 @@
 //!
 //! Read the modules in the order in which they meet a hook: [`args`] and
 //! [`server`], which is the loop that moves the bytes, [`socket_file`],
-//! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
+//! [`activation`], [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
 //! [`mod@format`], [`log`], [`output`], [`inherited`]; beside the way stand
 //! [`deadlines`], [`workshop`] and [`signals`]. At the other end of the socket are
 //! [`send`], which is what a hook runs, and [`settings`], which tell Claude Code so.
 
+pub mod activation;
 pub mod args;
 pub mod chunked;
 pub mod connection;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use hooks_observatory::args::{self, Options, Stop, Task};
 use hooks_observatory::format::Format;
 use hooks_observatory::inherited::{finish_saying, say};
-use hooks_observatory::{send, server, settings};
+use hooks_observatory::{activation, send, server, settings};
 
 fn main() -> ExitCode {
     let code = run();
@@ -39,13 +39,17 @@ fn run() -> ExitCode {
 }
 
 fn serve(mut options: Options) -> ExitCode {
+    let handed = match activation::take(&mut options) {
+        Ok(handed) => handed,
+        Err(error) => return fail(&error),
+    };
     keep_freed_memory();
     if let Format::PrettyYaml { colour } = &mut options.format {
         // Readers get the same bytes as stdout, and need no colour.
         let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         *colour = wanted && options.output_socket.is_none() && io::stdout().is_terminal();
     }
-    match server::run(&options) {
+    match server::run(&options, handed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -1,9 +1,9 @@
 //! One event, sent: what a hook's command runs.
 //!
 //! A client waits for its hooks, and heeds their exit codes and what they print. So
-//! whatever fails here is silence and success; nothing lasts longer than
-//! [`PATIENCE`], the writer of the payload excepted; and nothing is set up that
-//! one request does not need, for starting is nearly all that this costs.
+//! whatever fails here is silence and success; nothing is waited for longer than a
+//! second, but for the payload; and nothing is set up that one request does not
+//! need, for starting is nearly all that this costs.
 //!
 //! A payload holds prompts and files, and in `/tmp` anybody can make a socket of
 //! the expected name. So before a byte is sent the kernel is asked who listens.

@@ -3,6 +3,7 @@
 //! Each module is a chapter of the specification, each test's name a sentence
 //! of it.
 
+mod activation;
 mod crash;
 mod events;
 mod formats;

@@ -2,7 +2,7 @@
 //! and the hook's command with payloads that a real client sent.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -227,6 +227,28 @@ fn the_health_command_in_the_readme_tells_whether_a_server_is_there() {
     let command = block("Point Claude Code at it", "/health");
     let mut shell = shell(&here(command, &server));
     assert_eq!(shell.output().unwrap().stdout, b"{\"status\": \"ok\"}");
+}
+
+#[test]
+fn the_units_in_the_readme_are_what_systemd_reads() {
+    if tool("systemd-analyze").is_none() {
+        return;
+    }
+    let folder = folder();
+    let unit = |name: &str| folder.path().join(format!("hooks-observatory.{name}"));
+    std::fs::write(unit("socket"), block("As a service", "[Socket]")).unwrap();
+    let service = block("As a service", "[Service]");
+    let service = service.replace("%h/.cargo/bin/hooks-observatory", BINARY);
+    assert!(service.contains(BINARY));
+    std::fs::write(unit("service"), service).unwrap();
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--user"])
+        .args([unit("socket"), unit("service")])
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]
