@@ -339,6 +339,29 @@ fn the_readers_in_the_readme_show_what_they_say() {
 }
 
 #[test]
+fn a_reader_without_a_server_says_what_the_readme_says() {
+    if tool("socat").is_none() {
+        return;
+    }
+    let said = |server: &Server| {
+        let command = format!(
+            "socat -u UNIX-CONNECT:{} -",
+            server.output_socket().display()
+        );
+        let output = shell(&command).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.trim_end().rsplit(": ").next().unwrap().to_owned()
+    };
+    let [mut stopped, mut killed] = [Server::with_readers(&[]), Server::with_readers(&[])];
+    stopped.stop();
+    killed.child.kill().unwrap();
+    killed.ended();
+    for said in [said(&stopped), said(&killed)] {
+        assert!(README.contains(&format!("`{said}`")), "{said}");
+    }
+}
+
+#[test]
 fn the_options_in_the_readme_are_those_of_help() {
     let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
     let of_help: Vec<_> = help
