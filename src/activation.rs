@@ -38,11 +38,11 @@ pub fn take(options: &mut Options) -> Result<Handed, String> {
     if variable("LISTEN_PID") != process::id().to_string() {
         return Ok(handed);
     }
-    let count = variable("LISTEN_FDS");
-    let count = count.parse().ok().filter(|count| *count <= NAMES.len());
-    let count = count.ok_or(
-        "LISTEN_FDS must be the number of sockets: one for hooks, two with one for output",
-    )?;
+    let given = variable("LISTEN_FDS");
+    let count = given.parse().ok().filter(|count| *count <= NAMES.len());
+    let count = count.ok_or(format!(
+        "LISTEN_FDS is {given:?}, and there is use for two sockets at most, hooks and output"
+    ))?;
     let names = variable("LISTEN_FDNAMES");
     let names: Vec<&str> = names.split(':').collect();
     // systemd calls sockets by their unit where it says nothing else.
