@@ -19,6 +19,36 @@ use crate::format::Format;
 pub const SOCKET_VARIABLE: &str = "CLAUDE_UNIX_HOOK_WATCHER";
 const DEFAULT_SOCKET: &str = "/tmp/claude-observatory.sock";
 
+/// What the program is to do.
+#[derive(Debug)]
+pub enum Task {
+    Serve(Options),
+    Send(Sending),
+    PrintHooks(Printing),
+}
+
+/// What [`send`](crate::send) is to send.
+#[derive(Debug)]
+pub struct Sending {
+    /// Where the server listens.
+    pub socket: PathBuf,
+    /// The event's name, as it is: not yet fit for a query.
+    pub event: String,
+    /// Whether stderr is told why an event was not taken.
+    pub is_verbose: bool,
+}
+
+/// What [`settings`](crate::settings) is to print.
+#[derive(Debug)]
+pub struct Printing {
+    /// Where the server will listen.
+    pub socket: PathBuf,
+    /// The events to be sent; `None` is all.
+    pub events: Option<Vec<String>>,
+    /// Whether curl sends them, and not this program.
+    pub by_curl: bool,
+}
+
 /// Everything that the server lets its user decide.
 #[derive(Debug)]
 pub struct Options {
@@ -44,14 +74,16 @@ pub struct Options {
     pub trace: bool,
 }
 
-/// Why there are no [`Options`].
+/// Why there is no [`Task`].
 #[derive(Debug, PartialEq)]
 pub enum Stop {
-    /// The user asked for help, and this is it: stdout, exit 0.
-    Help(String),
+    /// The user asked for help or for the version, and this is it: stdout, exit 0.
+    Answer(String),
     /// The options make no sense: stderr, exit 2.
     Usage(String),
-    /// `--tee` without an output socket: stderr, exit 1, as the Python server has it.
+    /// They make no sense, and the exit code must be 1. `--tee` without an output
+    /// socket: so the Python server has it. `--send`: to Claude Code a hook that exits
+    /// with 2 forbids what it was told of.
     Refused(String),
 }
 
@@ -108,10 +140,34 @@ struct CommandLine {
     /// tell on stderr what the server does, a line a step (RUST_LOG chooses what)
     #[argh(switch)]
     trace: bool,
+
+    /// do not serve: post the payload on stdin to the socket as this event, say nothing, exit with 0
+    #[argh(option, arg_name = "event")]
+    send: Option<String>,
+
+    /// with --send: say on stderr why an event was not taken
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+
+    /// do not serve: print Claude Code settings that send every event to the socket
+    #[argh(switch)]
+    print_hooks: bool,
+
+    /// with --print-hooks: only these events, such as PreToolUse,Stop
+    #[argh(option, arg_name = "names", from_str_fn(events))]
+    events: Option<Vec<String>>,
+
+    /// with --print-hooks: have curl send them, where this program is not installed
+    #[argh(switch)]
+    curl: bool,
+
+    /// print the version
+    #[argh(switch)]
+    version: bool,
 }
 
 /// The options of [`CommandLine`] that are followed by a value.
-const VALUED: [&str; 7] = [
+const VALUED: [&str; 9] = [
     "--socket",
     "--mode",
     "--output-socket",
@@ -119,16 +175,28 @@ const VALUED: [&str; 7] = [
     "--buffer",
     "--max-body",
     "--timeout",
+    "--send",
+    "--events",
 ];
 
 /// Reads the arguments (the program's name first) and the value of [`SOCKET_VARIABLE`].
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     socket_variable: Option<OsString>,
-) -> Result<Options, Stop> {
+) -> Result<Task, Stop> {
+    let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
+    let is_hook = arguments
+        .iter()
+        .any(|argument| argument.as_encoded_bytes().starts_with(b"--send"));
+    read(arguments, socket_variable).map_err(|stop| match stop {
+        Stop::Usage(text) if is_hook => Stop::Refused(text.trim_end().into()),
+        stop => stop,
+    })
+}
+
+fn read(arguments: Vec<OsString>, socket_variable: Option<OsString>) -> Result<Task, Stop> {
     let arguments = arguments
         .into_iter()
-        .skip(1)
         .map(|argument| argument.into_string())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|odd| Stop::Usage(format!("{odd:?} is not UTF-8\n")))?;
@@ -138,13 +206,60 @@ pub fn parse(
         CommandLine::from_args(&["hooks-observatory"], &arguments).map_err(|early| match early
             .status
         {
-            Ok(()) => Stop::Help(early.output),
+            Ok(()) => Stop::Answer(early.output),
             Err(()) => Stop::Usage(early.output),
         })?;
-    options(line, socket_variable)
+    if line.version {
+        let version = env!("CARGO_PKG_VERSION");
+        return Err(Stop::Answer(format!("hooks-observatory {version}\n")));
+    }
+    task(line, socket_variable)
 }
 
-fn options(line: CommandLine, socket_variable: Option<OsString>) -> Result<Options, Stop> {
+fn task(mut line: CommandLine, socket_variable: Option<OsString>) -> Result<Task, Stop> {
+    let (sends, prints) = (line.send.is_some(), line.print_hooks);
+    for (option, is_given, other, fits) in [
+        ("--print-hooks", prints, "without --send", !sends),
+        ("--verbose", line.verbose, "with --send", sends),
+        (
+            "--events",
+            line.events.is_some(),
+            "with --print-hooks",
+            prints,
+        ),
+        ("--curl", line.curl, "with --print-hooks", prints),
+    ] {
+        if is_given && !fits {
+            return Err(Stop::Usage(format!("{option} can be given {other} only\n")));
+        }
+    }
+    let socket = line
+        .socket
+        .take()
+        .map(PathBuf::from)
+        .or(socket_variable
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from))
+        .unwrap_or(DEFAULT_SOCKET.into());
+    if let Some(event) = line.send {
+        let is_verbose = line.verbose;
+        return Ok(Task::Send(Sending {
+            socket,
+            event,
+            is_verbose,
+        }));
+    }
+    if line.print_hooks {
+        return Ok(Task::PrintHooks(Printing {
+            socket,
+            events: line.events,
+            by_curl: line.curl,
+        }));
+    }
+    options(line, socket).map(Task::Serve)
+}
+
+fn options(line: CommandLine, socket: PathBuf) -> Result<Options, Stop> {
     let format = match (line.pretty_json, line.pretty_yaml) {
         (true, true) => {
             return Err(Stop::Usage(
@@ -158,13 +273,6 @@ fn options(line: CommandLine, socket_variable: Option<OsString>) -> Result<Optio
     if line.tee && line.output_socket.is_none() {
         return Err(Stop::Refused("--tee requires --output-socket".into()));
     }
-    let socket = line
-        .socket
-        .map(PathBuf::from)
-        .or(socket_variable
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from))
-        .unwrap_or(DEFAULT_SOCKET.into());
     let output_socket = line.output_socket.map(PathBuf::from);
     if output_socket.as_ref() == Some(&socket) {
         let path = socket.display();
@@ -210,6 +318,28 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds.ok_or("give a number of seconds from 0.001 up, such as 10".into())
 }
 
+/// Names between commas, each once. There may be others than the client has today:
+/// it passes over those that it does not know.
+fn events(text: &str) -> Result<Vec<String>, String> {
+    let mut events: Vec<String> = Vec::new();
+    for name in text.split(',') {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+            return Err("give names of events with commas between, such as PreToolUse,Stop".into());
+        }
+        if name == "WorktreeCreate" {
+            return Err(
+                "a hook for WorktreeCreate replaces the client's own making of worktrees, \
+                 and who only watches must not do that: leave it out"
+                    .into(),
+            );
+        }
+        if !events.iter().any(|event| event == name) {
+            events.push(name.into());
+        }
+    }
+    Ok(events)
+}
+
 /// Takes `--name=value` apart and keeps the last of each repeated option.
 fn normalize(arguments: Vec<String>) -> Result<Vec<String>, Stop> {
     let mut options: Vec<(String, Option<String>)> = Vec::new();
@@ -246,7 +376,7 @@ fn normalize(arguments: Vec<String>) -> Result<Vec<String>, Stop> {
 mod tests {
     use super::*;
 
-    fn given(arguments: &[&str]) -> Result<Options, Stop> {
+    fn given(arguments: &[&str]) -> Result<Task, Stop> {
         parse(
             ["hooks-observatory"]
                 .iter()
@@ -254,6 +384,13 @@ mod tests {
                 .map(OsString::from),
             None,
         )
+    }
+
+    fn served(arguments: &[&str]) -> Options {
+        match given(arguments) {
+            Ok(Task::Serve(options)) => options,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -268,20 +405,20 @@ mod tests {
 
     #[test]
     fn a_value_may_follow_an_equals_sign_and_hold_more_of_them() {
-        let options = given(&["--socket=/tmp/a=b", "--mode=0600"]).unwrap();
+        let options = served(&["--socket=/tmp/a=b", "--mode=0600"]);
         assert_eq!((options.socket, options.mode), ("/tmp/a=b".into(), 0o600));
     }
 
     #[test]
     fn the_last_of_a_repeated_option_wins() {
-        let options = given(&[
+        let options = served(&[
             "--socket",
             "/a",
             "--pretty-json",
             "--socket=/b",
             "--pretty-json",
         ]);
-        assert_eq!(options.unwrap().socket, PathBuf::from("/b"));
+        assert_eq!(options.socket, PathBuf::from("/b"));
     }
 
     #[test]
@@ -296,7 +433,7 @@ mod tests {
 
     #[test]
     fn every_option_that_takes_a_value_is_known_to_do_so() {
-        let Err(Stop::Help(help)) = given(&["--help"]) else {
+        let Err(Stop::Answer(help)) = given(&["--help"]) else {
             panic!()
         };
         let usage = help.lines().next().unwrap();

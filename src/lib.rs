@@ -12,12 +12,15 @@
 //!
 //! Read the modules in the order in which they meet a hook: [`args`] and
 //! [`server`], which is the loop that moves the bytes, [`socket_file`],
-//! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
+//! [`activation`], [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
 //! [`mod@format`], [`log`], [`output`], [`inherited`]; beside the way stand
-//! [`tokens`], [`deadlines`], [`workshop`], [`signals`] and [`trace`].
+//! [`tokens`], [`deadlines`], [`workshop`], [`signals`], [`activation`] and [`trace`]. At
+//! the other end of the socket are [`send`], which is what a hook runs, and
+//! [`settings`], which tell Claude Code so.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
+pub mod activation;
 pub mod args;
 pub mod chunked;
 pub mod connection;
@@ -30,7 +33,9 @@ pub mod listening;
 pub mod log;
 pub mod output;
 pub mod peer;
+pub mod send;
 pub mod server;
+pub mod settings;
 pub mod signals;
 pub mod socket_file;
 pub mod tokens;

@@ -23,6 +23,7 @@ const RESERVED: u64 = 20;
 /// go first: see [`SocketFile`].
 #[derive(Debug)]
 pub struct Listening {
+    /// `None` where the file is not ours to remove, nor the listener to shut down.
     file: Option<SocketFile>,
     listener: UnixListener,
     /// Connections that may be open at a time.
@@ -36,9 +37,8 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Lets in `capacity` connections at a time.
-    pub fn new(listener: UnixListener, file: SocketFile, capacity: usize) -> Self {
-        let file = Some(file);
+    /// Lets in `capacity` connections at a time. A listener that was handed over has no `file`.
+    pub fn new(listener: UnixListener, file: Option<SocketFile>, capacity: usize) -> Self {
         Listening {
             file,
             listener,
@@ -105,13 +105,17 @@ impl Listening {
 
     /// Removes the file and refuses who has found it but not connected yet, instead
     /// of leaving them in a backlog that nobody will serve. Who is in the backlog
-    /// can still be accepted.
-    pub fn shut(&mut self) {
-        self.file = None;
+    /// can still be accepted: true. False where the listener was handed over: then
+    /// nobody is refused, and who is in the backlog is the next server's.
+    pub fn shut(&mut self) -> bool {
+        if self.file.take().is_none() {
+            return false;
+        }
         // It cannot fail for a socket that listens.
         let _ = rustix::net::shutdown(&self.listener, Shutdown::Read);
         self.has_more = true;
         self.rests_until = None;
+        true
     }
 
     /// Says, once until the backlog is empty again, that somebody has to wait.

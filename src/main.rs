@@ -1,21 +1,70 @@
-//! Reads the command line, runs the server, and says with its exit code how that went.
+//! Reads the command line, does what it asks for, and says with the exit code how that went.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
 use std::env;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use hooks_observatory::args::{self, Stop};
+use hooks_observatory::args::{self, Options, Stop, Task};
 use hooks_observatory::format::Format;
 use hooks_observatory::inherited::{finish_saying, say};
-use hooks_observatory::{server, trace};
+use hooks_observatory::{activation, send, server, settings, trace};
 
 fn main() -> ExitCode {
-    keep_freed_memory();
     let code = run();
     finish_saying();
     code
+}
+
+fn run() -> ExitCode {
+    match args::parse(env::args_os(), env::var_os(args::SOCKET_VARIABLE)) {
+        Ok(Task::Serve(options)) => serve(options),
+        Ok(Task::Send(sending)) => {
+            send::run(&sending);
+            ExitCode::SUCCESS
+        }
+        Ok(Task::PrintHooks(printing)) => match settings::json(&printing) {
+            Ok(text) => print(&text),
+            Err(error) => fail(&error),
+        },
+        Err(Stop::Answer(text)) => print(&text),
+        Err(Stop::Usage(text)) => {
+            say(format_args!(
+                "{}\nSee hooks-observatory --help",
+                text.trim_end()
+            ));
+            ExitCode::from(2)
+        }
+        Err(Stop::Refused(text)) => fail(&text),
+    }
+}
+
+fn serve(mut options: Options) -> ExitCode {
+    let handed = match activation::take(&mut options) {
+        Ok(handed) => handed,
+        Err(error) => return fail(&error),
+    };
+    keep_freed_memory();
+    trace::start(options.trace);
+    if let Format::PrettyYaml { colour } = &mut options.format {
+        // Readers get the same bytes as stdout, and need no colour.
+        *colour = options.output_socket.is_none() && trace::allows_colours(&io::stdout());
+    }
+    match server::run(&options, handed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Writes what was asked for. Nobody is there to be told when its reader has left.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format!("cannot write to stdout: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Has malloc keep up to 16 MiB of what it frees, and not give it back to the
@@ -33,34 +82,6 @@ fn keep_freed_memory() {
 
 #[cfg(not(target_env = "gnu"))]
 fn keep_freed_memory() {}
-
-fn run() -> ExitCode {
-    let mut options = match args::parse(env::args_os(), env::var_os(args::SOCKET_VARIABLE)) {
-        Ok(options) => options,
-        Err(Stop::Help(text)) => {
-            // stdout may be closed; there is nobody to tell then.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Usage(text)) => {
-            say(format_args!(
-                "{}\nSee hooks-observatory --help",
-                text.trim_end()
-            ));
-            return ExitCode::from(2);
-        }
-        Err(Stop::Refused(text)) => return fail(&text),
-    };
-    trace::start(options.trace);
-    if let Format::PrettyYaml { colour } = &mut options.format {
-        // Readers get the same bytes as stdout, and need no colour.
-        *colour = options.output_socket.is_none() && trace::allows_colours(&std::io::stdout());
-    }
-    match server::run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
-}
 
 fn fail(error: &str) -> ExitCode {
     say(format_args!("Error: {error}"));

@@ -2,8 +2,9 @@
 //!
 //! The kernel notes a client's identity when it connects, so nothing that the
 //! client sends can change it. It is the identity of the process that called
-//! `connect`: for a hook that is `curl`, not the Claude Code that started it, and
-//! by the time anybody looks, that process may have ended.
+//! `connect`: for a hook that is its command, not the Claude Code that started it, and
+//! by the time anybody looks, that process may have ended. A client can ask the same of a
+//! server: then it is the process that called `listen`.
 //!
 //! Stop 4 of EDU_NOTES.md.
 

@@ -27,11 +27,12 @@ use std::time::{Duration, Instant};
 
 use log::trace;
 use mio::event::Event as Readiness;
-use mio::net::UnixStream;
+use mio::net::{UnixListener, UnixStream};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use slab::Slab;
 
+use crate::activation::Handed;
 use crate::args::Options;
 use crate::connection::{Connection, Step};
 use crate::deadlines::Deadlines;
@@ -56,9 +57,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long requests in flight may take at the end, and then the sinks.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Serves until it is told to stop. The error says what failed and what to do.
-pub fn run(options: &Options) -> Result<(), String> {
-    let mut server = Server::start(options)?;
+/// Serves until it is told to stop, at the listeners that were handed over and
+/// otherwise at its own. The error says what failed and what to do.
+pub fn run(options: &Options, handed: Handed) -> Result<(), String> {
+    let mut server = Server::start(options, handed)?;
     announce(options);
     let served = server.serve();
     let Server {
@@ -181,7 +183,7 @@ enum Phase {
 }
 
 impl Server {
-    fn start(options: &Options) -> Result<Self, String> {
+    fn start(options: &Options, handed: Handed) -> Result<Self, String> {
         let needs = |what| move |error: io::Error| format!("cannot {what}: {error}");
         // Before there are files to leave behind.
         let mut signals = signals::catch().map_err(needs("catch signals"))?;
@@ -192,8 +194,11 @@ impl Server {
             .map_err(needs("watch for signals"))?;
 
         let (clients, readers) = listening::capacities(options.output_socket.is_some());
-        let listen = |path, mode, name: Name, capacity| {
-            let (mut listener, file) = socket_file::listen(path, mode)?;
+        let listen = |handed, path, mode, name: Name, capacity| {
+            let (mut listener, file) = match handed {
+                Some(listener) => (UnixListener::from_std(listener), None),
+                None => socket_file::listen(path, mode).map(|(own, file)| (own, Some(file)))?,
+            };
             registry
                 .register(&mut listener, name.token(), Interest::READABLE)
                 .map_err(needs("watch a listener"))?;
@@ -202,9 +207,16 @@ impl Server {
         // Readers first: one that waits for the hook socket to appear and then
         // connects must be let in.
         let output = options.output_socket.as_ref();
-        let readers = output.map(|path| listen(path, options.output_mode, Name::Readers, readers));
+        let mode = options.output_mode;
+        let readers = output.map(|path| listen(handed.output, path, mode, Name::Readers, readers));
         let readers = readers.transpose()?;
-        let hooks = listen(&options.socket, options.mode, Name::Hooks, clients)?;
+        let hooks = listen(
+            handed.hooks,
+            &options.socket,
+            options.mode,
+            Name::Hooks,
+            clients,
+        )?;
 
         let stdout = options
             .stdout
@@ -728,9 +740,7 @@ impl Server {
         say("\nShutting down...");
         trace!("server: lets nobody new in, finishes what is under way, in {PATIENCE:?} at most");
         self.phase = Phase::Finishing(Instant::now() + PATIENCE);
-        if let Some(hooks) = &mut self.hooks {
-            hooks.shut();
-        }
+        self.hooks.take_if(|hooks| !hooks.shut());
         for (key, client) in &mut self.clients {
             client.connection.let_end();
             // One that is idle, now and when it is next read, may go.

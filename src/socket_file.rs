@@ -13,12 +13,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
 use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::process::{geteuid, umask};
 
 use crate::peer;
 
@@ -76,20 +77,30 @@ fn remove_leftover(path: &Path) -> Result<(), String> {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(());
     };
+    if metadata.is_dir() {
+        return Err(format!(
+            "{shown} is a directory: give the path of a socket in it, such as {}",
+            path.join("claude-observatory.sock").display()
+        ));
+    }
     if !metadata.file_type().is_socket() {
         return Err(format!(
             "{shown} exists and is not a socket: it was left alone. Remove it, or choose another path"
         ));
     }
+    let (owner, user) = (metadata.uid(), geteuid().as_raw());
     // Without waiting: a live server whose backlog is full answers EAGAIN.
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
             .map_err(|error| {
-                format!("{shown} is a dead server's socket that cannot be removed: {error}")
+                format!(
+                    "{shown} was left by a dead server of user {owner}, and user {user} cannot \
+                     remove it: {error}. Choose another path"
+                )
             }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(format!(
-            "{shown} is a socket that this user may not use: choose another path"
+            "{shown} is a socket of user {owner}, and user {user} may not use it. Choose another path"
         )),
         Ok(stream) => {
             let pid = peer::of(stream.as_fd()).ok().and_then(|server| server.pid);
@@ -100,22 +111,33 @@ fn remove_leftover(path: &Path) -> Result<(), String> {
 }
 
 fn in_use(path: &Path, pid: Option<u32>) -> String {
-    let server = pid.map_or("a live server".into(), |pid| {
-        format!("a live server (pid {pid})")
-    });
-    format!(
-        "{} is in use by {server}: stop that one, or choose another path",
-        path.display()
-    )
+    let shown = path.display();
+    match pid {
+        Some(pid) if pid == process::id() => {
+            format!("{shown} was to be both sockets: give --socket and --output-socket two paths")
+        }
+        Some(pid) => format!(
+            "{shown} is in use by a live server (pid {pid}): stop that one, or choose another path"
+        ),
+        None => {
+            format!("{shown} is in use by a live server: stop that one, or choose another path")
+        }
+    }
 }
 
 /// What the error of a bind means to whoever chose the path.
 fn advice(path: &Path, error: io::Error) -> String {
+    let directory = directory(path);
+    let shown = directory.display();
     match error.kind() {
-        io::ErrorKind::NotFound => "there is no such directory. Make it first".into(),
-        io::ErrorKind::PermissionDenied => {
-            "this user may not make files in that directory. Choose another".into()
+        io::ErrorKind::NotFound if !directory.exists() => {
+            format!("there is no such directory as {shown}. Make it first")
         }
+        io::ErrorKind::NotADirectory => format!("{shown} is no directory. Choose another path"),
+        io::ErrorKind::PermissionDenied => format!(
+            "user {} may not make files in {shown}. Choose another path",
+            geteuid().as_raw()
+        ),
         io::ErrorKind::InvalidInput => format!(
             "a socket's path has room for 107 bytes and this has {}. Choose a shorter one",
             path.as_os_str().len()
@@ -123,6 +145,13 @@ fn advice(path: &Path, error: io::Error) -> String {
         io::ErrorKind::AddrInUse => "something else made it just now. Try again".into(),
         _ => format!("{error}. Choose another path"),
     }
+}
+
+/// The directory that is to hold `path`.
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent();
+    let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -133,10 +162,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// may read the directory can hold that lock, so it is not waited for for ever;
 /// where there can be none, the check alone must do.
 fn lock_directory(path: &Path) -> Option<File> {
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = File::open(directory.unwrap_or(Path::new("."))).ok()?;
+    let directory = File::open(directory(path)).ok()?;
     let patience = Instant::now() + Duration::from_secs(2);
     loop {
         match directory.try_lock() {

@@ -4,7 +4,8 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -259,6 +260,48 @@ pub fn signal(pid: u32, name: &str) -> bool {
     kill.unwrap().success()
 }
 
+/// Runs a hook's command as the client does: by a shell, the payload on stdin. It
+/// must succeed and print nothing.
+pub fn run_hook(command: &str, payload: &[u8]) {
+    let mut child = shell(command).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(payload).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command}");
+    assert_eq!(output.stdout, b"", "what a hook prints goes to the client");
+    assert_eq!(output.stderr, b"", "{command}");
+}
+
+/// A shell that runs a command of README.md, this program in its PATH.
+pub fn shell(command: &str) -> Command {
+    let mut path = std::ffi::OsString::from(Path::new(BINARY).parent().unwrap());
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", command])
+        .env("PATH", path)
+        .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    shell
+}
+
+/// The settings that `--print-hooks` prints for a socket.
+pub fn settings(socket: &Path, arguments: &[&str]) -> Value {
+    let output = command(socket, &[&["--print-hooks"], arguments].concat())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The command that settings have for an event.
+pub fn hook_command<'s>(settings: &'s Value, event: &str) -> &'s str {
+    let command = settings["hooks"][event][0]["hooks"][0]["command"].as_str();
+    command.unwrap_or_else(|| panic!("no {event} in {settings}"))
+}
+
 /// Reads from a reader's socket until `enough` says so of all that came.
 pub fn read_until(reader: &mut UnixStream, mut enough: impl FnMut(&str) -> bool) -> String {
     reader.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -311,6 +354,26 @@ pub fn tally(text: &str) -> (usize, u64) {
             .map(|event| event["_dropped"].as_u64().unwrap())
             .sum(),
     )
+}
+
+/// A listener that keeps few waiting.
+pub fn listener_with_short_backlog(path: &Path) -> UnixListener {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&listener, 1).unwrap();
+    listener.into()
+}
+
+/// Connects now or not at all: a full backlog is an error.
+pub fn connect_without_waiting(path: &Path) -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&stream, &SocketAddrUnix::new(path)?)?;
+    Ok(stream)
 }
 
 /// Waits for a condition; fails, saying which, when it does not become true.

@@ -3,6 +3,7 @@
 //! Each module is a chapter of the specification, each test's name a sentence
 //! of it.
 
+mod activation;
 mod crash;
 mod events;
 mod formats;
@@ -14,6 +15,8 @@ mod notes;
 mod options;
 mod readers;
 mod recipes;
+mod send;
+mod settings;
 mod shutdown;
 mod sinks;
 mod soak;

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
+const README: &str = include_str!("../../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A fenced block: the section that it stands in, its language, its lines.
@@ -85,50 +86,49 @@ fn every_excerpt_stands_in_the_file_that_it_names() {
 
 #[test]
 fn every_link_and_file_name_leads_somewhere() {
-    let anchor = |heading: &str| {
-        let kept = heading
-            .chars()
-            .filter(|char| char.is_alphanumeric() || " -".contains(*char));
-        kept.collect::<String>().to_lowercase().replace(' ', "-")
-    };
-    let has_heading = |text: &str, wanted: &str| {
-        let heading = |line: &str| {
-            line.starts_with('#') && anchor(line.trim_start_matches(['#', ' '])) == wanted
-        };
-        text.lines().any(heading)
-    };
-    let links = Regex::new(r"\]\(([^)]+)\)").unwrap();
-    for link in links
-        .captures_iter(NOTES)
-        .map(|found| found.get(1).unwrap().as_str())
-    {
-        let leads = match link.split_once('#') {
-            _ if link.starts_with("https://") => true,
-            Some(("", heading)) => has_heading(NOTES, heading),
-            Some((file, heading)) => {
-                let text = fs::read_to_string(Path::new(ROOT).join(file));
-                text.is_ok_and(|text| has_heading(&text, heading))
-            }
-            None => Path::new(ROOT).join(link).exists(),
-        };
-        assert!(leads, "{link} leads nowhere");
+    for document in [README, NOTES] {
+        check_links(document);
+        check_names(document);
     }
-    let names = Regex::new(r"`([a-z_/]+\.rs)`").unwrap();
-    for name in names
-        .captures_iter(NOTES)
-        .map(|found| found.get(1).unwrap().as_str())
-    {
-        let exists = [
-            "",
-            "src",
-            "src/format",
-            "tests",
-            "tests/spec",
-            "benches",
-            "benches/load",
-        ]
-        .iter()
-        .any(|folder| Path::new(ROOT).join(folder).join(name).exists());
+}
+
+/// What the pattern's group matches, everywhere in a document.
+fn found<'d>(pattern: &str, document: &'d str) -> Vec<&'d str> {
+    let pattern = Regex::new(pattern).unwrap();
+    let found = pattern.captures_iter(document);
+    found.map(|found| found.get(1).unwrap().as_str()).collect()
+}
+
+fn check_links(document: &str) {
+    let anchor = |heading: &str| {
+        let kept = |char: &char| char.is_alphanumeric() || " -".contains(*char);
+        let kept: String = heading.chars().filter(kept).collect();
+        kept.to_lowercase().replace(' ', "-")
+    };
+    for link in found(r"\]\(([^)]+)\)", document) {
+        if link.starts_with("https://") {
+            continue;
+        }
+        let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+        let path = Path::new(ROOT).join(file);
+        assert!(path.exists(), "{link} leads nowhere");
+        if !heading.is_empty() {
+            let text = match file {
+                "" => document.to_owned(),
+                _ => fs::read_to_string(path).unwrap(),
+            };
+            let headings = found(r"(?m)^#+ (.*)$", &text);
+            let is_there = headings.iter().any(|text| anchor(text) == heading);
+            assert!(is_there, "{link} leads nowhere");
+        }
+    }
+}
+
+fn check_names(document: &str) {
+    let folders = "src src/format tests tests/spec benches benches/load";
+    for name in found(r"`([a-z_/]+\.rs)`", document) {
+        let mut folders = folders.split(' ').chain([""]);
+        let exists = folders.any(|folder| Path::new(ROOT).join(folder).join(name).exists());
         assert!(exists, "there is no {name}");
     }
 }

@@ -108,6 +108,14 @@ fn help_goes_to_stdout_and_names_every_option() {
 }
 
 #[test]
+fn the_version_is_that_of_the_package() {
+    let output = run(&["--version"]);
+    let expected = concat!("hooks-observatory ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(output.stdout, expected.as_bytes());
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
+#[test]
 fn tee_needs_an_output_socket() {
     let output = run(&["--tee"]);
     assert_eq!(output.status.code(), Some(1));

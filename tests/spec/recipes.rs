@@ -1,9 +1,8 @@
 //! What users do, with the tools that they have: every command in README.md,
 //! and the hook's command with payloads that a real client sent.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -53,83 +52,170 @@ fn recorded() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Runs a hook's command as the client does: by a shell, the payload on stdin.
-fn run_hook(command: &str, payload: &[u8]) {
-    let mut child = shell(command);
-    child.stdin.take().unwrap().write_all(payload).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(output.stdout, b"", "what a hook prints goes to the client");
-}
-
-fn shell(command: &str) -> Child {
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", command])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    shell.spawn().unwrap()
-}
-
-/// The hook commands of the settings in README.md, by event.
-fn hook_commands() -> Vec<(String, String)> {
-    let settings: Value = serde_json::from_str(blocks("Point Claude Code at it")[0]).unwrap();
-    let hooks = settings["hooks"].as_object().unwrap();
-    let command = |entries: &Value| {
-        entries[0]["hooks"][0]["command"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
-    hooks
-        .iter()
-        .map(|(event, entries)| (event.clone(), command(entries)))
-        .collect()
-}
-
-#[test]
-fn the_hook_command_posts_what_a_real_client_sends() {
-    if tool("curl").is_none() {
-        return;
-    }
-    let server = Server::start(&[]);
-    let (event, command) = hook_commands().remove(0);
-    for (name, body) in recorded() {
-        let command = here(&command, &server).replace(&event, &name);
-        assert!(
-            command.ends_with(&format!("?event={name}' || true")),
-            "{command}"
-        );
-        run_hook(&command, &body);
-    }
-    let printed = server.stdout.lines(38);
-    for (event, (name, body)) in printed.iter().zip(recorded()) {
-        let payload: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(event["_event"], name);
-        let fields = payload.as_object().unwrap().iter();
-        assert!(
-            fields.into_iter().all(|(key, value)| event[key] == *value),
-            "{event}"
-        );
-    }
-}
-
-#[test]
-fn the_settings_in_the_readme_work_as_they_stand() {
-    if tool("curl").is_none() {
-        return;
-    }
-    let server = Server::start(&[]);
-    for (_, command) in hook_commands() {
-        run_hook(&here(&command, &server), b"{\"a\":1}");
-    }
-    let names: Vec<_> = server
-        .stdout
-        .lines(2)
-        .iter()
-        .map(|event| event["_event"].clone())
+/// The one block under a heading that holds a text.
+fn block(heading: &str, text: &str) -> &'static str {
+    let found: Vec<_> = blocks(heading)
+        .into_iter()
+        .filter(|block| block.contains(text))
         .collect();
-    assert_eq!(names, ["PreToolUse", "Stop"]);
+    assert_eq!(found.len(), 1, "{text} in {found:?}");
+    found[0]
+}
+
+const SENDERS: [&[&str]; 2] = [&[], &["--curl"]];
+
+#[test]
+fn the_hook_commands_post_what_a_real_client_sends() {
+    if tool("curl").is_none() {
+        return;
+    }
+    for sender in SENDERS {
+        let server = Server::start(&[]);
+        let settings = settings(&server.socket(), sender);
+        for (name, body) in recorded() {
+            run_hook(hook_command(&settings, &name), &body);
+        }
+        let printed = server.stdout.lines(38);
+        for (event, (name, body)) in printed.iter().zip(recorded()) {
+            let payload: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(event["_event"], name);
+            let fields = payload.as_object().unwrap().iter();
+            assert!(
+                fields.into_iter().all(|(key, value)| event[key] == *value),
+                "{event}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_of_300_kb_that_a_tool_writes_arrives_by_the_hook_commands() {
+    if tool("curl").is_none() {
+        return;
+    }
+    let content = "    let ünï = \"😀\"; // \\ \t\n".repeat(10_000);
+    let payload = serde_json::json!({"tool_name": "Write", "tool_input": {"content": content}});
+    for sender in SENDERS {
+        let server = Server::start(&[]);
+        let settings = settings(&server.socket(), sender);
+        run_hook(
+            hook_command(&settings, "PreToolUse"),
+            payload.to_string().as_bytes(),
+        );
+        assert_eq!(
+            server.stdout.lines(1)[0]["tool_input"],
+            payload["tool_input"]
+        );
+    }
+}
+
+/// With a `claude` that keeps the settings that it is given.
+#[test]
+fn one_session_is_watched_without_touching_a_file() {
+    let folder = folder();
+    let claude = folder.path().join("claude");
+    let script = "#!/bin/sh\n[ \"$1\" = --settings ] && printf %s \"$2\" > \"$0.settings\"\n";
+    std::fs::write(&claude, script).unwrap();
+    std::fs::set_permissions(&claude, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let server = Server::start(&[]);
+    let command = format!(
+        "PATH={}:$PATH; {}",
+        folder.path().display(),
+        block("Point Claude Code at it", "claude --settings")
+    );
+    let mut child = shell(&command)
+        .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let given = std::fs::read_to_string(folder.path().join("claude.settings")).unwrap();
+    let given: Value = serde_json::from_str(&given).unwrap();
+    assert_eq!(given, settings(&server.socket(), &[]));
+    run_hook(hook_command(&given, "Stop"), b"{\"a\":1}");
+    assert_eq!(server.stdout.lines(1)[0]["a"], 1);
+}
+
+#[test]
+fn the_hooks_are_added_to_those_that_a_user_has_and_only_once() {
+    if tool("jq").is_none() {
+        return;
+    }
+    let home = folder();
+    let file = home.path().join(".claude/settings.json");
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    let own = serde_json::json!({
+        "model": "opus",
+        "hooks": {
+            "PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "command", "command": "own"}]}],
+            "WorktreeCreate": [{"hooks": [{"type": "command", "command": "make"}]}],
+        },
+    });
+    std::fs::write(&file, own.to_string()).unwrap();
+    let socket = home.path().join("hooks.sock");
+    let merge = || {
+        let mut child = shell(block("Point Claude Code at it", "jq"))
+            .env("HOME", home.path())
+            .env("CLAUDE_UNIX_HOOK_WATCHER", &socket)
+            .spawn()
+            .unwrap();
+        assert!(child.wait().unwrap().success());
+        let text = std::fs::read_to_string(&file).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let mut expected = own;
+    for (event, entries) in settings(&socket, &[])["hooks"].as_object().unwrap() {
+        let has = &mut expected["hooks"][event];
+        *has = match has.as_array() {
+            Some(own) => [&own[..], entries.as_array().unwrap()].concat().into(),
+            None => entries.clone(),
+        };
+    }
+    assert_eq!(expected["hooks"]["PreToolUse"][0]["matcher"], "Bash");
+    assert_eq!(expected["hooks"]["PreToolUse"].as_array().unwrap().len(), 2);
+    assert_eq!(merge(), expected);
+    assert_eq!(merge(), expected, "again");
+    std::fs::write(&file, "{}").unwrap();
+    assert_eq!(
+        merge(),
+        settings(&socket, &[]),
+        "without hooks of one's own"
+    );
+}
+
+/// What is there stays as it is when it cannot be read.
+#[test]
+fn settings_that_are_no_json_are_left_alone() {
+    if tool("jq").is_none() {
+        return;
+    }
+    let home = folder();
+    let file = home.path().join(".claude/settings.json");
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "{\"hooks\": // mine\n{}}").unwrap();
+    let mut child = shell(block("Point Claude Code at it", "jq"))
+        .env("HOME", home.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        "{\"hooks\": // mine\n{}}"
+    );
+}
+
+#[test]
+fn the_try_in_the_readme_shows_an_event_or_tells_why_there_is_none() {
+    let mut server = Server::start(&[]);
+    let mut shell = shell(block("Point Claude Code at it", "--send Test"));
+    shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
+    shell.stderr(Stdio::piped());
+    assert_eq!(shell.output().unwrap().stderr, b"");
+    let event = &server.stdout.lines(1)[0];
+    assert_eq!((&event["_event"], &event["a"]), (&"Test".into(), &1.into()));
+    server.stop();
+    let said = String::from_utf8(shell.output().unwrap().stderr).unwrap();
+    assert!(said.ends_with("Is the server running?\n"), "{said}");
 }
 
 #[test]
@@ -138,40 +224,31 @@ fn the_health_command_in_the_readme_tells_whether_a_server_is_there() {
         return;
     }
     let server = Server::start(&[]);
-    let command = blocks("Point Claude Code at it")[1];
-    let output = shell(&here(command, &server)).wait_with_output().unwrap();
-    assert_eq!(output.stdout, b"{\"status\": \"ok\"}");
+    let command = block("Point Claude Code at it", "/health");
+    let mut shell = shell(&here(command, &server));
+    assert_eq!(shell.output().unwrap().stdout, b"{\"status\": \"ok\"}");
 }
 
 #[test]
-fn a_file_of_300_kb_that_a_tool_writes_arrives_by_the_hook_command() {
-    if tool("curl").is_none() {
+fn the_units_in_the_readme_are_what_systemd_reads() {
+    if tool("systemd-analyze").is_none() {
         return;
     }
-    let server = Server::start(&[]);
-    let content = "    let ünï = \"😀\"; // \\ \t\n".repeat(10_000);
-    let payload = serde_json::json!({"tool_name": "Write", "tool_input": {"content": content}});
-    run_hook(
-        &here(&hook_commands()[0].1, &server),
-        payload.to_string().as_bytes(),
-    );
-    assert_eq!(
-        server.stdout.lines(1)[0]["tool_input"],
-        payload["tool_input"]
-    );
-}
-
-#[test]
-fn the_hook_command_is_silent_where_there_is_no_server() {
-    if tool("curl").is_none() {
-        return;
-    }
-    run_hook(
-        &hook_commands()[0]
-            .1
-            .replace("/tmp/claude-observatory.sock", "/nowhere/at.all"),
-        b"{}",
-    );
+    let folder = folder();
+    let unit = |name: &str| folder.path().join(format!("hooks-observatory.{name}"));
+    std::fs::write(unit("socket"), block("As a service", "[Socket]")).unwrap();
+    let service = block("As a service", "[Service]");
+    let service = service.replace("%h/.cargo/bin/hooks-observatory", BINARY);
+    assert!(service.contains(BINARY));
+    std::fs::write(unit("service"), service).unwrap();
+    let output = Command::new("systemd-analyze")
+        .args(["verify", "--user"])
+        .args([unit("socket"), unit("service")])
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]
@@ -228,7 +305,7 @@ fn the_readers_in_the_readme_show_what_they_say() {
         .iter()
         .filter(|command| command.starts_with("socat"))
         .map(|command| {
-            let mut child = shell(&here(command, &server));
+            let mut child = shell(&here(command, &server)).spawn().unwrap();
             let stdout = Stream::collect(child.stdout.take());
             (child, stdout)
         })
@@ -262,19 +339,43 @@ fn the_readers_in_the_readme_show_what_they_say() {
 }
 
 #[test]
+fn a_reader_without_a_server_says_what_the_readme_says() {
+    if tool("socat").is_none() {
+        return;
+    }
+    let said = |server: &Server| {
+        let command = format!(
+            "socat -u UNIX-CONNECT:{} -",
+            server.output_socket().display()
+        );
+        let output = shell(&command).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.trim_end().rsplit(": ").next().unwrap().to_owned()
+    };
+    let [mut stopped, mut killed] = [Server::with_readers(&[]), Server::with_readers(&[])];
+    stopped.stop();
+    killed.child.kill().unwrap();
+    killed.ended();
+    for said in [said(&stopped), said(&killed)] {
+        assert!(README.contains(&format!("`{said}`")), "{said}");
+    }
+}
+
+#[test]
 fn the_options_in_the_readme_are_those_of_help() {
     let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
     let of_help: Vec<_> = help
         .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("--"))
-        .map(|line| line.split(' ').next().unwrap())
+        .filter(|line| line.trim_start().starts_with('-'))
+        .filter_map(|line| line.split_once("--"))
+        .map(|(_, option)| option.split([' ', ',']).next().unwrap())
+        .filter(|option| *option != "help")
         .collect();
     let table = README.split("| option |").nth(1).unwrap();
     let of_readme: Vec<_> = table
         .lines()
         .filter_map(|line| line.strip_prefix("| `--"))
         .map(|line| line.split([' ', '`']).next().unwrap())
-        .filter(|option| *option != "help")
         .collect();
     assert_eq!(of_readme, of_help);
 }
@@ -314,49 +415,4 @@ fn every_test_that_the_readme_names_exists() {
             );
         }
     }
-}
-
-#[test]
-fn every_file_that_the_documents_name_exists_and_every_excerpt_stands_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let notes = include_str!("../../EDU_NOTES.md");
-    for document in [README, notes] {
-        for link in document
-            .split("](")
-            .skip(1)
-            .map(|rest| rest.split([')', '#']).next().unwrap())
-        {
-            assert!(link.is_empty() || root.join(link).exists(), "{link}");
-        }
-    }
-    // A block of Rust stands, but for its indentation, in the file that the line before it names.
-    let mut excerpts = 0;
-    for (before, rest) in notes
-        .match_indices("```rust\n")
-        .map(|(at, _)| notes.split_at(at))
-    {
-        let link = before
-            .trim_end()
-            .rsplit("](")
-            .next()
-            .unwrap()
-            .split(')')
-            .next()
-            .unwrap();
-        let source = std::fs::read_to_string(root.join(link)).unwrap_or_else(|_| panic!("{link}"));
-        let excerpt = rest["```rust\n".len()..].split("```").next().unwrap();
-        let lines = |text: &str| {
-            text.lines()
-                .map(|line| line.trim().to_owned())
-                .collect::<Vec<_>>()
-        };
-        assert!(
-            lines(&source)
-                .join("\n")
-                .contains(&lines(excerpt).join("\n")),
-            "{link}:\n{excerpt}"
-        );
-        excerpts += 1;
-    }
-    assert!(excerpts > 0);
 }

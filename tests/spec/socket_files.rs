@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Output};
 
@@ -125,31 +126,13 @@ fn a_live_servers_socket_is_refused_and_says_whose_it_is() {
 fn a_live_server_with_a_full_backlog_is_refused() {
     let folder = folder();
     let path = folder.path().join("hooks.sock");
-    let listener = rustix_listener(&path);
+    let listener = listener_with_short_backlog(&path);
     let mut waiting = Vec::new();
     while let Ok(stream) = connect_without_waiting(&path) {
         waiting.push(stream);
     }
     assert!(refused(&path).contains("in use by a live server"));
     drop(listener);
-}
-
-fn rustix_listener(path: &Path) -> UnixListener {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
-    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
-    bind(&listener, &SocketAddrUnix::new(path).unwrap()).unwrap();
-    listen(&listener, 1).unwrap();
-    listener.into()
-}
-
-fn connect_without_waiting(path: &Path) -> rustix::io::Result<std::os::fd::OwnedFd> {
-    use rustix::net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&stream, &SocketAddrUnix::new(path)?)?;
-    Ok(stream)
 }
 
 #[test]
@@ -159,7 +142,7 @@ fn what_is_not_a_socket_is_left_alone() {
     fs::write(&file, "precious").unwrap();
     assert!(refused(&file).contains("is not a socket"));
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
-    assert!(refused(folder.path()).contains("is not a socket"));
+    assert!(refused(folder.path()).contains("is a directory: give the path of a socket in it"));
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&file, &link).unwrap();
     assert!(refused(&link).contains("is not a socket"));
@@ -168,8 +151,63 @@ fn what_is_not_a_socket_is_left_alone() {
 #[test]
 fn a_path_that_cannot_be_is_refused_with_advice() {
     let folder = folder();
-    assert!(refused(&folder.path().join("no/such/x.sock")).contains("no such directory"));
+    let missing = folder.path().join("no/such");
+    let advice = format!(
+        "there is no such directory as {}. Make it",
+        missing.display()
+    );
+    assert!(refused(&missing.join("x.sock")).contains(&advice));
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let advice = format!("{} is no directory", file.display());
+    assert!(refused(&file.join("x.sock")).contains(&advice));
     assert!(refused(&folder.path().join("x".repeat(108))).contains("shorter"));
+    // It exists, and still nothing can be made there.
+    assert!(refused(Path::new("/proc/x.sock")).contains("Choose another path"));
+}
+
+#[test]
+fn what_belongs_to_another_user_is_refused_and_says_whose_it_is() {
+    if !is_root() {
+        return;
+    }
+    let folder = folder();
+    let refused = |name: &str| {
+        let mut command = command(&folder.path().join(name), &[]);
+        let output = command.uid(65534).gid(65534).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let allow = |mode| fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode)).unwrap();
+    allow(0o755);
+    let directory = folder.path().display();
+    let advice = format!("user 65534 may not make files in {directory}. Choose");
+    assert!(refused("new.sock").contains(&advice));
+    // As /tmp is.
+    allow(0o1777);
+    let live = Server::start_in(crate::harness::folder(), &["--mode", "0600"], |command| {
+        command
+    });
+    fs::hard_link(live.socket(), folder.path().join("live.sock")).unwrap();
+    let advice = "is a socket of user 0, and user 65534 may not use it";
+    assert!(refused("live.sock").contains(advice));
+    leave_behind(&folder.path().join("dead.sock"));
+    let dead = folder.path().join("dead.sock");
+    fs::set_permissions(dead, PermissionsExt::from_mode(0o666)).unwrap();
+    let advice = "was left by a dead server of user 0, and user 65534 cannot remove it";
+    assert!(refused("dead.sock").contains(advice));
+}
+
+#[test]
+fn one_file_under_two_names_cannot_be_both_sockets() {
+    let folder = folder();
+    let output = command(Path::new("x.sock"), &["--output-socket", "./x.sock"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("two paths"), "{said}");
+    assert!(!folder.path().join("x.sock").exists());
 }
 
 #[test]

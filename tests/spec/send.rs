@@ -1,0 +1,369 @@
+//! `--send`: one event from a hook's command, which nobody hears of but the server.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::*;
+
+/// The command of a hook; stdin is a pipe.
+fn hook(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = command(socket, arguments);
+    command.stdin(Stdio::piped());
+    command
+}
+
+fn give(child: &mut Child, payload: impl AsRef<[u8]>) {
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(payload.as_ref()).unwrap();
+}
+
+/// Success and nothing on stdout, whatever happened: what is on stderr.
+fn said(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Sends to where nothing is taken: without `-v` in silence. What `-v` says.
+fn reason(socket: &Path) -> String {
+    let [silent, verbose] = [&["--send", "Stop"][..], &["--send", "Stop", "-v"]].map(|arguments| {
+        let mut child = hook(socket, arguments).spawn().unwrap();
+        give(&mut child, "{}");
+        said(child)
+    });
+    assert_eq!(silent, "");
+    let start = format!("Stop was not taken at {}: ", socket.display());
+    let reason = verbose.strip_prefix(&start);
+    reason.unwrap_or_else(|| panic!("{verbose}")).to_owned()
+}
+
+fn lone_listener() -> (tempfile::TempDir, UnixListener) {
+    let folder = folder();
+    let listener = UnixListener::bind(folder.path().join("hooks.sock")).unwrap();
+    (folder, listener)
+}
+
+#[test]
+fn the_payload_arrives_as_it_is_and_the_sender_is_the_peer() {
+    let server = Server::start(&[]);
+    let mut child = hook(&server.socket(), &["--send", "PreToolUse"])
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    give(&mut child, "{\"a\":1e5,\n\"b\":\"\\/ ü 😀\"}\n");
+    assert_eq!(said(child), "");
+    let line = server.stdout.wait("the event", |text| text.ends_with('\n'));
+    let payload = r#""a":1e5,"b":"\/ \u00fc \ud83d\ude00"}"#;
+    assert!(line.trim_end().ends_with(payload), "{line}");
+    let event = &events(&line)[0];
+    assert_eq!(event["_event"], "PreToolUse");
+    assert_eq!(event["_peer_pid"], pid);
+}
+
+/// When the sender has ended, the event is out: it has waited for the answer.
+#[test]
+fn it_ends_when_the_event_is_taken() {
+    let folder = folder();
+    let path = folder.path().join("events");
+    let file = std::fs::File::create(&path).unwrap();
+    let server = Server::start_in(folder, &[], |command| command.stdout(file));
+    for n in 1..=20 {
+        let mut child = hook(&server.socket(), &["--send", "Stop"]).spawn().unwrap();
+        give(&mut child, format!("{{\"n\":{n}}}"));
+        assert_eq!(said(child), "");
+        let printed = events(&std::fs::read_to_string(&path).unwrap());
+        assert_eq!(column(&printed, "n"), (1..=n).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn an_events_name_may_hold_anything() {
+    let server = Server::start(&[]);
+    for (n, name) in ["a b&c=d#e%41+/?", "ü😀", "'\"\r\n", "Stop"]
+        .iter()
+        .enumerate()
+    {
+        let mut child = hook(&server.socket(), &[&format!("--send={name}")])
+            .spawn()
+            .unwrap();
+        give(&mut child, "");
+        assert_eq!(said(child), "");
+        assert_eq!(server.stdout.lines(n + 1)[n]["_event"], *name);
+    }
+}
+
+#[test]
+fn it_finds_the_socket_as_the_server_does() {
+    let server = Server::start(&[]);
+    let status = Command::new(BINARY)
+        .args(["--send", "Stop"])
+        .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(server.stdout.lines(1)[0]["_event"], "Stop");
+}
+
+#[test]
+fn a_payload_of_megabytes_arrives() {
+    let server = Server::start(&[]);
+    let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(4 << 20));
+    let mut child = hook(&server.socket(), &["--send", "Stop"]).spawn().unwrap();
+    give(&mut child, &payload);
+    assert_eq!(said(child), "");
+    let line = server.stdout.wait("the event", |text| text.ends_with('\n'));
+    assert!(line.trim_end().ends_with(&payload[1..]));
+}
+
+/// Whoever makes the pipe may have set `O_NONBLOCK`, which reads then heed here too.
+#[test]
+fn a_stdin_that_does_not_wait_is_waited_for() {
+    let server = Server::start(&[]);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let child = hook(&server.socket(), &["--send", "Stop"])
+        .stdin(OwnedFd::from(ours))
+        .spawn()
+        .unwrap();
+    wait_until("it waits for its payload", || is_asleep(child.id()));
+    theirs.write_all(b"{\"n\":").unwrap();
+    wait_until("it waits for the rest", || is_asleep(child.id()));
+    theirs.write_all(b"1}").unwrap();
+    drop(theirs);
+    assert_eq!(said(child), "");
+    assert_eq!(server.stdout.lines(1)[0]["n"], 1);
+}
+
+/// Whether a process is in poll(2), as the kernel tells it.
+fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('S')
+}
+
+#[test]
+fn a_terminal_or_a_closed_stdin_is_an_empty_payload() {
+    let server = Server::start(&[]);
+    let (_screen, terminal) = terminal();
+    let from_terminal = hook(&server.socket(), &["--send", "Terminal"])
+        .stdin(terminal)
+        .spawn()
+        .unwrap();
+    assert_eq!(said(from_terminal), "");
+    let mut closed = hook(&server.socket(), &["--send", "Closed"]);
+    run_under(&mut closed, &["sh", "-c", "exec \"$0\" \"$@\" <&-"]);
+    assert_eq!(said(closed.spawn().unwrap()), "");
+    let events = server.stdout.lines(2);
+    let fields = |event: &Value| event.as_object().unwrap().len();
+    assert_eq!([fields(&events[0]), fields(&events[1])], [5, 5]);
+}
+
+#[test]
+fn without_a_server_it_succeeds_at_once_and_v_says_why() {
+    let (folder, listener) = lone_listener();
+    drop(listener);
+    assert!(reason(&folder.path().join("hooks.sock")).contains("its server is gone"));
+    assert!(reason(&folder.path().join("absent")).contains("no such socket"));
+    assert!(reason(&folder.path().join("x".repeat(200))).contains("too long"));
+}
+
+/// A client that meets a closed pipe while it writes a payload may call that a failure.
+#[test]
+fn the_payload_is_read_though_there_is_no_server() {
+    let folder = folder();
+    let mut child = hook(&folder.path().join("absent"), &["--send", "Stop"])
+        .spawn()
+        .unwrap();
+    give(&mut child, "x".repeat(1 << 20));
+    assert_eq!(said(child), "");
+}
+
+#[test]
+fn a_refusal_is_no_failure_and_v_tells_the_answer() {
+    let server = Server::start(&["--max-body", "1000"]);
+    for size in [1001, 4 << 20] {
+        let mut child = hook(&server.socket(), &["--send", "Stop", "-v"])
+            .spawn()
+            .unwrap();
+        give(&mut child, "x".repeat(size));
+        let said = said(child);
+        assert!(said.contains("the server answered HTTP/1.1 413"), "{said}");
+    }
+}
+
+#[test]
+fn a_server_that_closes_at_once_is_no_failure() {
+    let (folder, listener) = lone_listener();
+    let closing = thread::spawn(move || {
+        for _ in 0..2 {
+            drop(listener.accept().unwrap());
+        }
+    });
+    let mut child = hook(&folder.path().join("hooks.sock"), &["--send", "Stop"])
+        .spawn()
+        .unwrap();
+    give(&mut child, "x".repeat(4 << 20));
+    assert_eq!(said(child), "");
+    let mut child = hook(&folder.path().join("hooks.sock"), &["--send", "Stop", "-v"])
+        .spawn()
+        .unwrap();
+    give(&mut child, "x".repeat(4 << 20));
+    assert_ne!(said(child), "");
+    closing.join().unwrap();
+}
+
+/// It gives up after its second, and not before.
+fn gives_up(socket: &Path, payload: &str) {
+    let start = Instant::now();
+    let mut child = hook(socket, &["--send", "Stop", "-v"]).spawn().unwrap();
+    give(&mut child, payload);
+    let said = said(child);
+    assert!(said.contains("within a second"), "{said}");
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_after_a_second() {
+    let (folder, _listener) = lone_listener();
+    gives_up(&folder.path().join("hooks.sock"), "{}");
+}
+
+#[test]
+fn a_server_that_never_reads_is_given_up_after_a_second() {
+    let (folder, _listener) = lone_listener();
+    gives_up(&folder.path().join("hooks.sock"), &"x".repeat(4 << 20));
+}
+
+/// Each byte that is taken could buy it another second.
+#[test]
+fn a_server_that_reads_slowly_is_given_up_after_a_second() {
+    let (folder, listener) = lone_listener();
+    let slow = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut taken = 0;
+        let mut buffer = [0; 1 << 14];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            taken += count;
+            thread::sleep(Duration::from_millis(20));
+        }
+        taken
+    });
+    gives_up(&folder.path().join("hooks.sock"), &"x".repeat(32 << 20));
+    assert!((1..32 << 20).contains(&slow.join().unwrap()));
+}
+
+#[test]
+fn a_full_backlog_is_given_up_after_a_second() {
+    let folder = folder();
+    let path = folder.path().join("hooks.sock");
+    let _listener = listener_with_short_backlog(&path);
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connect_without_waiting(&path) {
+        waiting.push(stream);
+    }
+    gives_up(&path, "{}");
+}
+
+/// Connects as soon as there is room, though nothing polls for that.
+#[test]
+fn room_in_a_full_backlog_is_waited_for() {
+    let folder = folder();
+    let path = folder.path().join("hooks.sock");
+    let listener = listener_with_short_backlog(&path);
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connect_without_waiting(&path) {
+        waiting.push(stream);
+    }
+    let mut child = hook(&path, &["--send", "Stop"]).spawn().unwrap();
+    give(&mut child, "{}");
+    wait_until("it waits for room", || is_asleep(child.id()));
+    let taken = waiting.iter().map(|_| listener.accept().unwrap());
+    let taken: Vec<_> = taken.collect();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = [0; 4];
+    stream.read_exact(&mut request).unwrap();
+    assert_eq!(&request, b"POST");
+    stream.write_all(OK.as_bytes()).unwrap();
+    assert_eq!(said(child), "");
+    drop(taken);
+}
+
+/// Anybody can make a socket in /tmp, and payloads hold prompts and files.
+#[test]
+fn only_a_server_of_the_same_user_or_of_root_gets_anything() {
+    if !is_root() {
+        return;
+    }
+    let [alice, bob] = [65534, 65533];
+    let open = |folder: &tempfile::TempDir| {
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        chown(folder.path(), Some(alice), Some(alice)).unwrap();
+    };
+    let folder = folder();
+    open(&folder);
+    let of_alice = Server::start_in(folder, &["--mode", "0666"], |command| {
+        command.uid(alice).gid(alice)
+    });
+    let of_root = Server::start(&["--mode", "0666"]);
+    open(&of_root.folder);
+    let send = |server: &Server, user| {
+        let mut child = hook(&server.socket(), &["--send", "Stop", "-v"])
+            .uid(user)
+            .gid(user)
+            .spawn()
+            .unwrap();
+        give(&mut child, "{}");
+        said(child)
+    };
+    for refused in [bob, 0] {
+        let said = send(&of_alice, refused);
+        let reason = format!("user {alice} listens there, and user {refused} sends only to");
+        assert!(said.contains(&reason), "{said}");
+    }
+    for taken in [(&of_alice, alice), (&of_root, bob), (&of_root, 0)] {
+        assert_eq!(send(taken.0, taken.1), "");
+    }
+    assert_eq!(column(&of_alice.stdout.lines(1), "_peer_uid"), [65534]);
+    assert_eq!(column(&of_root.stdout.lines(2), "_peer_uid"), [65533, 0]);
+}
+
+#[test]
+fn a_socket_that_may_not_be_used_is_no_failure() {
+    if !is_root() {
+        return;
+    }
+    let server = Server::start(&["--mode", "0600"]);
+    std::fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut child = hook(&server.socket(), &["--send", "Stop", "-v"])
+        .uid(65534)
+        .spawn()
+        .unwrap();
+    give(&mut child, "{}");
+    let said = said(child);
+    assert!(said.contains("this user may not send to it"), "{said}");
+}
+
+/// To Claude Code a hook that exits with 2 forbids what it was told of.
+#[test]
+fn wrong_usage_with_it_never_exits_2() {
+    for arguments in [
+        &["--send"][..],
+        &["--send="],
+        &["--send", "Stop", "--sockt", "/tmp/x"],
+        &["--send", "Stop", "surplus"],
+        &["--send", "Stop", "--print-hooks"],
+    ] {
+        let output = run(arguments);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        assert!(output.stderr.starts_with(b"Error: "), "{arguments:?}");
+    }
+}
