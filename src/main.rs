@@ -49,10 +49,13 @@ fn run() -> ExitCode {
         }
         Err(Stop::Refused(text)) => return fail(&text),
     };
-    if let Format::PrettyYaml { colour } = &mut options.format {
-        // Readers get the same bytes as stdout, and need no colour.
-        let wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        *colour = wanted && options.output_socket.is_none() && std::io::stdout().is_terminal();
+    // Readers get the same bytes as stdout, and need no colour.
+    let on_terminal = options.output_socket.is_none() && std::io::stdout().is_terminal();
+    let colours = on_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match &mut options.format {
+        Format::PrettyYaml { colour } => *colour = colours,
+        Format::PrettyLine { colour, cut } => (*colour, *cut) = (colours, on_terminal),
+        Format::Compact | Format::PrettyJson => {}
     }
     match server::run(&options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,8 +12,8 @@
 
 use std::borrow::Cow;
 
-use super::PRETTY_DEPTH;
 use super::text::{self, Token, Tokens, tokens};
+use super::{PRETTY_DEPTH, is_printable};
 use crate::event::Event;
 
 /// The longest key, in characters, that is written without `? `. PyYAML takes up
@@ -299,17 +299,4 @@ fn escaped(text: &str) -> String {
         }
     }
     quoted
-}
-
-/// Whether a character may stand as it is: YAML 1.1 prints it (section 5.1) and
-/// does not break lines at it, and it does not change what a terminal shows of
-/// its neighbours, as controls and changes of direction do.
-fn is_printable(char: char) -> bool {
-    match char {
-        ' '..='~' => true,
-        '\u{2028}' | '\u{2029}' | '\u{feff}' => false,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
-        '\u{fffe}' | '\u{ffff}' => false,
-        _ => char >= '\u{a0}',
-    }
 }

@@ -10,6 +10,7 @@ mod framing;
 mod harness;
 mod http;
 mod limits;
+mod lines;
 mod options;
 mod readers;
 mod recipes;

@@ -34,25 +34,6 @@ fn here(command: &str, server: &Server) -> String {
         )
 }
 
-/// The recorded bodies of one session: each one's event and bytes, in order.
-fn recorded() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/payloads");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    assert_eq!(files.len(), 38);
-    let event = |file: &Path| {
-        let name = file.file_stem().unwrap().to_str().unwrap();
-        name.split_once('-').unwrap().1.to_owned()
-    };
-    files
-        .iter()
-        .map(|file| (event(file), std::fs::read(file).unwrap()))
-        .collect()
-}
-
 /// Runs a hook's command as the client does: by a shell, the payload on stdin.
 fn run_hook(command: &str, payload: &[u8]) {
     let mut child = shell(command);
