@@ -20,16 +20,23 @@ use crate::event::Event;
 /// to 1,024 between where a key begins and its colon.
 const SIMPLE_KEY: usize = 1000;
 
-/// One document: `---` and a block mapping. With `colour`, keys stand out.
+// Styles as parameters of SGR (ECMA-48 section 8.3.117).
+const BOLD_CYAN: &str = "1;36";
+const BOLD_REVERSED: &str = "1;7";
+
+/// One document: `---` and a block mapping. With `colour`, keys stand out, and
+/// when and what it was even more: between long events, the eye looks for these.
 pub fn write(event: &Event, colour: bool, out: &mut String) {
     out.push_str("---\n");
     let mut writer = Writer {
         tokens: tokens(""),
         colour,
+        stands_out: false,
         out,
     };
     for field in event.fields() {
         writer.tokens = tokens(&field.value);
+        writer.stands_out = colour && matches!(field.name(), "_ts" | "_event");
         writer.member(field.name(), 0, 1);
     }
 }
@@ -37,6 +44,8 @@ pub fn write(event: &Event, colour: bool, out: &mut String) {
 struct Writer<'t, 'o> {
     tokens: Tokens<'t>,
     colour: bool,
+    /// Whether the value that is being written does.
+    stands_out: bool,
     out: &'o mut String,
 }
 
@@ -59,13 +68,7 @@ impl Writer<'_, '_> {
         if !simple {
             self.push("? ");
         }
-        if self.colour {
-            self.push("\x1b[1;36m");
-        }
-        self.push(&scalar);
-        if self.colour {
-            self.push("\x1b[0m");
-        }
+        self.styled(self.colour.then_some(BOLD_CYAN), &scalar);
         if simple {
             self.push(":");
             self.value(After::Key, indent, depth);
@@ -165,7 +168,8 @@ impl Writer<'_, '_> {
     fn string(&mut self, text: &str, indent: usize) {
         self.push(" ");
         if !text.contains('\n') {
-            self.push(&plain_or_quoted(text));
+            let style = self.stands_out.then_some(BOLD_REVERSED);
+            self.styled(style, &plain_or_quoted(text));
             self.push("\n");
         } else if text
             .chars()
@@ -223,6 +227,13 @@ impl Writer<'_, '_> {
 
     fn indent(&mut self, columns: usize) {
         self.out.extend(std::iter::repeat_n(' ', columns));
+    }
+
+    fn styled(&mut self, style: Option<&str>, text: &str) {
+        match style {
+            Some(style) => self.push(&format!("\x1b[{style}m{text}\x1b[0m")),
+            None => self.push(text),
+        }
     }
 
     fn push(&mut self, text: &str) {

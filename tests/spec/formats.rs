@@ -195,6 +195,7 @@ fn pretty_yaml_is_read_back_exactly() {
         "e\u{301}",
         "\u{a0}a",
         "a\u{202e}b",
+        "a\u{200f}b",
         "\u{fffe}",
         "#!/bin/sh\n\techo \"hi\" # x\n",
         "---\na: b\n...\n",
@@ -325,6 +326,16 @@ fn keys_stand_out_on_a_terminal_and_nowhere_else() {
             "{coloured:?}"
         );
     }
+    // When and what even more.
+    assert!(
+        coloured.contains("_event\x1b[0m: \x1b[1;7mStop\x1b[0m\r\n"),
+        "{coloured:?}"
+    );
+    assert!(
+        coloured.contains("_ts\x1b[0m: \x1b[1;7m'20"),
+        "{coloured:?}"
+    );
+    assert_eq!(coloured.matches("\x1b[1;7m").count(), 2);
     assert!(shown(&|command| command.env("NO_COLOR", "")).contains('\x1b'));
     assert!(!shown(&|command| command.env("NO_COLOR", "1")).contains('\x1b'));
     assert!(
