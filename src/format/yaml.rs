@@ -44,7 +44,7 @@ pub fn write(event: &Event, colour: bool, out: &mut String) {
 struct Writer<'t, 'o> {
     tokens: Tokens<'t>,
     colour: bool,
-    /// Whether the value that is being written does.
+    /// Whether the value that is being written stands out.
     stands_out: bool,
     out: &'o mut String,
 }

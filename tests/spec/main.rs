@@ -5,6 +5,7 @@
 
 mod crash;
 mod events;
+mod fleet;
 mod formats;
 mod framing;
 mod harness;

@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-const README: &str = include_str!("../../README.md");
+pub const README: &str = include_str!("../../README.md");
 
 /// The fenced blocks under a heading.
-fn blocks(heading: &str) -> Vec<&'static str> {
+pub fn blocks(heading: &str) -> Vec<&'static str> {
     let section = README
         .split("\n## ")
         .find(|section| section.lines().next() == Some(heading));
@@ -26,7 +26,7 @@ fn blocks(heading: &str) -> Vec<&'static str> {
 }
 
 /// Has a command of README.md meant for a test's sockets.
-fn here(command: &str, server: &Server) -> String {
+pub fn here(command: &str, server: &Server) -> String {
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     command
         .replace("/tmp/claude-observatory.sock", &path(&server.socket()))
