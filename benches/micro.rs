@@ -120,6 +120,13 @@ fn format(criterion: &mut Criterion) {
         ("format/compact", Format::Compact),
         ("format/pretty-json", Format::PrettyJson),
         ("format/pretty-yaml", Format::PrettyYaml { colour: false }),
+        (
+            "format/pretty-line",
+            Format::PrettyLine {
+                colour: false,
+                cut: false,
+            },
+        ),
     ] {
         // The server, too, writes every event into the same bytes.
         let mut out = String::new();

@@ -120,6 +120,10 @@ struct CommandLine {
     #[argh(switch)]
     pretty_yaml: bool,
 
+    /// write the essence of each event on one line, for people
+    #[argh(switch)]
+    pretty_line: bool,
+
     /// bytes of events that wait in memory for slow readers (default: 67108864)
     #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "64 << 20")]
     buffer: usize,
@@ -260,15 +264,21 @@ fn task(mut line: CommandLine, socket_variable: Option<OsString>) -> Result<Task
 }
 
 fn options(line: CommandLine, socket: PathBuf) -> Result<Options, Stop> {
-    let format = match (line.pretty_json, line.pretty_yaml) {
-        (true, true) => {
+    let format = match (line.pretty_json, line.pretty_yaml, line.pretty_line) {
+        (false, false, false) => Format::Compact,
+        (true, false, false) => Format::PrettyJson,
+        (false, true, false) => Format::PrettyYaml { colour: false },
+        (false, false, true) => Format::PrettyLine {
+            colour: false,
+            cut: false,
+        },
+        _ => {
             return Err(Stop::Usage(
-                "--pretty-json and --pretty-yaml exclude each other: give one of them\n".into(),
+                "--pretty-json, --pretty-yaml and --pretty-line exclude each other: \
+                 give one of them\n"
+                    .into(),
             ));
         }
-        (true, false) => Format::PrettyJson,
-        (false, true) => Format::PrettyYaml { colour: false },
-        (false, false) => Format::Compact,
     };
     if line.tee && line.output_socket.is_none() {
         return Err(Stop::Refused("--tee requires --output-socket".into()));

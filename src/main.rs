@@ -3,7 +3,7 @@
 //! Stop 1 of EDU_NOTES.md.
 
 use std::env;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use hooks_observatory::args::{self, Options, Stop, Task};
@@ -47,9 +47,13 @@ fn serve(mut options: Options) -> ExitCode {
     };
     keep_freed_memory();
     trace::start(options.trace);
-    if let Format::PrettyYaml { colour } = &mut options.format {
-        // Readers get the same bytes as stdout, and need no colour.
-        *colour = options.output_socket.is_none() && trace::allows_colours(&io::stdout());
+    // Readers get the same bytes as stdout, and need no colour.
+    let on_terminal = options.output_socket.is_none() && io::stdout().is_terminal();
+    let colours = on_terminal && trace::allows_colours(&io::stdout());
+    match &mut options.format {
+        Format::PrettyYaml { colour } => *colour = colours,
+        Format::PrettyLine { colour, cut } => (*colour, *cut) = (colours, on_terminal),
+        Format::Compact | Format::PrettyJson => {}
     }
     match server::run(&options, handed) {
         Ok(()) => ExitCode::SUCCESS,

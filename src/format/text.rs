@@ -43,6 +43,46 @@ impl<'a> Tokens<'a> {
     pub fn peek(&self) -> Option<Token<'a>> {
         self.clone().next()
     }
+
+    /// The next value, a container whole.
+    fn value(&mut self) -> &'a str {
+        let text = self.text.trim_ascii_start();
+        let mut depth = 0;
+        for token in self.by_ref() {
+            match token {
+                Token::Open(_) => depth += 1,
+                Token::Close(_) => depth -= 1,
+                _ => {}
+            }
+            if depth <= 0 {
+                break;
+            }
+        }
+        &text[..text.len() - self.text.len()]
+    }
+}
+
+/// The members of an object: each key as spelled, without its quotes, and its
+/// value. An array's elements have empty keys; nothing else has members.
+pub fn members(container: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut tokens = tokens(container);
+    let opened = tokens.next();
+    std::iter::from_fn(move || {
+        let key = match (opened?, tokens.peek()?) {
+            (_, Token::Close(_)) => return None,
+            (Token::Open('['), _) => "",
+            (Token::Open(_), Token::String(key)) => {
+                tokens.next();
+                tokens.next();
+                key
+            }
+            _ => return None,
+        };
+        let value = tokens.value();
+        // The comma, or the end, after which there is nothing.
+        tokens.next();
+        Some((key, value))
+    })
 }
 
 impl<'a> Iterator for Tokens<'a> {
@@ -145,16 +185,20 @@ fn unicode_escape(text: &str) -> Option<(Unit, usize)> {
     Some((Unit::LoneSurrogate(first), 6))
 }
 
+/// What a string, given as spelled, says, char by char. A lone surrogate becomes U+FFFD.
+pub fn chars(spelled: &str) -> impl Iterator<Item = char> {
+    units(spelled).map(|unit| match unit {
+        Unit::Char(char) => char,
+        Unit::LoneSurrogate(_) => char::REPLACEMENT_CHARACTER,
+    })
+}
+
 /// What a string, given as spelled, says. A lone surrogate becomes U+FFFD.
 pub fn decode(spelled: &str) -> Cow<'_, str> {
     if !has_escapes(spelled) {
         return spelled.into();
     }
-    let text = units(spelled).map(|unit| match unit {
-        Unit::Char(char) => char,
-        Unit::LoneSurrogate(_) => char::REPLACEMENT_CHARACTER,
-    });
-    text.collect::<String>().into()
+    chars(spelled).collect::<String>().into()
 }
 
 /// One spelling for all the spellings of a string: equal exactly where the
@@ -197,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn members_are_cut_out_whole() {
+        let found: Vec<_> = members(r#" { "a" : [ 1, {"b":"]"} ] ,"c\"":"x" , "d":{}} "#).collect();
+        assert_eq!(
+            found,
+            [
+                ("a", r#"[ 1, {"b":"]"} ]"#),
+                (r#"c\""#, r#""x""#),
+                ("d", "{}")
+            ]
+        );
+        let found: Vec<_> = members("[[1],2]").collect();
+        assert_eq!(found, [("", "[1]"), ("", "2")]);
+        for text in ["{}", "[]", "7", "\"{\"", "", "{1:2}"] {
+            assert_eq!(members(text).next(), None, "{text}");
+        }
+    }
+
+    #[test]
     fn strings_are_decoded_as_json_says() {
         assert_eq!(
             decode(r#"\u0041\/\\\"\b\f\n\r\t"#),
@@ -220,6 +282,8 @@ mod tests {
     fn text_that_is_no_json_ends_all_the_same() {
         for text in ["\"", "\"\\", "\"a\\\"", "\\", "\\u12", "\"\\u", "tru\u{e9}"] {
             tokens(text).for_each(drop);
+            members(&format!("[{text}")).for_each(drop);
+            members(&format!("{{{text}")).for_each(drop);
             decode(text);
             canonical(text);
         }

@@ -14,24 +14,31 @@
 
 use std::borrow::Cow;
 
-use super::PRETTY_DEPTH;
 use super::text::{self, Token, Tokens, tokens};
+use super::{PRETTY_DEPTH, is_printable};
 use crate::event::Event;
 
 /// The longest key, in characters, that is written without `? `. PyYAML takes up
 /// to 1,024 between where a key begins and its colon.
 const SIMPLE_KEY: usize = 1000;
 
-/// One document: `---` and a block mapping. With `colour`, keys stand out.
+// Styles as parameters of SGR (ECMA-48 section 8.3.117).
+const BOLD_CYAN: &str = "1;36";
+const BOLD_REVERSED: &str = "1;7";
+
+/// One document: `---` and a block mapping. With `colour`, keys stand out, and
+/// when and what it was even more: between long events, the eye looks for these.
 pub fn write(event: &Event, colour: bool, out: &mut String) {
     out.push_str("---\n");
     let mut writer = Writer {
         tokens: tokens(""),
         colour,
+        stands_out: false,
         out,
     };
     for field in event.fields() {
         writer.tokens = tokens(&field.value);
+        writer.stands_out = colour && matches!(field.name(), "_ts" | "_event");
         writer.member(field.name(), 0, 1);
     }
 }
@@ -39,6 +46,8 @@ pub fn write(event: &Event, colour: bool, out: &mut String) {
 struct Writer<'t, 'o> {
     tokens: Tokens<'t>,
     colour: bool,
+    /// Whether the value that is being written stands out.
+    stands_out: bool,
     out: &'o mut String,
 }
 
@@ -61,13 +70,7 @@ impl Writer<'_, '_> {
         if !simple {
             self.push("? ");
         }
-        if self.colour {
-            self.push("\x1b[1;36m");
-        }
-        self.push(&scalar);
-        if self.colour {
-            self.push("\x1b[0m");
-        }
+        self.styled(self.colour.then_some(BOLD_CYAN), &scalar);
         if simple {
             self.push(":");
             self.value(After::Key, indent, depth);
@@ -167,7 +170,8 @@ impl Writer<'_, '_> {
     fn string(&mut self, text: &str, indent: usize) {
         self.push(" ");
         if !text.contains('\n') {
-            self.push(&plain_or_quoted(text));
+            let style = self.stands_out.then_some(BOLD_REVERSED);
+            self.styled(style, &plain_or_quoted(text));
             self.push("\n");
         } else if text
             .chars()
@@ -225,6 +229,13 @@ impl Writer<'_, '_> {
 
     fn indent(&mut self, columns: usize) {
         self.out.extend(std::iter::repeat_n(' ', columns));
+    }
+
+    fn styled(&mut self, style: Option<&str>, text: &str) {
+        match style {
+            Some(style) => self.push(&format!("\x1b[{style}m{text}\x1b[0m")),
+            None => self.push(text),
+        }
     }
 
     fn push(&mut self, text: &str) {
@@ -301,17 +312,4 @@ fn escaped(text: &str) -> String {
         }
     }
     quoted
-}
-
-/// Whether a character may stand as it is: YAML 1.1 prints it (section 5.1) and
-/// does not break lines at it, and it does not change what a terminal shows of
-/// its neighbours, as controls and changes of direction do.
-fn is_printable(char: char) -> bool {
-    match char {
-        ' '..='~' => true,
-        '\u{2028}' | '\u{2029}' | '\u{feff}' => false,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
-        '\u{fffe}' | '\u{ffff}' => false,
-        _ => char >= '\u{a0}',
-    }
 }

@@ -1,7 +1,6 @@
 //! The three formats, against what the Python server prints for the same requests.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use base64::Engine;
@@ -29,33 +28,6 @@ fn golden(format: &str) -> Vec<Golden> {
             printed: text(row, format),
         })
         .collect()
-}
-
-/// A server whose stdout is a file, so that what a 200 promises can be read at once.
-struct Printer {
-    server: Server,
-    file: File,
-}
-
-impl Printer {
-    fn new(arguments: &[&str]) -> Printer {
-        let folder = folder();
-        let path = folder.path().join("events");
-        let out = File::create(&path).unwrap();
-        let server = Server::start_in(folder, arguments, |command| command.stdout(out));
-        Printer {
-            server,
-            file: File::open(path).unwrap(),
-        }
-    }
-
-    /// What the server prints for one request.
-    fn print(&mut self, target: &str, body: impl AsRef<[u8]>) -> String {
-        assert_eq!(self.server.exchange(request(target, body)), OK);
-        let mut printed = String::new();
-        self.file.read_to_string(&mut printed).unwrap();
-        printed
-    }
 }
 
 /// What Python printed, as it would have printed it now and for this peer.
@@ -223,6 +195,7 @@ fn pretty_yaml_is_read_back_exactly() {
         "e\u{301}",
         "\u{a0}a",
         "a\u{202e}b",
+        "a\u{200f}b",
         "\u{fffe}",
         "#!/bin/sh\n\techo \"hi\" # x\n",
         "---\na: b\n...\n",
@@ -353,6 +326,16 @@ fn keys_stand_out_on_a_terminal_and_nowhere_else() {
             "{coloured:?}"
         );
     }
+    // When and what even more.
+    assert!(
+        coloured.contains("_event\x1b[0m: \x1b[1;7mStop\x1b[0m\r\n"),
+        "{coloured:?}"
+    );
+    assert!(
+        coloured.contains("_ts\x1b[0m: \x1b[1;7m'20"),
+        "{coloured:?}"
+    );
+    assert_eq!(coloured.matches("\x1b[1;7m").count(), 2);
     assert!(shown(&|command| command.env("NO_COLOR", "")).contains('\x1b'));
     assert!(!shown(&|command| command.env("NO_COLOR", "1")).contains('\x1b'));
     assert!(

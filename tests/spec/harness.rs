@@ -178,6 +178,60 @@ impl Drop for Server {
     }
 }
 
+/// A server whose stdout is a file, so that what a 200 promises can be read at once.
+pub struct Printer {
+    server: Server,
+    file: fs::File,
+}
+
+impl Printer {
+    pub fn new(arguments: &[&str]) -> Printer {
+        Printer::new_with(arguments, |command| command)
+    }
+
+    /// The same, after `prepare` has had its way with the command.
+    pub fn new_with(
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Printer {
+        let folder = folder();
+        let path = folder.path().join("events");
+        let out = fs::File::create(&path).unwrap();
+        let server = Server::start_in(folder, arguments, |command| prepare(command).stdout(out));
+        Printer {
+            server,
+            file: fs::File::open(path).unwrap(),
+        }
+    }
+
+    /// What the server prints for one request.
+    pub fn print(&mut self, target: &str, body: impl AsRef<[u8]>) -> String {
+        assert_eq!(self.server.exchange(request(target, body)), OK);
+        let mut printed = String::new();
+        self.file.read_to_string(&mut printed).unwrap();
+        printed
+    }
+}
+
+/// The recorded bodies of one session: each one's event and bytes, in order.
+pub fn recorded() -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/payloads");
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 38);
+    let event = |file: &Path| {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        name.split_once('-').unwrap().1.to_owned()
+    };
+    files
+        .iter()
+        .map(|file| (event(file), fs::read(file).unwrap()))
+        .collect()
+}
+
 /// The program with a hook socket, its outputs collected, nothing inherited that matters.
 pub fn command(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
@@ -457,7 +511,8 @@ impl Stream {
     }
 }
 
-/// A terminal: its master side, collected, and its slave side for a child.
+/// A terminal that does not know its size: its master side, collected, and its
+/// slave side for a child.
 pub fn terminal() -> (Stream, fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();

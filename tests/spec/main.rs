@@ -6,11 +6,13 @@
 mod activation;
 mod crash;
 mod events;
+mod fleet;
 mod formats;
 mod framing;
 mod harness;
 mod http;
 mod limits;
+mod lines;
 mod notes;
 mod options;
 mod readers;

@@ -125,8 +125,9 @@ fn tee_needs_an_output_socket() {
 
 #[test]
 fn wrong_usage_exits_2_and_says_what_is_wrong() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["--pretty-json", "--pretty-yaml"], "exclude each other"),
+        (&["--pretty-yaml", "--pretty-line"], "exclude each other"),
         (&["--mode", "rw"], "rw"),
         (&["--mode", "0888"], "0888"),
         (&["--mode", "01777"], "01777"),

@@ -1,17 +1,19 @@
 //! What users do, with the tools that they have: every command in README.md,
 //! and the hook's command with payloads that a real client sent.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::harness::*;
 
-const README: &str = include_str!("../../README.md");
+pub const README: &str = include_str!("../../README.md");
 
 /// The fenced blocks under a heading.
-fn blocks(heading: &str) -> Vec<&'static str> {
+pub fn blocks(heading: &str) -> Vec<&'static str> {
     let section = README
         .split("\n## ")
         .find(|section| section.lines().next() == Some(heading));
@@ -23,7 +25,7 @@ fn blocks(heading: &str) -> Vec<&'static str> {
 }
 
 /// Has a command of README.md meant for a test's sockets.
-fn here(command: &str, server: &Server) -> String {
+pub fn here(command: &str, server: &Server) -> String {
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     command
         .replace("/tmp/claude-observatory.sock", &path(&server.socket()))
@@ -31,25 +33,6 @@ fn here(command: &str, server: &Server) -> String {
             "/tmp/claude-observatory.out",
             &path(&server.output_socket()),
         )
-}
-
-/// The recorded bodies of one session: each one's event and bytes, in order.
-fn recorded() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/payloads");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    assert_eq!(files.len(), 38);
-    let event = |file: &Path| {
-        let name = file.file_stem().unwrap().to_str().unwrap();
-        name.split_once('-').unwrap().1.to_owned()
-    };
-    files
-        .iter()
-        .map(|file| (event(file), std::fs::read(file).unwrap()))
-        .collect()
 }
 
 /// The one block under a heading that holds a text.
@@ -294,26 +277,31 @@ fn the_output_in_the_readme_is_what_is_printed() {
     );
 }
 
+/// Starts a reader of README.md: the process, and what it prints.
+fn start_reader(command: &str, server: &Server) -> (Child, Stream) {
+    let mut child = shell(&here(command, server)).spawn().unwrap();
+    let stdout = Stream::collect(child.stdout.take());
+    (child, stdout)
+}
+
 #[test]
 fn the_readers_in_the_readme_show_what_they_say() {
     if tool("socat").is_none() || tool("jq").is_none() {
         return;
     }
     let server = Server::with_readers(&[]);
-    let commands = blocks("Read along");
-    let readers: Vec<_> = commands
+    let mut commands = blocks("Read along");
+    commands.retain(|command| command.contains("socat"));
+    let of_nobody = commands[2].replace("$(id -u)", "4294967294");
+    commands.push(&of_nobody);
+    let readers = commands
         .iter()
-        .filter(|command| command.starts_with("socat"))
-        .map(|command| {
-            let mut child = shell(&here(command, &server)).spawn().unwrap();
-            let stdout = Stream::collect(child.stdout.take());
-            (child, stdout)
-        })
-        .collect();
-    assert_eq!(readers.len(), 2);
+        .map(|command| start_reader(command, &server));
+    let readers: Vec<_> = readers.collect();
+    assert_eq!(readers.len(), 5);
     server
         .stderr
-        .wait("both readers", |text| text.contains("connected (2 total)"));
+        .wait("all readers", |text| text.contains("connected (5 total)"));
     for (event, body) in recorded() {
         server.post(&event, body);
     }
@@ -329,13 +317,152 @@ fn the_readers_in_the_readme_show_what_they_say() {
         timeline.contains(&format!("\t{uid}\tPreToolUse\tBash\n")),
         "{timeline}"
     );
+    let own = readers[2].1.lines(38);
+    assert!(own.iter().all(|event| event["_peer_uid"] == uid));
     drop(server);
-    for (mut child, _) in readers {
-        assert!(
-            child.wait().unwrap().success(),
-            "a reader ends with the server"
-        );
+    let printed: Vec<_> = readers
+        .into_iter()
+        .map(|(mut child, stdout)| {
+            let status = child.wait().unwrap();
+            assert!(status.success(), "a reader ends with the server");
+            stdout.to_end()
+        })
+        .collect();
+    let counts: Vec<_> = printed[3].lines().map(str::trim).collect();
+    assert_eq!(counts[..2], ["11 PostToolBatch", "10 PreToolUse"]);
+    assert_eq!(counts.len(), 12);
+    assert_eq!(printed[4], "", "of somebody else");
+}
+
+#[test]
+fn no_event_is_lost_when_the_record_goes_on_in_another_file() {
+    if tool("rotatelogs").is_none() {
+        return;
     }
+    let folder = folder();
+    let (hooks, output) = (
+        folder.path().join("hooks.sock"),
+        folder.path().join("output.sock"),
+    );
+    // A file a second, each named by its second.
+    let command = blocks("Keep a record")[0]
+        .replace(
+            "cargo run --release --",
+            &format!("exec {BINARY} --socket {}", hooks.display()),
+        )
+        .replace("/tmp/claude-observatory.out", output.to_str().unwrap())
+        .replace("%Y-%m-%d", "%s")
+        .replace("86400", "1");
+    let mut pipeline = Command::new("sh")
+        .args(["-c", &command])
+        .current_dir(&folder)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the server listens", || UnixStream::connect(&hooks).is_ok());
+    let server = rustix::net::sockopt::socket_peercred(UnixStream::connect(&hooks).unwrap());
+    let files = || {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = paths
+            .filter(|path| path.extension() == Some("jsonl".as_ref()))
+            .collect();
+        files.sort();
+        files
+    };
+    let mut sent = 0;
+    wait_until("there are three files", || {
+        for _ in 0..100 {
+            let body = format!("{{\"n\":{sent},\"text\":\"{}\"}}", "x".repeat(1000));
+            let stream = UnixStream::connect(&hooks).unwrap();
+            assert_eq!(exchange(stream, &request("/", body)), OK);
+            sent += 1;
+        }
+        files().len() >= 3
+    });
+    signal(server.unwrap().pid.as_raw_pid() as u32, "TERM");
+    assert!(pipeline.wait().unwrap().success());
+    let texts = files()
+        .into_iter()
+        .map(|file| std::fs::read_to_string(file).unwrap());
+    let record = events(&texts.collect::<String>());
+    assert_eq!(column(&record, "n"), (0..sent).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_record_gives_the_timeline_of_a_session() {
+    if tool("jq").is_none() {
+        return;
+    }
+    let mut printer = Printer::new(&[]);
+    let mut record = printer.print("/?event=Stop", "{\"session_id\":\"another\"}");
+    record += &printer.print("/?event=Stop", "{}");
+    record += &printer.print("/", "no JSON");
+    for (event, body) in recorded() {
+        record += &printer.print(&format!("/?event={event}"), body);
+    }
+    record += &printer.print(
+        "/?event=Stop",
+        r#"{"session_id":"a476","prompt":"\u001b[1m\n\t."}"#,
+    );
+    // A line may begin in one file and end in the other.
+    let folder = folder();
+    let (first, second) = record.split_at(5000);
+    std::fs::write(folder.path().join("events.1.jsonl"), first).unwrap();
+    std::fs::write(folder.path().join("events.2.jsonl"), second).unwrap();
+    let output = Command::new("sh")
+        .args(["-c", blocks("Keep a record")[1]])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let timeline = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = timeline.lines().map(|line| &line[8..]).collect();
+    assert_eq!(lines.len(), 39);
+    for (number, expected) in [
+        (0, " SessionStart"),
+        (2, " UserPromptSubmit run the test"),
+        (6, " PreToolUse Write /home/dev/app/main.py"),
+        (27, " PostToolUseFailure Bash cat nope.txt"),
+        (38, " Stop [1m ."),
+    ] {
+        assert_eq!(lines[number].trim_end(), expected);
+    }
+}
+
+#[test]
+fn a_permission_request_is_a_notice_on_the_desktop() {
+    if tool("socat").is_none() || tool("jq").is_none() {
+        return;
+    }
+    let server = Server::with_readers(&[]);
+    let notifier = server.folder.path().join("notify-send");
+    std::fs::write(&notifier, "#!/bin/sh\nprintf '<%s>' \"$@\"; echo\n").unwrap();
+    std::fs::set_permissions(&notifier, PermissionsExt::from_mode(0o755)).unwrap();
+    let folder = server.folder.path().display();
+    let command = format!("PATH={folder}:$PATH\n{}", blocks("Be told")[0]);
+    let (mut reader, notices) = start_reader(&command, &server);
+    server
+        .stderr
+        .wait("the reader", |text| text.contains("connected (1 total)"));
+    server.post(
+        "PreToolUse",
+        r#"{"tool_name":"Bash","tool_input":{"command":"ls"}}"#,
+    );
+    for body in [
+        r#"{"tool_name":"Bash","tool_input":{"command":"rm -rf \"$(pwd)\" \\\n  <b>"}}"#,
+        r#"{"tool_name":"mcp__db__drop","tool_input":{"table":"users"}}"#,
+    ] {
+        server.post("PermissionRequest", body);
+    }
+    let notices = notices.wait("two notices", |text| text.matches('\n').count() == 2);
+    drop(server);
+    assert!(reader.wait().unwrap().success());
+    assert_eq!(
+        notices,
+        "<--><Claude asks><Bash rm -rf &quot;$(pwd)&quot; \\ &lt;b&gt;>\n\
+         <--><Claude asks><mcp__db__drop {&quot;table&quot;:&quot;users&quot;}>\n"
+    );
 }
 
 #[test]

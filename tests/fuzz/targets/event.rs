@@ -24,4 +24,6 @@ fuzz_target!(|body: &[u8]| {
     assert!(print(Format::PrettyJson).bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')));
     let yaml = print(Format::PrettyYaml { colour: false });
     assert!(yaml.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\t')));
+    let line = print(Format::PrettyLine { colour: false, cut: false });
+    assert!(line.strip_suffix('\n').unwrap().chars().all(|char| !char.is_control()));
 });

@@ -1,0 +1,186 @@
+//! More than one machine: the recipe of README.md, with a real broker on loopback.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::harness::*;
+use crate::recipes::{README, blocks, here};
+
+/// A shell and all that it starts, which end together.
+struct Group(Child);
+
+impl Group {
+    fn start(command: &str) -> Group {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).process_group(0);
+        shell
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        Group(shell.spawn().unwrap())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// A broker with the configuration of README.md, its files in a folder.
+struct Broker {
+    child: Child,
+    port: u16,
+}
+
+impl Broker {
+    fn start(program: &Path, folder: &Path, port: u16) -> Broker {
+        let configuration = blocks("More than one machine")
+            .into_iter()
+            .find(|block| block.starts_with("listener"))
+            .unwrap()
+            .replace("1883", &format!("{port} 127.0.0.1"))
+            .replace("/var/lib/mosquitto", folder.to_str().unwrap());
+        let file = folder.join("mosquitto.conf");
+        // As root it would become a user who may not write to the test's folder.
+        fs::write(&file, configuration + "user root\n").unwrap();
+        let mut command = Command::new(program);
+        command.arg("-c").arg(file);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let broker = Broker {
+            child: command.spawn().unwrap(),
+            port,
+        };
+        wait_until("the broker listens", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        broker
+    }
+
+    fn stop(mut self) {
+        signal(self.child.id(), "TERM");
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Has a command of README.md meant for this broker.
+    fn here(&self, command: &str) -> String {
+        command.replace("-h broker", &format!("-h 127.0.0.1 -p {}", self.port))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that nobody uses, below those from which connections are made: a
+/// client that calls a port of those in vain may get through to itself.
+fn free_port() -> u16 {
+    let start = 10_000 + (std::process::id() % 10_000) as u16;
+    (start..start + 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
+}
+
+#[test]
+fn a_restart_of_the_broker_loses_no_event_of_two_hosts() {
+    let tools = ["mosquitto", "mosquitto_pub", "mosquitto_sub", "socat"].map(tool);
+    let [Some(program), Some(_), Some(_), Some(_)] = tools else {
+        return;
+    };
+    let folder = folder();
+    let broker = Broker::start(&program, folder.path(), free_port());
+    let [forward, subscribe, ..] = blocks("More than one machine")[..] else {
+        panic!("README.md lacks the commands")
+    };
+
+    let mut subscriber = Group::start(&broker.here(subscribe));
+    let seen = Stream::collect(subscriber.0.stdout.take());
+    let hosts = ["alpha", "beta"].map(|name| {
+        let server = Server::with_readers(&[]);
+        let command = here(&broker.here(forward), &server).replace("$(hostname)", name);
+        let forwarder = Group::start(&command);
+        let connected = |text: &str| text.contains("connected (1 total)");
+        server.stderr.wait("the forwarder", connected);
+        wait_until("an event has come through", || {
+            server.post("Probe", "{}");
+            seen.text().contains(&format!("hooks/{name}"))
+        });
+        (server, forwarder)
+    });
+
+    // Each host posts 2,000 events before the broker is gone, 1,500 before it
+    // is back, and 1,500 more.
+    let (allowed, posted) = (AtomicUsize::new(2000), AtomicUsize::new(0));
+    let post_all = |server: &Server| {
+        for n in 0..5000 {
+            wait_until("the next event may be posted", || {
+                n < allowed.load(Ordering::Relaxed)
+            });
+            let text = "x".repeat(300);
+            server.post("E", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+            posted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let port = broker.port;
+    let _broker = thread::scope(|scope| {
+        for (server, _) in &hosts {
+            scope.spawn(|| post_all(server));
+        }
+        seen.wait("some events", |text| text.lines().count() > 500);
+        broker.stop();
+        allowed.store(3500, Ordering::Relaxed);
+        wait_until("events are posted to no broker", || {
+            posted.load(Ordering::Relaxed) == 7000
+        });
+        let broker = Broker::start(&program, folder.path(), port);
+        allowed.store(5000, Ordering::Relaxed);
+        broker
+    });
+
+    // Some may come twice.
+    let is_event = |line: &&str| line.contains("\"_event\":\"E\"") && line.ends_with('}');
+    let all = seen.wait("every event", |text| {
+        text.lines().filter(is_event).collect::<HashSet<_>>().len() == 10_000
+    });
+    let all = events(&all[..=all.rfind('\n').unwrap()]);
+    for name in ["alpha", "beta"] {
+        let topic = format!("hooks/{name}");
+        let of_host = all.iter().filter(|line| line["topic"] == topic);
+        let mut numbers: Vec<_> = of_host
+            .filter_map(|line| line["event"]["n"].as_i64())
+            .collect();
+        let mut had = HashSet::new();
+        numbers.retain(|n| had.insert(*n));
+        assert_eq!(numbers, (0..5000).collect::<Vec<_>>(), "{name}");
+    }
+}
+
+#[test]
+fn the_cost_of_a_thousand_hosts_is_computed_from_the_recorded_events() {
+    let mut printer = Printer::new(&[]);
+    let recorded = recorded();
+    let lines = recorded
+        .iter()
+        .map(|(event, body)| printer.print(&format!("/?event={event}"), body).len());
+    let each = lines.sum::<usize>() as f64 / recorded.len() as f64;
+    let calls = recorded.iter().filter(|(event, _)| event == "PreToolUse");
+    let said = format!(
+        "{} events of {:.1} kB on average, for {} tool calls",
+        recorded.len(),
+        each / 1000.0,
+        calls.count()
+    );
+    assert!(README.contains(&said), "{said}");
+}
