@@ -19,11 +19,11 @@
 //!
 //! Stop 5 of EDU_NOTES.md.
 
-use crate::chunked::Chunked;
 use std::fmt;
 
 use log::trace;
 
+use crate::chunked::Chunked;
 use crate::http::{self, Framing, Head, Status, Target};
 use crate::tokens::Name;
 

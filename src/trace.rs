@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use env_logger::{Builder, Target};
 
+use crate::format::harmless;
 use crate::inherited::say;
 
 /// Begins to tell, if it is wanted or `RUST_LOG` is set.
@@ -34,7 +35,8 @@ pub fn start(is_wanted: bool) {
         .target(Target::Pipe(Box::new(Stderr)))
         .format(move |line, record| {
             let seconds = began.elapsed().as_secs_f64();
-            let told = record.args().to_string();
+            // Clients give their events names.
+            let told: String = record.args().to_string().chars().map(harmless).collect();
             match told.split_once(": ") {
                 _ if !record.target().starts_with("hooks_observatory") => {
                     write!(line, "{seconds:10.6} {}: {told}", record.target())

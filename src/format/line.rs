@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthChar;
 
-use super::is_printable;
+use super::harmless;
 use super::text::{self, members};
 use crate::event::Event;
 
@@ -284,11 +284,7 @@ impl<'o> Line<'o> {
             for _ in 0..std::mem::take(&mut self.gap) {
                 self.char(' ');
             }
-            self.char(if is_printable(char) {
-                char
-            } else {
-                char::REPLACEMENT_CHARACTER
-            });
+            self.char(harmless(char));
         }
     }
 
@@ -344,6 +340,7 @@ fn columns(char: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::is_printable;
     use crate::peer::Peer;
     use proptest::prelude::*;
     use unicode_width::UnicodeWidthStr;

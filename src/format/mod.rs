@@ -62,3 +62,12 @@ fn is_printable(char: char) -> bool {
         _ => char >= '\u{a0}',
     }
 }
+
+/// The character, or U+FFFD in place of one that a terminal would obey.
+pub(crate) fn harmless(char: char) -> char {
+    if is_printable(char) {
+        char
+    } else {
+        char::REPLACEMENT_CHARACTER
+    }
+}

@@ -54,6 +54,16 @@ fn a_trace_tells_each_step_of_a_hook() {
 }
 
 #[test]
+fn what_a_client_calls_its_event_neither_moves_the_cursor_nor_begins_a_line() {
+    let mut server = Server::start(&["--trace"]);
+    server.post("a%0Ab%1B%5B31mc%C2%9Bd%E2%80%AE", "{}");
+    server.stop();
+    let told = server.stderr.to_end();
+    let event = "event a\u{fffd}b\u{fffd}[31mc\u{fffd}d\u{fffd}\n";
+    assert!(told.contains(event), "{told:?}");
+}
+
+#[test]
 fn nothing_is_told_unless_it_is_wanted() {
     let mut server = Server::start(&[]);
     server.post("Stop", "{}");
