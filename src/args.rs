@@ -34,7 +34,7 @@ pub struct Sending {
     pub socket: PathBuf,
     /// The event's name, as it is: not yet fit for a query.
     pub event: String,
-    /// Whether stderr is told why an event was not taken.
+    /// Whether stderr is told how that went.
     pub is_verbose: bool,
 }
 
@@ -149,7 +149,7 @@ struct CommandLine {
     #[argh(option, arg_name = "event")]
     send: Option<String>,
 
-    /// with --send: say on stderr why an event was not taken
+    /// with --send: say on stderr whether the event was taken, and why if not
     #[argh(switch, short = 'v')]
     verbose: bool,
 

@@ -10,9 +10,10 @@
 //!
 //! Stop 1 of EDU_NOTES.md.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, IoSlice, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,9 +36,13 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// who tries this by hand wants to see an event, not to type one.
 pub fn run(sending: &Sending) {
     let sent = send(sending);
-    if let (Err(why), true) = (sent, sending.is_verbose) {
-        let (event, path) = (&sending.event, sending.socket.display());
-        say(format_args!("{event} was not taken at {path}: {why}"));
+    if !sending.is_verbose {
+        return;
+    }
+    let (event, path) = (&sending.event, sending.socket.display());
+    match sent {
+        Ok(()) => say(format_args!("{event} was taken at {path}")),
+        Err(why) => say(format_args!("{event} was not taken at {path}: {why}")),
     }
 }
 
@@ -48,6 +53,7 @@ fn send(sending: &Sending) -> Result<(), String> {
     let payload = read_payload(io::stdin().as_fd())
         .map_err(|error| format!("the payload on stdin cannot be read: {error}"))?;
     let deadline = Instant::now() + PATIENCE;
+    let unreachable = |error| unreachable(&sending.socket, error);
     let server = reach(&sending.socket).map_err(unreachable)?;
     check_owner(&server)?;
     let sent = write(&server, &head(&sending.event, &payload), &payload, deadline);
@@ -160,15 +166,22 @@ fn patiently<T>(
 }
 
 /// What it means to a user that the server was not reached, or not in time.
-fn unreachable(error: io::Error) -> String {
+fn unreachable(path: &Path, error: io::Error) -> String {
+    let is_socket = |file: Metadata| file.file_type().is_socket();
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such socket. Is the server running?".into(),
+        io::ErrorKind::ConnectionRefused if !fs::metadata(path).is_ok_and(is_socket) => {
+            "that is no socket. Give the path that the server has".into()
+        }
         io::ErrorKind::ConnectionRefused => "its server is gone. Start it again".into(),
         io::ErrorKind::PermissionDenied => {
             "this user may not send to it. Give the server another --mode".into()
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             "the server did not answer within a second".into()
+        }
+        io::ErrorKind::InvalidFilename => {
+            "no socket can have this path: it has room for 107 bytes".into()
         }
         _ => error.to_string(),
     }

@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::args::Printing;
+use crate::inherited::say;
 
 /// The events of the current client, but for one: a hook for `WorktreeCreate`
 /// replaces the client's own work, and an observer must not.
@@ -88,7 +89,15 @@ pub fn json(printing: &Printing) -> Result<String, String> {
         (event.to_owned(), json!([{"hooks": [hook]}]))
     };
     let hooks = match &printing.events {
-        Some(events) => events.iter().map(|event| entry(event)).collect(),
+        Some(events) => {
+            let is_new = |event: &&String| !EVENTS.contains(&event.as_str());
+            for event in events.iter().filter(is_new) {
+                say(format_args!(
+                    "{event} is no event that this version knows of: it is among the hooks all the same"
+                ));
+            }
+            events.iter().map(|event| entry(event)).collect()
+        }
         None => EVENTS.iter().map(|event| entry(event)).collect(),
     };
     let settings = InOrder(vec![("hooks".to_owned(), InOrder(hooks))]);

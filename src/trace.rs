@@ -6,8 +6,8 @@
 //! the line, and hands it to [`say`], which never waits; so a trace that nobody
 //! reads on loses lines and holds up nothing.
 //!
-//! `RUST_LOG` in the environment chooses what is told, as `env_logger` has it:
-//! `RUST_LOG=trace` adds what mio registers with the kernel.
+//! `RUST_LOG` in the environment chooses what is told besides, as `env_logger` has
+//! it: `RUST_LOG=trace` adds what mio registers with the kernel.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
@@ -16,6 +16,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
 use env_logger::{Builder, Target};
+use log::LevelFilter;
 
 use crate::format::harmless;
 use crate::inherited::say;
@@ -30,8 +31,12 @@ pub fn start(is_wanted: bool) {
     }
     let began = Instant::now();
     let colours = allows_colours(&io::stderr());
-    Builder::new()
-        .parse_filters(chosen.as_deref().unwrap_or("hooks_observatory=trace"))
+    let mut builder = Builder::new();
+    builder.parse_filters(chosen.as_deref().unwrap_or_default());
+    if is_wanted {
+        builder.filter_module("hooks_observatory", LevelFilter::Trace);
+    }
+    builder
         .target(Target::Pipe(Box::new(Stderr)))
         .format(move |line, record| {
             let seconds = began.elapsed().as_secs_f64();

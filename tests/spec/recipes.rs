@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -24,15 +25,17 @@ pub fn blocks(heading: &str) -> Vec<&'static str> {
         .collect()
 }
 
+/// Where readers connect, as README.md has it.
+const READERS: &str = "$XDG_RUNTIME_DIR/claude-observatory.out";
+
 /// Has a command of README.md meant for a test's sockets.
 pub fn here(command: &str, server: &Server) -> String {
-    let path = |path: &Path| path.to_str().unwrap().to_owned();
     command
-        .replace("/tmp/claude-observatory.sock", &path(&server.socket()))
         .replace(
-            "/tmp/claude-observatory.out",
-            &path(&server.output_socket()),
+            "$CLAUDE_UNIX_HOOK_WATCHER",
+            server.socket().to_str().unwrap(),
         )
+        .replace(READERS, server.output_socket().to_str().unwrap())
 }
 
 /// The one block under a heading that holds a text.
@@ -118,14 +121,29 @@ fn one_session_is_watched_without_touching_a_file() {
     assert_eq!(server.stdout.lines(1)[0]["a"], 1);
 }
 
+/// Runs a command of README.md with `home`, and returns the settings that are there then.
+fn settings_after(text: &str, home: &Path, socket: &Path) -> Value {
+    let mut child = shell(block("Point Claude Code at it", text))
+        .env("HOME", home)
+        .env("CLAUDE_UNIX_HOOK_WATCHER", socket)
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let written = std::fs::read_to_string(home.join(".claude/settings.json"));
+    serde_json::from_str(&written.unwrap()).unwrap()
+}
+
 #[test]
-fn the_hooks_are_added_to_those_that_a_user_has_and_only_once() {
+fn the_hooks_are_added_to_those_that_a_user_has_once_and_can_be_taken_out() {
     if tool("jq").is_none() {
         return;
     }
     let home = folder();
-    let file = home.path().join(".claude/settings.json");
-    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    let home = home.path();
+    let add = |socket: &str| settings_after("--argjson", home, &home.join(socket));
+    let printed = |socket: &str| settings(&home.join(socket), &[]);
+    assert_eq!(add("a.sock"), printed("a.sock"), "without settings");
+
     let own = serde_json::json!({
         "model": "opus",
         "hooks": {
@@ -133,36 +151,22 @@ fn the_hooks_are_added_to_those_that_a_user_has_and_only_once() {
             "WorktreeCreate": [{"hooks": [{"type": "command", "command": "make"}]}],
         },
     });
+    let file = home.join(".claude/settings.json");
     std::fs::write(&file, own.to_string()).unwrap();
-    let socket = home.path().join("hooks.sock");
-    let merge = || {
-        let mut child = shell(block("Point Claude Code at it", "jq"))
-            .env("HOME", home.path())
-            .env("CLAUDE_UNIX_HOOK_WATCHER", &socket)
-            .spawn()
-            .unwrap();
-        assert!(child.wait().unwrap().success());
-        let text = std::fs::read_to_string(&file).unwrap();
-        serde_json::from_str::<Value>(&text).unwrap()
+    let both = |socket: &str| {
+        let mut both = own.clone();
+        for (event, entries) in printed(socket)["hooks"].as_object().unwrap() {
+            let own = both["hooks"][event].as_array().cloned().unwrap_or_default();
+            both["hooks"][event] = [own, entries.as_array().unwrap().clone()].concat().into();
+        }
+        both
     };
-    let mut expected = own;
-    for (event, entries) in settings(&socket, &[])["hooks"].as_object().unwrap() {
-        let has = &mut expected["hooks"][event];
-        *has = match has.as_array() {
-            Some(own) => [&own[..], entries.as_array().unwrap()].concat().into(),
-            None => entries.clone(),
-        };
-    }
-    assert_eq!(expected["hooks"]["PreToolUse"][0]["matcher"], "Bash");
-    assert_eq!(expected["hooks"]["PreToolUse"].as_array().unwrap().len(), 2);
-    assert_eq!(merge(), expected);
-    assert_eq!(merge(), expected, "again");
+    assert_eq!(add("a.sock"), both("a.sock"));
+    assert_eq!(add("a.sock"), both("a.sock"), "again");
+    assert_eq!(add("b.sock"), both("b.sock"), "for another socket");
+    assert_eq!(settings_after("with_entries", home, Path::new("")), own);
     std::fs::write(&file, "{}").unwrap();
-    assert_eq!(
-        merge(),
-        settings(&socket, &[]),
-        "without hooks of one's own"
-    );
+    assert_eq!(add("a.sock"), printed("a.sock"), "without hooks");
 }
 
 /// What is there stays as it is when it cannot be read.
@@ -175,7 +179,7 @@ fn settings_that_are_no_json_are_left_alone() {
     let file = home.path().join(".claude/settings.json");
     std::fs::create_dir(file.parent().unwrap()).unwrap();
     std::fs::write(&file, "{\"hooks\": // mine\n{}}").unwrap();
-    let mut child = shell(block("Point Claude Code at it", "jq"))
+    let mut child = shell(block("Point Claude Code at it", "--argjson"))
         .env("HOME", home.path())
         .stderr(Stdio::null())
         .spawn()
@@ -193,7 +197,11 @@ fn the_try_in_the_readme_shows_an_event_or_tells_why_there_is_none() {
     let mut shell = shell(block("Point Claude Code at it", "--send Test"));
     shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
     shell.stderr(Stdio::piped());
-    assert_eq!(shell.output().unwrap().stderr, b"");
+    let said = String::from_utf8(shell.output().unwrap().stderr).unwrap();
+    assert_eq!(
+        said,
+        format!("Test was taken at {}\n", server.socket().display())
+    );
     let event = &server.stdout.lines(1)[0];
     assert_eq!((&event["_event"], &event["a"]), (&"Test".into(), &1.into()));
     server.stop();
@@ -346,23 +354,21 @@ fn no_event_is_lost_when_the_record_goes_on_in_another_file() {
     );
     // A file a second, each named by its second.
     let command = blocks("Keep a record")[0]
-        .replace(
-            "cargo run --release --",
-            &format!("exec {BINARY} --socket {}", hooks.display()),
-        )
-        .replace("/tmp/claude-observatory.out", output.to_str().unwrap())
+        .replace(READERS, output.to_str().unwrap())
         .replace("%Y-%m-%d", "%s")
         .replace("86400", "1");
-    let mut pipeline = Command::new("sh")
-        .args(["-c", &command])
-        .current_dir(&folder)
+    let mut pipeline = shell(&command)
+        .env("HOME", folder.path())
+        .env("CLAUDE_UNIX_HOOK_WATCHER", &hooks)
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .unwrap();
+    let end = Stream::collect(pipeline.stdout.take());
     wait_until("the server listens", || UnixStream::connect(&hooks).is_ok());
-    let server = rustix::net::sockopt::socket_peercred(UnixStream::connect(&hooks).unwrap());
+    let record = folder.path().join("claude-events");
     let files = || {
-        let entries = std::fs::read_dir(&folder).unwrap();
+        let entries = std::fs::read_dir(&record).unwrap();
         let paths = entries.map(|entry| entry.unwrap().path());
         let mut files: Vec<_> = paths
             .filter(|path| path.extension() == Some("jsonl".as_ref()))
@@ -380,11 +386,16 @@ fn no_event_is_lost_when_the_record_goes_on_in_another_file() {
         }
         files().len() >= 3
     });
-    signal(server.unwrap().pid.as_raw_pid() as u32, "TERM");
-    assert!(pipeline.wait().unwrap().success());
-    let texts = files()
-        .into_iter()
-        .map(|file| std::fs::read_to_string(file).unwrap());
+    // As Ctrl+C does. Whoever has stdout open has not ended yet.
+    let group = rustix::process::Pid::from_child(&pipeline);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    assert_eq!(end.to_end(), "");
+    pipeline.wait().unwrap();
+    let texts = files().into_iter().map(|file| {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::read_to_string(file).unwrap()
+    });
     let record = events(&texts.collect::<String>());
     assert_eq!(column(&record, "n"), (0..sent).collect::<Vec<_>>());
 }
@@ -423,7 +434,11 @@ fn a_record_gives_the_timeline_of_a_session() {
         (0, " SessionStart"),
         (2, " UserPromptSubmit run the test"),
         (6, " PreToolUse Write /home/dev/app/main.py"),
-        (27, " PostToolUseFailure Bash cat nope.txt"),
+        (
+            27,
+            " PostToolUseFailure Bash [Exit code 1 cat: nope.txt: No such file or directory] cat nope.txt",
+        ),
+        (28, " PostToolBatch Bash cat nope.txt"),
         (38, " Stop [1m ."),
     ] {
         assert_eq!(lines[number].trim_end(), expected);

@@ -128,6 +128,9 @@ fn events_may_be_chosen_also_those_that_a_later_client_may_have() {
     let keys = text.lines().filter(|line| line.starts_with("    \""));
     let events: Vec<_> = keys.map(|line| line.split('"').nth(1).unwrap()).collect();
     assert_eq!(events, ["Stop", "Later", "PreToolUse"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("Later is no event that this version knows of"));
+    assert_eq!(said.lines().count(), 1);
 }
 
 #[test]
