@@ -122,10 +122,6 @@ struct Client {
     connection: Connection,
     /// What the poll watches it for: nothing, until it makes us wait.
     watched: Option<Interest>,
-    /// Whether there is nothing to read until the poll says that there is.
-    is_drained: bool,
-    /// Whether the poll has told that the end of what it sends is here.
-    has_ended: bool,
     /// Whether its event is in the workshop: until that is out, there is no answer.
     waits_for_event: bool,
     /// Whether the connection is over, and read from only so that the client can
@@ -135,24 +131,17 @@ struct Client {
 }
 
 impl Client {
-    /// Reads what is there. Less than there was room for was all: the poll tells of
-    /// what arrives later (epoll(7)). The end may have arrived already, with the
-    /// bytes before it.
+    /// Reads what is there. A short read is no sign that nothing more is: on a Unix
+    /// socket it also ends where a message came with descriptors (`SCM_RIGHTS`, unix(7)).
     fn read(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(scratch);
+        let name = self.connection.name();
         match &read {
-            Ok(0) => trace!("{}: read the end of what it sends", self.connection.name()),
-            Ok(count) => trace!("{}: read {count} bytes", self.connection.name()),
-            Err(error) => trace!(
-                "{}: read nothing: {:?}",
-                self.connection.name(),
-                error.kind()
-            ),
+            Ok(0) => trace!("{name}: read the end of what it sends"),
+            Ok(count) => trace!("{name}: read {count} bytes"),
+            Err(error) => trace!("{name}: read nothing: {:?}", error.kind()),
         }
-        let count = read?;
-        let is_watched = self.watched == Some(Interest::READABLE);
-        self.is_drained = count < scratch.len() && is_watched && !self.has_ended;
-        Ok(count)
+        read
     }
 }
 
@@ -347,12 +336,7 @@ impl Server {
     }
 
     fn note_client(&mut self, key: usize, readiness: &Readiness) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
         if readiness.is_readable() {
-            client.is_drained = false;
-            client.has_ended |= readiness.is_read_closed();
             self.readable.push(key);
         }
         if readiness.is_writable() {
@@ -395,8 +379,6 @@ impl Server {
                 peer,
                 connection,
                 watched: None,
-                is_drained: false,
-                has_ended: false,
                 waits_for_event: false,
                 lingers: false,
                 accepted: self.now,
@@ -422,7 +404,7 @@ impl Server {
             }
         }
         while let Some(key) = self.farewells.take_due(self.now) {
-            self.close(key);
+            self.forget(key);
         }
     }
 
@@ -463,8 +445,6 @@ impl Server {
             let was_idle = client.connection.is_idle();
             let step = if client.connection.has_unread() {
                 client.connection.received(&[])
-            } else if client.is_drained {
-                return self.wait_for_more(key);
             } else {
                 match client.read(&mut self.scratch) {
                     Ok(0) => client.connection.end_of_input(),
@@ -635,11 +615,7 @@ impl Server {
                 if step == Step::Resume || client.connection.is_idle() {
                     self.requests.set(key, self.now);
                 }
-                if client.is_drained && step == Step::Read {
-                    self.wait_for_more(key);
-                } else {
-                    self.readable.push(key);
-                }
+                self.readable.push(key);
             }
         }
     }

@@ -1,9 +1,14 @@
 //! Where a request ends (RFC 9112): every framing, and nothing that can be
 //! read in two ways.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::harness::*;
 
@@ -387,6 +392,67 @@ fn a_refused_client_that_goes_on_sending_can_read_why() {
         sender.join().unwrap();
     }
     wait_until("all are closed", || server.descriptors() == before);
+}
+
+#[test]
+fn a_refused_client_that_never_stops_sending_is_cut_off() {
+    let server = Server::start(&["--trace"]);
+    let mut client = server.connect();
+    // More than the server reads away in a turn.
+    set_socket_send_buffer_size(&client, 1 << 20).unwrap();
+    client.write_all(b"BAD\r\n\r\n").unwrap();
+    let farewell = ": nothing more is written to it\n";
+    server
+        .stderr
+        .wait("it is refused", |told| told.contains(farewell));
+    server.signal("STOP");
+    client.set_nonblocking(true).unwrap();
+    while client.write(&[b'x'; 64 << 10]).is_ok() {}
+    // Its two seconds go by.
+    std::thread::sleep(Duration::from_secs(2));
+    server.signal("CONT");
+    let told = server.stderr.wait("it is closed", |told| {
+        told.rsplit(farewell)
+            .next()
+            .unwrap()
+            .contains(": closed after ")
+    });
+    assert_eq!(told.matches(farewell).count(), 1, "{told}");
+}
+
+/// A read from a Unix socket ends where a message came with descriptors, though
+/// more is there (unix(7), `SCM_RIGHTS`).
+#[test]
+fn what_comes_after_passed_descriptors_is_read() {
+    let server = Server::start(&["--trace"]);
+    let mut client = server.connect();
+    let request = request("/", "{}");
+    let (first, rest) = request.split_at(5);
+    client.write_all(first).unwrap();
+    server.stderr.wait("the first piece", |told| {
+        told.rsplit(": read 5 bytes\n")
+            .next()
+            .unwrap()
+            .contains("poll: waits")
+    });
+    server.signal("STOP");
+    let (second, third) = rest.split_at(15);
+    let passed = [client.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&passed)));
+    let sent = sendmsg(
+        &client,
+        &[IoSlice::new(second)],
+        &mut ancillary,
+        SendFlags::empty(),
+    );
+    assert_eq!(sent, Ok(15));
+    client.write_all(third).unwrap();
+    server.signal("CONT");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, OK);
 }
 
 #[test]
