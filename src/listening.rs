@@ -3,6 +3,8 @@
 //! Stop 4 of EDU_NOTES.md.
 
 use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
@@ -10,7 +12,7 @@ use rustix::net::Shutdown;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::inherited::say;
-use crate::socket_file::SocketFile;
+use crate::socket_file::{self, SocketFile};
 
 /// How long accept is left alone after it failed for want of something that
 /// others may give back: descriptors of the whole system, memory.
@@ -37,16 +39,32 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Lets in `capacity` connections at a time. A listener that was handed over has no `file`.
-    pub fn new(listener: UnixListener, file: Option<SocketFile>, capacity: usize) -> Self {
-        Listening {
+    /// Listens at what was handed over, or else on `path` with the permissions `mode`,
+    /// and lets in `capacity` connections at a time. The error is that of
+    /// [`socket_file::listen`].
+    pub fn open(
+        handed: Option<StdListener>,
+        path: &Path,
+        mode: u32,
+        capacity: usize,
+    ) -> Result<Self, String> {
+        let (listener, file) = match handed {
+            Some(listener) => (UnixListener::from_std(listener), None),
+            None => socket_file::listen(path, mode).map(|(own, file)| (own, Some(file)))?,
+        };
+        Ok(Listening {
             file,
             listener,
             capacity,
             has_more: true,
             rests_until: None,
             is_short: false,
-        }
+        })
+    }
+
+    /// What the poll is to watch.
+    pub fn source(&mut self) -> &mut UnixListener {
+        &mut self.listener
     }
 
     /// Takes note that somebody connected.

@@ -158,7 +158,7 @@ impl Output {
 
     /// The readers that have no room and that no poll watches for it yet, as it is to do
     /// from now on.
-    pub fn unwatched(&mut self) -> impl Iterator<Item = (usize, &mut UnixStream)> {
+    pub fn newly_stalled(&mut self) -> impl Iterator<Item = (usize, &mut UnixStream)> {
         self.readers.iter_mut().filter_map(|(key, reader)| {
             let is_new = !reader.has_room && !std::mem::replace(&mut reader.is_watched, true);
             is_new.then_some((key, &mut reader.to))
@@ -221,7 +221,7 @@ impl Output {
             return;
         }
         self.offer_stdout();
-        let gone = |(key, reader): (usize, &mut Sink<UnixStream>)| {
+        let feed = |(key, reader): (usize, &mut Sink<UnixStream>)| {
             let is_behind = !reader.cursor.has_reached(self.offered);
             let budget = if is_behind { CATCH_UP } else { usize::MAX };
             reader
@@ -229,7 +229,8 @@ impl Output {
                 .err()
                 .map(|_| key)
         };
-        let gone: Vec<usize> = self.readers.iter_mut().filter_map(gone).collect();
+        // Who cannot be written to is gone.
+        let gone: Vec<usize> = self.readers.iter_mut().filter_map(feed).collect();
         gone.into_iter().for_each(|key| self.remove_reader(key));
 
         self.offered = self.log.end();
