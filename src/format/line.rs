@@ -75,16 +75,24 @@ const CYAN: &str = "36";
 const SESSIONS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];
 
 /// The columns of the terminal that stdout is, as of now: its window may change.
-pub fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-    // Zero where nobody has told the terminal how wide it is.
-    (size.ws_col > 0).then_some(size.ws_col.into())
+pub fn terminal_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    match size.map_or(0, |size| size.ws_col) {
+        // Nobody has told the terminal how wide it is.
+        0 => 80,
+        columns => columns.into(),
+    }
 }
 
 /// One line, of `width` columns at most if that is given.
 pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String) {
     let event = Members::new(event.fields().map(|field| (field.name(), &*field.value)));
     let mut line = Line::new(out, colour, width.unwrap_or(usize::MAX));
+    if let Some(count) = event.get("_dropped") {
+        // No client's event can look like this: each begins with the time.
+        line.styled(RED, &format!("-- {count} events are missing here --"));
+        return line.end();
+    }
 
     let time = event.string("_ts").unwrap_or_default();
     line.styled(DIM, &local_time(time).unwrap_or(time.into()));
@@ -149,9 +157,6 @@ fn failure(deed: &Members, line: &mut Line) {
     if !matches!(error, "null" | "false" | "\"\"") {
         say(unquoted(error).unwrap_or(error));
     }
-    if let Some(count) = deed.get("_dropped") {
-        say(&format!("{count} events are missing here"));
-    }
 }
 
 /// The first of [`ESSENCE`], or everything but the usual. Of a path in the
@@ -201,8 +206,9 @@ impl<'a> Members<'a> {
         Members(decoded.collect())
     }
 
+    /// Of a name that comes twice, the last value counts.
     fn get(&self, name: &str) -> Option<&'a str> {
-        let member = self.0.iter().find(|(key, _)| key == name);
+        let member = self.0.iter().rfind(|(key, _)| key == name);
         member.map(|(_, value)| *value)
     }
 
@@ -328,12 +334,13 @@ impl<'o> Line<'o> {
     }
 }
 
-/// How many columns a character takes. The one that makes an emoji of the
-/// character before it makes that as wide as emoji are.
+/// How many columns a character takes on any terminal, at most: what takes more than
+/// is counted would wrap, and the rest would look like a line of its own. Terminals
+/// differ on what joins the character before it, and glibc's `wcwidth` finds some wider.
 fn columns(char: char) -> usize {
     match char {
-        '\u{fe0f}' => 1,
-        _ => char.width().unwrap_or(0),
+        '\u{302e}' | '\u{302f}' | '\u{3248}'..='\u{324f}' | '\u{16ff0}' | '\u{16ff1}' => 2,
+        _ => char.width().unwrap_or(0).max(1),
     }
 }
 
@@ -379,12 +386,12 @@ mod tests {
         assert_eq!(cut("日本語", 39), format!("{raw}日本語"));
         assert_eq!(cut("日本語x", 39), format!("{raw}日本…"));
         assert_eq!(cut("日本語", 38), format!("{raw}日本…"));
-        // None, for what goes with the character before it.
+        // One at least, also for what joins the character before it.
         assert_eq!(
-            cut("e\u{301}e\u{301}", 35),
+            cut("e\u{301}e\u{301}", 37),
             format!("{raw}e\u{301}e\u{301}")
         );
-        assert_eq!(cut("e\u{301}e\u{301}e", 35), format!("{raw}e\u{301}…"));
+        assert_eq!(cut("e\u{301}e\u{301}", 36), format!("{raw}e\u{301}…"));
         assert_eq!(cut("abc", 1), "…");
     }
 

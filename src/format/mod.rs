@@ -41,24 +41,27 @@ impl Format {
             Format::PrettyJson => json::pretty(event, out),
             Format::PrettyYaml { colour } => yaml::write(event, colour, out),
             Format::PrettyLine { colour, cut } => {
-                let width = if cut { line::terminal_width() } else { None };
-                line::write(event, colour, width, out);
+                line::write(event, colour, cut.then(line::terminal_width), out);
             }
         }
     }
 }
 
 /// Whether a character may stand as it is where people read it: YAML 1.1 prints
-/// it (section 5.1) and does not break lines at it, and it does not change what
-/// a terminal shows of its neighbours, as controls and changes of direction do
-/// (UAX #9, `Bidi_Control`).
+/// it (section 5.1) and does not break lines at it, it does not change what a
+/// terminal shows of its neighbours, as controls and changes of direction do
+/// (UAX #9, `Bidi_Control`), and it can be seen (UAX #44,
+/// `Default_Ignorable_Code_Point`), but for the two that emoji are made with.
 fn is_printable(char: char) -> bool {
     match char {
-        ' '..='~' => true,
-        '\u{2028}' | '\u{2029}' | '\u{feff}' => false,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' => false,
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
-        '\u{fffe}' | '\u{ffff}' => false,
+        ' '..='~' | '\u{200d}' | '\u{fe0f}' => true,
+        '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}' => false,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' => false,
+        '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' => false,
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => false,
+        '\u{3164}' | '\u{fe00}'..='\u{fe0e}' | '\u{feff}' | '\u{ffa0}' => false,
+        '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' => false,
+        '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}' => false,
         _ => char >= '\u{a0}',
     }
 }

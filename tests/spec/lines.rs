@@ -124,6 +124,14 @@ fn payloads_of_any_shape_in_lines() {
             "\u{fffd}[31mred\u{fffd}\u{fffd}\u{fffd} \u{fffd}",
         ),
         (r#"{"_peer_uid":0}"#, r#"_claimed: {"_peer_uid":0}"#),
+        (r#"{"tool_input":{"command":"a","command":"b"}}"#, "b"),
+        (
+            r#"{"prompt":"a\u00ad\u3164\u2060\udb40\udc41b"}"#,
+            "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}b",
+        ),
+        // Nobody but the server says that events are missing.
+        (r#"{"_dropped":17}"#, r#"_claimed: {"_dropped":17}"#),
+        (r#"{"tool_calls":[{"_dropped":17}]}"#, ""),
     ];
     for (body, expected) in rows {
         let rest = if expected.is_empty() {
@@ -145,12 +153,10 @@ fn a_reader_that_was_too_slow_sees_how_many_events_are_missing() {
     for _ in 0..100 {
         server.post("E", &prompt);
     }
-    let text = read_until(&mut reader, |text| text.contains("are missing here]\n"));
-    let notice = text.lines().find(|line| line.contains("_dropped")).unwrap();
-    let count = notice[8..]
-        .strip_prefix("      _dropped           [")
-        .unwrap();
-    let count = count.strip_suffix(" events are missing here]").unwrap();
+    let text = read_until(&mut reader, |text| text.contains("are missing here --\n"));
+    let notice = text.lines().find(|line| line.starts_with("--")).unwrap();
+    let count = notice.strip_prefix("-- ").unwrap();
+    let count = count.strip_suffix(" events are missing here --").unwrap();
     assert!(
         (1..100).contains(&count.parse::<u32>().unwrap()),
         "{notice}"
