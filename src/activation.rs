@@ -46,7 +46,7 @@ pub fn take(options: &mut Options) -> Result<Handed, String> {
         "LISTEN_FDS is {given:?}, and there is use for two sockets at most, hooks and output"
     ))?;
     let names = variable("LISTEN_FDNAMES");
-    let names: Vec<&str> = names.split(':').collect();
+    let names: Vec<&str> = names.split(':').take(count).collect();
     // systemd calls sockets by their unit where it says nothing else.
     let is_named = names.iter().any(|name| NAMES.contains(name));
     for (index, fd) in (0..count).zip(FIRST..) {
@@ -56,6 +56,10 @@ pub fn take(options: &mut Options) -> Result<Handed, String> {
         };
         let wrong = |what: &str| format!("descriptor {fd} was handed over as {name}: {what}");
         let listener = adopt(fd).map_err(|what| wrong(&what))?;
+        let before = handed.hooks.as_ref().or(handed.output.as_ref());
+        if before.is_some_and(|before| is_same(before, &listener)) {
+            return Err(wrong("it is the other one. Hand over two sockets"));
+        }
         let place = match name {
             "hooks" => &mut handed.hooks,
             "output" => &mut handed.output,
@@ -122,6 +126,12 @@ fn check(fd: BorrowedFd) -> Result<(), String> {
 #[cfg(target_vendor = "apple")]
 fn check(_: BorrowedFd) -> Result<(), String> {
     Ok(())
+}
+
+/// Whether both are one socket: the same inode, of the file system that sockets have.
+fn is_same(one: &UnixListener, other: &UnixListener) -> bool {
+    let inode = |listener: &UnixListener| rustix::fs::fstat(listener).map(|stat| stat.st_ino);
+    inode(one).is_ok_and(|one| inode(other) == Ok(one))
 }
 
 /// What getsockname(2) says.

@@ -176,12 +176,14 @@ fn wait(what: &[(BorrowedFd, PollFlags)]) -> io::Result<usize> {
 struct Stderr {
     to: Inherited,
     left: Vec<u8>,
+    /// Lines that were lost since the last one that was not.
+    lost: usize,
 }
 
 static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
 
-/// Says one line on stderr. A line for which there is no room is lost: what a
-/// person is told must never hold up what they run.
+/// Says one line on stderr. A line for which there is no room is lost, and counted: what
+/// a person is told must never hold up what they run.
 pub fn say(line: impl std::fmt::Display) {
     let Ok(mut stderr) = STDERR.lock() else {
         return;
@@ -190,18 +192,11 @@ pub fn say(line: impl std::fmt::Display) {
         *stderr = Inherited::new(io::stderr()).ok().map(|to| Stderr {
             to,
             left: Vec::new(),
+            lost: 0,
         });
     }
     if let Some(stderr) = stderr.as_mut() {
-        stderr.write();
-        if stderr.left.is_empty() {
-            stderr.left = format!("{line}\n").into();
-            let length = stderr.left.len();
-            stderr.write();
-            if stderr.left.len() == length {
-                stderr.left.clear();
-            }
-        }
+        stderr.say(line);
     }
 }
 
@@ -215,6 +210,26 @@ pub fn finish_saying() {
 }
 
 impl Stderr {
+    fn say(&mut self, line: impl std::fmt::Display) {
+        self.write();
+        if !self.left.is_empty() {
+            self.lost += 1;
+            return;
+        }
+        self.left = match self.lost {
+            0 => format!("{line}\n").into(),
+            lost => format!("({lost} lines are missing here)\n{line}\n").into(),
+        };
+        let length = self.left.len();
+        self.write();
+        if self.left.len() == length {
+            self.left.clear();
+            self.lost += 1;
+        } else {
+            self.lost = 0;
+        }
+    }
+
     fn write(&mut self) {
         while !self.left.is_empty()
             && let Ok(count @ 1..) = self.to.write(&self.left)

@@ -25,6 +25,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use rustix::process::geteuid;
 
 use crate::args::Sending;
+use crate::format::harmless;
 use crate::inherited::say;
 use crate::peer;
 
@@ -134,7 +135,8 @@ fn read_status(server: &UnixStream, deadline: Instant) -> io::Result<String> {
         (&*server).read(&mut answer)
     })?;
     let answer = String::from_utf8_lossy(&answer[..count]);
-    Ok(answer.lines().next().unwrap_or_default().to_owned())
+    let line = answer.lines().next().unwrap_or_default();
+    Ok(line.chars().map(harmless).collect())
 }
 
 /// Does what a descriptor may not be ready for, and waits for that, until the

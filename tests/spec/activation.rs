@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -43,9 +43,17 @@ fn listener(folder: &TempDir, name: &str) -> OwnedFd {
 fn refused(fds: &[OwnedFd], names: &str) -> String {
     let folder = folder();
     let mut command = command(&folder.path().join("own.sock"), &[]);
-    let Output { status, stderr, .. } = hand_over(&mut command, fds, names).output().unwrap();
-    let said = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(1), "{said}");
+    let mut child = hand_over(&mut command, fds, names).spawn().unwrap();
+    // One that starts all the same ends with the test.
+    let mut server = Server {
+        stdout: Stream::collect(child.stdout.take()),
+        stderr: Stream::collect(child.stderr.take()),
+        child,
+        folder,
+    };
+    let code = server.ended().code();
+    let said = server.stderr.to_end();
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("Error: "), "{said}");
     said
 }
@@ -178,6 +186,9 @@ fn what_is_no_listener_is_refused_and_says_what_is_wrong() {
     let two = || ["a", "b"].map(|name| listener(&crate::harness::folder(), name));
     assert!(refused(&two(), "hooks:hooks").contains("There can be one of each"));
     assert!(refused(&two(), "hooks:inputs").contains("the names are hooks and output"));
+    let [one, _] = two();
+    let twice = [one.try_clone().unwrap(), one];
+    assert!(refused(&twice, "hooks:output").contains("is the other one"));
 }
 
 #[test]

@@ -93,11 +93,30 @@ fn rust_log_chooses_what_is_told() {
 }
 
 #[test]
+fn a_rust_log_that_makes_no_sense_is_remarked_on_and_stops_nothing() {
+    let mut server = Server::start_with(&["--trace"], |command| command.env("RUST_LOG", "a=b=c"));
+    server.stop();
+    let told = server.stderr.to_end();
+    assert!(told.starts_with("RUST_LOG is not heeded: "), "{told}");
+    assert!(told.contains(": accepted: pid "), "{told}");
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let server = Server::start_with(&[], |command| {
+        command.env("RUST_LOG", "a=b=c").stderr(full.unwrap())
+    });
+    server.post("Stop", "{}");
+}
+
+#[test]
 fn a_terminal_shows_each_client_in_a_colour_unless_no_color_is_set() {
-    for (no_color, is_coloured) in [("", true), ("1", false)] {
+    for (no_color, term, is_coloured) in [
+        ("", "xterm", true),
+        ("1", "xterm", false),
+        ("", "dumb", false),
+    ] {
         let (shown, slave) = terminal();
         let server = Server::start_with(&["--trace"], |command| {
-            command.env("NO_COLOR", no_color).stderr(slave)
+            command.env("NO_COLOR", no_color).env("TERM", term);
+            command.stderr(slave)
         });
         server.post("Stop", "{}");
         let told = shown.wait("the event", |text| text.contains(": event Stop"));
@@ -113,6 +132,9 @@ fn a_trace_that_nobody_reads_holds_up_nobody() {
     for _ in 0..500 {
         server.post("Stop", "{}");
     }
-    drop(reader);
-    server.post("Stop", "{}");
+    let told = Stream::collect(Some(reader));
+    wait_until("it goes on, and says what is missing", || {
+        server.post("Stop", "{}");
+        told.text().contains(" lines are missing here)\n")
+    });
 }
