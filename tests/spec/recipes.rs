@@ -313,19 +313,24 @@ fn the_readers_in_the_readme_show_what_they_say() {
     for (event, body) in recorded() {
         server.post(&event, body);
     }
+    server.post(
+        "PreToolUse",
+        r#"{"tool_name":"Bash","tool_input":{"command":"ls\u001b[2K\r\u202e\u009b rm"}}"#,
+    );
     let bash = readers[0]
         .1
-        .wait("three commands", |text| text.lines().count() == 3);
+        .wait("all commands", |text| text.lines().count() == 4);
     assert!(bash.contains("ls -la /usr/bin | head -40\n"), "{bash}");
+    assert!(bash.ends_with("\nls [2K rm\n"), "{bash:?}");
     let timeline = readers[1]
         .1
-        .wait("all events", |text| text.lines().count() == 38);
+        .wait("all events", |text| text.lines().count() == 39);
     let uid = rustix::process::getuid().as_raw();
     assert!(
         timeline.contains(&format!("\t{uid}\tPreToolUse\tBash\n")),
         "{timeline}"
     );
-    let own = readers[2].1.lines(38);
+    let own = readers[2].1.lines(39);
     assert!(own.iter().all(|event| event["_peer_uid"] == uid));
     drop(server);
     let printed: Vec<_> = readers
@@ -337,7 +342,7 @@ fn the_readers_in_the_readme_show_what_they_say() {
         })
         .collect();
     let counts: Vec<_> = printed[3].lines().map(str::trim).collect();
-    assert_eq!(counts[..2], ["11 PostToolBatch", "10 PreToolUse"]);
+    assert_eq!(counts[..2], ["11 PreToolUse", "11 PostToolBatch"]);
     assert_eq!(counts.len(), 12);
     assert_eq!(printed[4], "", "of somebody else");
 }
