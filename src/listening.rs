@@ -126,9 +126,11 @@ impl Listening {
     /// can still be accepted: true. False where the listener was handed over: then
     /// nobody is refused, and who is in the backlog is the next server's.
     pub fn shut(&mut self) -> bool {
-        if self.file.take().is_none() {
+        let Some(file) = self.file.take() else {
             return false;
-        }
+        };
+        // That removes it.
+        drop(file);
         // It cannot fail for a socket that listens.
         let _ = rustix::net::shutdown(&self.listener, Shutdown::Read);
         self.has_more = true;
