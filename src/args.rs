@@ -5,6 +5,8 @@
 //! the last of a repeated option wins. `normalize` gives it the arguments as
 //! if nobody had used either.
 //!
+//! On a first reading, [`Options`] is all that matters here.
+//!
 //! Stop 1 of EDU_NOTES.md.
 
 use std::ffi::OsString;

@@ -244,8 +244,8 @@ impl Connection {
         match http::head(bytes) {
             Err(status) => self.refuse(status),
             Ok(None) => self.keep_piece_of_head(bytes),
-            Ok(Some((length, head))) => {
-                let after = &bytes[length..];
+            Ok(Some((head_length, head))) => {
+                let after = &bytes[head_length..];
                 match head.framing {
                     Framing::Length(length) if length <= self.max_body.min(after.len() as u64) => {
                         let (body, next) = after.split_at(length as usize);
@@ -272,8 +272,8 @@ impl Connection {
         match http::head(&self.inbox) {
             Err(status) => self.refuse(status),
             Ok(None) => self.keep_piece_of_head(&[]),
-            Ok(Some((length, head))) => {
-                let after = self.inbox.split_off(length);
+            Ok(Some((head_length, head))) => {
+                let after = self.inbox.split_off(head_length);
                 self.inbox.clear();
                 self.begin_body(head, &after)
             }

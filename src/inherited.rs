@@ -1,4 +1,4 @@
-//! stdout and stderr, written without ever waiting.
+//! A descriptor that the server was started with, written without ever waiting.
 //!
 //! Setting `O_NONBLOCK` on an inherited descriptor would be simple and wrong:
 //! the flag belongs to the open file description, which is shared with the
@@ -18,7 +18,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -35,7 +34,7 @@ pub enum Inherited {
     /// A description of our own, with `O_NONBLOCK`.
     Reopened(File),
     Socket(OwnedFd),
-    /// A thread copies what comes out of the pipe; it says when it is done.
+    /// A thread that may wait copies what comes out of the pipe, and says when it is done.
     Courier(pipe::Sender, Receiver<()>),
 }
 
@@ -152,8 +151,9 @@ fn carry(mut from: pipe::Receiver, mut to: File) -> io::Result<()> {
     }
 }
 
-/// Waits until something is to be told of a descriptor, and says of which: of
-/// several, the last.
+/// Waits until something is to be told of a descriptor, and says of which. Of
+/// several it is the last: that nobody takes anything any more matters more than what
+/// there is to be taken.
 fn wait(what: &[(BorrowedFd, PollFlags)]) -> io::Result<usize> {
     let mut polled: Vec<_> = what
         .iter()
@@ -170,71 +170,4 @@ fn wait(what: &[(BorrowedFd, PollFlags)]) -> io::Result<usize> {
         .iter()
         .rposition(|fd| !fd.revents().is_empty())
         .unwrap_or(0))
-}
-
-/// stderr, and what is left of a line that went in only partly.
-struct Stderr {
-    to: Inherited,
-    left: Vec<u8>,
-    /// Lines that were lost since the last one that was not.
-    lost: usize,
-}
-
-static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
-
-/// Says one line on stderr. A line for which there is no room is lost, and counted: what
-/// a person is told must never hold up what they run.
-pub fn say(line: impl std::fmt::Display) {
-    let Ok(mut stderr) = STDERR.lock() else {
-        return;
-    };
-    if stderr.is_none() {
-        *stderr = Inherited::new(io::stderr()).ok().map(|to| Stderr {
-            to,
-            left: Vec::new(),
-            lost: 0,
-        });
-    }
-    if let Some(stderr) = stderr.as_mut() {
-        stderr.say(line);
-    }
-}
-
-/// Waits a moment for what was said to be out. To be called before the program
-/// ends: a courier on its way would be lost.
-pub fn finish_saying() {
-    const MOMENT: Duration = Duration::from_millis(200);
-    if let Some(stderr) = STDERR.lock().ok().and_then(|mut stderr| stderr.take()) {
-        stderr.to.finish(MOMENT);
-    }
-}
-
-impl Stderr {
-    fn say(&mut self, line: impl std::fmt::Display) {
-        self.write();
-        if !self.left.is_empty() {
-            self.lost += 1;
-            return;
-        }
-        self.left = match self.lost {
-            0 => format!("{line}\n").into(),
-            lost => format!("({lost} lines are missing here)\n{line}\n").into(),
-        };
-        let length = self.left.len();
-        self.write();
-        if self.left.len() == length {
-            self.left.clear();
-            self.lost += 1;
-        } else {
-            self.lost = 0;
-        }
-    }
-
-    fn write(&mut self) {
-        while !self.left.is_empty()
-            && let Ok(count @ 1..) = self.to.write(&self.left)
-        {
-            self.left.drain(..count);
-        }
-    }
 }

@@ -10,13 +10,13 @@
 //! client bytes → connection → http → event → format → output → stdout, readers
 //! ```
 //!
-//! Read the modules in the order in which they meet a hook: [`args`] and
-//! [`server`], which is the loop that moves the bytes, [`socket_file`],
-//! [`activation`], [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`],
-//! [`mod@format`], [`log`], [`output`], [`inherited`]; beside the way stand
-//! [`tokens`], [`deadlines`], [`workshop`], [`signals`], [`activation`] and [`trace`]. At
-//! the other end of the socket are [`send`], which is what a hook runs, and
-//! [`settings`], which tell Claude Code so.
+//! Begin with [`server`], which is the loop that moves the bytes; [`tokens`], [`signals`]
+//! and [`deadlines`] are short and all that it needs to be understood. Then read the
+//! modules in the order in which they meet a hook: [`socket_file`], [`activation`],
+//! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`], [`workshop`],
+//! [`mod@format`], [`log`], [`output`], [`inherited`]. Beside the way stand [`args`],
+//! [`stderr`] and [`trace`]. At the other end of the socket are [`send`], which is what a
+//! hook runs, and [`settings`], which tell Claude Code so.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
@@ -38,6 +38,7 @@ pub mod server;
 pub mod settings;
 pub mod signals;
 pub mod socket_file;
+pub mod stderr;
 pub mod tokens;
 pub mod trace;
 pub mod workshop;

@@ -11,15 +11,15 @@ use mio::net::{UnixListener, UnixStream};
 use rustix::net::Shutdown;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::inherited::say;
 use crate::socket_file::{self, SocketFile};
+use crate::stderr::say;
 
 /// How long accept is left alone after it failed for want of something that
 /// others may give back: descriptors of the whole system, memory.
 const REST: Duration = Duration::from_secs(1);
 /// Descriptors that are neither clients nor readers: stdio and what it was
 /// reopened as, the poll, the listeners, the signals, some to spare.
-const RESERVED: u64 = 20;
+const OWN: u64 = 20;
 
 /// A listener and its file. Fields are dropped in this order, and the file must
 /// go first: see [`SocketFile`].
@@ -101,7 +101,7 @@ impl Listening {
                 Ok((stream, _)) => return Some(stream),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    // InvalidInput: the backlog of a listener that was shut down is empty.
+                    // EINVAL: the backlog of a listener that was shut down is empty (accept(2)).
                     io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput => {
                         self.has_more = false;
                         self.is_short = false;
@@ -157,7 +157,7 @@ pub fn capacities(has_readers: bool) -> (usize, usize) {
     let all = getrlimit(Resource::Nofile)
         .current
         .unwrap_or(u64::MAX)
-        .saturating_sub(RESERVED);
+        .saturating_sub(OWN);
     let all = usize::try_from(all).unwrap_or(usize::MAX);
     if has_readers {
         ((all / 2).max(1), (all / 2).max(1))

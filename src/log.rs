@@ -7,6 +7,15 @@
 //! some cursor has begun is copied, once for all of them, and kept beside the
 //! log until they have read the rest, so that no reader ever sees half a line.
 //!
+//! ```text
+//!    pushed out    │ oldest                            end
+//!  ─ event 3 ──────┼─ event 4 ─┬─ event 5 ─┬─ event 6 ─┤
+//!        ↑         │           ↑                       ↑
+//!   aside: its     │           has 4,                  has everything
+//!   rest; then     │           gets 5 next
+//!   goes on at 4   │
+//! ```
+//!
 //! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use hooks_observatory::args::{self, Options, Stop, Task};
 use hooks_observatory::format::Format;
-use hooks_observatory::inherited::{finish_saying, say};
+use hooks_observatory::stderr::{finish_saying, say};
 use hooks_observatory::{activation, send, server, settings, trace};
 
 fn main() -> ExitCode {

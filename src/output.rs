@@ -9,14 +9,15 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-use log::trace;
+use ::log::trace;
 use mio::net::UnixStream;
 use slab::Slab;
 
 use crate::event::{self, Event};
 use crate::format::Format;
-use crate::inherited::{Inherited, say};
+use crate::inherited::Inherited;
 use crate::log::{Cursor, Log, Mark};
+use crate::stderr::say;
 use crate::tokens::Name;
 
 /// How long a stdout that no poll can watch (a full disk) is left alone where no
@@ -221,18 +222,7 @@ impl Output {
             return;
         }
         self.offer_stdout();
-        let feed = |(key, reader): (usize, &mut Sink<UnixStream>)| {
-            let is_behind = !reader.cursor.has_reached(self.offered);
-            let budget = if is_behind { CATCH_UP } else { usize::MAX };
-            reader
-                .feed(Name::Reader(key), &self.log, self.format, budget)
-                .err()
-                .map(|_| key)
-        };
-        // Who cannot be written to is gone.
-        let gone: Vec<usize> = self.readers.iter_mut().filter_map(feed).collect();
-        gone.into_iter().for_each(|key| self.remove_reader(key));
-
+        self.offer_readers();
         self.offered = self.log.end();
         let catching_up =
             |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(self.offered);
@@ -241,6 +231,20 @@ impl Output {
         let oldest_unread = self.sinks().map(|(_, cursor)| cursor.event()).min();
         self.log
             .release(oldest_unread.unwrap_or(self.offered.event()));
+    }
+
+    /// Who cannot be written to is gone.
+    fn offer_readers(&mut self) {
+        let feed = |(key, reader): (usize, &mut Sink<UnixStream>)| {
+            let is_behind = !reader.cursor.has_reached(self.offered);
+            let budget = if is_behind { CATCH_UP } else { usize::MAX };
+            reader
+                .feed(Name::Reader(key), &self.log, self.format, budget)
+                .err()
+                .map(|_| key)
+        };
+        let gone: Vec<usize> = self.readers.iter_mut().filter_map(feed).collect();
+        gone.into_iter().for_each(|key| self.remove_reader(key));
     }
 
     /// For each sink whether it has room, and how far it is.

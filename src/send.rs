@@ -26,8 +26,8 @@ use rustix::process::geteuid;
 
 use crate::args::Sending;
 use crate::format::harmless;
-use crate::inherited::say;
 use crate::peer;
+use crate::stderr::say;
 
 /// How long connecting, sending and the answer may take together.
 const PATIENCE: Duration = Duration::from_secs(1);

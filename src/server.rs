@@ -42,10 +42,11 @@ use crate::activation::Handed;
 use crate::args::Options;
 use crate::deadlines::Deadlines;
 use crate::event::Clock;
-use crate::inherited::{Inherited, say};
+use crate::inherited::Inherited;
 use crate::listening::{self, Listening};
 use crate::output::Output;
 use crate::signals;
+use crate::stderr::say;
 use crate::tokens::Name;
 use crate::workshop::Workshop;
 
@@ -296,7 +297,7 @@ impl Server {
         self.output.offer();
         self.watch_stalled_readers();
         for key in std::mem::take(&mut self.answerable) {
-            self.answer(key);
+            self.respond(key);
         }
     }
 

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::args::Printing;
-use crate::inherited::say;
+use crate::stderr::say;
 
 /// The events of the current client, but for one: a hook for `WorktreeCreate`
 /// replaces the client's own work, and an observer must not.

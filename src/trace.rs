@@ -19,7 +19,7 @@ use env_filter::{Builder, FilteredLog};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::format::harmless;
-use crate::inherited::say;
+use crate::stderr::say;
 
 /// Begins to tell, if it is wanted or `RUST_LOG` is set.
 pub fn start(is_wanted: bool) {

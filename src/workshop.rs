@@ -3,7 +3,7 @@
 //! To validate a body of 64 MiB and to write it in another form takes long
 //! enough to notice, and meanwhile the loop could serve nobody. So such a body goes to
 //! a thread, with all that its event needs, and comes back as the text to
-//! append; a [`Waker`] tells the poll. Everything else stays with the loop: the
+//! append; a [`Waker`] tells the poll (eventfd(2)). Everything else stays with the loop: the
 //! thread has no socket, no log and no client.
 //!
 //! Stop 9 of EDU_NOTES.md.

@@ -18,8 +18,8 @@ use mio::net::UnixStream;
 use super::{Phase, Server};
 use crate::connection::{Connection, Hook, Step};
 use crate::event::{self, Event};
-use crate::inherited::say;
 use crate::peer::{self, Peer};
+use crate::stderr::say;
 use crate::tokens::Name;
 use crate::workshop::{self, Order};
 
@@ -249,7 +249,7 @@ impl Server {
     }
 
     /// Writes to a client what its connection has for it, and does what comes then.
-    pub(super) fn answer(&mut self, key: usize) {
+    pub(super) fn respond(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::trace;
 
 use super::Server;
-use crate::inherited::say;
+use crate::stderr::say;
 
 /// How long requests in flight may take at the end, and then the sinks.
 const PATIENCE: Duration = Duration::from_secs(2);
