@@ -60,13 +60,15 @@ impl Server {
         let mut child = command.spawn().unwrap();
         let stdout = Stream::collect(child.stdout.take());
         let stderr = Stream::collect(child.stderr.take());
-        let server = Server {
+        let mut server = Server {
             child,
             folder,
             stdout,
             stderr,
         };
         wait_until("the server listens", || {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {}", server.stderr.to_end());
             UnixStream::connect(server.socket()).is_ok()
         });
         // When this has its answer, the server has closed the connection before.
