@@ -219,13 +219,17 @@ impl Uploads {
         let (socket, finished) = (socket.to_owned(), done.clone());
         let thread = thread::spawn(move || {
             let upload = || {
-                let mut answer = String::new();
+                let mut answer = [0; 256];
                 let mut stream = StdStream::connect(&socket)?;
+                stream.set_read_timeout(Some(STALLED))?;
                 stream.write_all(&request)?;
-                stream.read_to_string(&mut answer)?;
-                match answer.starts_with("HTTP/1.1 200") {
+                // It comes in one piece, and not every server closes after it.
+                let count = stream.read(&mut answer)?;
+                match answer.starts_with(b"HTTP/1.1 200") {
                     true => Ok(()),
-                    false => Err(std::io::Error::other(answer)),
+                    false => Err(std::io::Error::other(
+                        String::from_utf8_lossy(&answer[..count]).into_owned(),
+                    )),
                 }
             };
             let result = (0..count).try_for_each(|_| upload());

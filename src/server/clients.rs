@@ -74,6 +74,20 @@ impl Client {
         }
     }
 
+    /// Reads what nobody wants any more, as much as is its due in a turn. Whether there
+    /// may be more; `WouldBlock` where there is nothing now.
+    fn throw_away(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
+        for _ in 0..READS {
+            match self.stream.read(scratch) {
+                Ok(0) => return Ok(false),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     /// What the workshop needs for its hook, which then waits for that.
     fn order(&mut self, key: usize, time: &str, event: String) -> Order {
         self.waits_for_event = true;
@@ -288,16 +302,13 @@ impl Server {
     /// Closes a connection, once what has arrived is read away: closing a Unix
     /// socket with unread bytes turns the peer's end of file into ECONNRESET.
     fn close_gently(&mut self, key: usize) {
-        for _ in 0..READS {
-            let Some(client) = self.clients.get_mut(key) else {
-                return;
-            };
-            match client.stream.read(&mut self.scratch) {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return self.remove_client(key),
-            }
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        match client.throw_away(&mut self.scratch) {
+            Ok(true) => self.linger(key),
+            Ok(false) | Err(_) => self.remove_client(key),
         }
-        self.linger(key);
     }
 
     /// Stops writing to a client that may still be sending, and goes on reading
@@ -315,22 +326,18 @@ impl Server {
         self.readable.push(key);
     }
 
-    /// Throws away what a client sends whose connection is over.
+    /// Reads on from a client whose connection is over, until it has nothing more to say.
     fn hear_out(&mut self, key: usize) {
-        for _ in 0..READS {
-            let Some(client) = self.clients.get_mut(key) else {
-                return;
-            };
-            match client.stream.read(&mut self.scratch) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.watch(key, Interest::READABLE);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return self.remove_client(key),
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        match client.throw_away(&mut self.scratch) {
+            Ok(true) => self.readable.push(key),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.watch(key, Interest::READABLE);
             }
+            Ok(false) | Err(_) => self.remove_client(key),
         }
-        self.readable.push(key);
     }
 
     /// Closes a connection at once.

@@ -182,5 +182,7 @@ fn the_cost_of_a_thousand_hosts_is_computed_from_the_recorded_events() {
         each / 1000.0,
         calls.count()
     );
-    assert!(README.contains(&said), "{said}");
+    // Where its lines break is of no interest.
+    let readme = README.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(readme.contains(&said), "{said}");
 }
