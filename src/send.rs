@@ -8,7 +8,7 @@
 //! A payload holds prompts and files, and in `/tmp` anybody can make a socket of
 //! the expected name. So before a byte is sent the kernel is asked who listens.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 4 of EDU_NOTES.md.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, IoSlice, IsTerminal, Read, Write};
