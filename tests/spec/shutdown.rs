@@ -118,6 +118,9 @@ fn clients_that_are_late_at_the_end_are_let_go() {
     server.post("Big", format!("{{\"text\":\"{text}\"}}"));
     let _silent = server.connect();
     server.stop();
+    let said = server.stderr.to_end();
+    let late = "\n1 client(s) could not be answered within 2s\n";
+    assert!(said.contains(late), "{said}");
 }
 
 #[test]
