@@ -13,13 +13,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use hooks_observatory::connection::{Connection, Step};
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::Format;
-use hooks_observatory::http;
-use hooks_observatory::log::{Cursor, Log};
+use hooks_observatory::http::connection::{Connection, Step};
+use hooks_observatory::http::request::parse_head;
+use hooks_observatory::output::event_log::{Cursor, EventLog};
 use hooks_observatory::peer::Peer;
-use hooks_observatory::tokens::Name;
 use serde_json::json;
 
 const KIB: usize = 1 << 10;
@@ -57,10 +56,10 @@ fn head(criterion: &mut Criterion) {
         ("100 fields", &[SHORT, &many_fields].concat()),
     ] {
         let head = with_length(start, b"");
-        assert!(matches!(http::head(&head), Ok(Some(_))), "{name}");
+        assert!(matches!(parse_head(&head), Ok(Some(_))), "{name}");
         group.throughput(Throughput::Bytes(head.len() as u64));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| http::head(black_box(&head)));
+            bencher.iter(|| parse_head(black_box(&head)));
         });
     }
 }
@@ -84,7 +83,7 @@ fn framing(criterion: &mut Criterion) {
 
 /// Feeds a request to a new connection. The length of its body.
 fn receive(request: &[u8]) -> usize {
-    let mut connection = Connection::new(Name::Client(0), 2 * MIB as u64);
+    let mut connection = Connection::new(0, 2 * MIB as u64);
     for piece in request.chunks(PIECE) {
         if let Step::Hook(hook) = connection.received(piece) {
             return black_box(hook.body).len();
@@ -153,7 +152,7 @@ fn each_input(criterion: &mut Criterion, group: &str, mut then: impl FnMut(&Even
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 for body in &bodies {
-                    let body = event::decode(black_box(body));
+                    let body = event::decode_utf8(black_box(body));
                     then(&Event::hook(TIME, "PostToolUse", &PEER, &body));
                 }
             });
@@ -194,7 +193,7 @@ fn log(criterion: &mut Criterion) {
         ("fan-out/10", EVENTS, 10),
         ("fan-out/200", EVENTS, 200),
     ] {
-        let mut log = Log::new(MIB);
+        let mut log = EventLog::new(MIB);
         let mut cursors: Vec<Cursor> = (0..readers).map(|_| Cursor::new(log.end())).collect();
         group.throughput(Throughput::Bytes((events * LINE) as u64));
         group.bench_function(name, |bencher| {
@@ -208,7 +207,7 @@ fn log(criterion: &mut Criterion) {
 }
 
 /// Appends events, has every cursor read them, and lets them go.
-fn pass_on(log: &mut Log, events: &mut [String], cursors: &mut [Cursor]) {
+fn pass_on(log: &mut EventLog, events: &mut [String], cursors: &mut [Cursor]) {
     for event in events {
         log.append(event, cursors.iter_mut());
     }
@@ -218,7 +217,7 @@ fn pass_on(log: &mut Log, events: &mut [String], cursors: &mut [Cursor]) {
             cursor.advance(log, count);
         }
     }
-    log.release(log.end().event());
+    log.release(log.end().entry());
 }
 
 criterion_group! {

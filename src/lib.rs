@@ -1,44 +1,40 @@
 //! `hooks-observatory` shows, live, what Claude Code is doing.
 //!
-//! Claude Code fires a hook at every step; the hook's command posts JSON to a
-//! Unix socket; this server stamps it with the time and with the caller's
-//! identity and streams it to stdout and to readers on a second socket.
+//! Claude Code runs a hook at every step. The hook's command posts JSON to a
+//! Unix socket. This server adds the time and the caller's identity to each
+//! event, and streams it to stdout and to the readers of a second socket.
 //!
-//! Everything flows one way:
+//! Data flows one way:
 //!
 //! ```text
-//! client bytes → connection → http → event → format → output → stdout, readers
+//! client bytes → http::Connection → Event → entry of the EventLog → sinks: stdout, readers
 //! ```
 //!
-//! Begin with [`server`], which is the loop that moves the bytes; [`tokens`], [`signals`]
-//! and [`deadlines`] are short and all that it needs to be understood. Then read the
-//! modules in the order in which they meet a hook: [`socket_file`], [`activation`],
-//! [`listening`], [`peer`], [`connection`], [`http`], [`chunked`], [`event`], [`workshop`],
-//! [`mod@format`], [`log`], [`output`], [`inherited`]. Beside the way stand [`args`],
-//! [`stderr`] and [`trace`]. At the other end of the socket are [`send`], which is what a
-//! hook runs, and [`settings`], which tell Claude Code so.
+//! The binary holds two programs. The **server** is the folders in this order, which
+//! is the order in which a hook passes through them:
+//!
+//! 1. [`cli`]: the command line.
+//! 2. [`server`]: the event loop, which moves all bytes. Start reading here.
+//! 3. [`listen`]: listening sockets. [`peer`]: who connected.
+//! 4. [`http`]: bytes to requests, without I/O.
+//! 5. [`event`]: payload and metadata. [`mod@format`]: events as text.
+//! 6. [`output`]: the log of events, and the sinks that read it.
+//!    [`nonblocking`]: writing to a descriptor that other programs share.
+//! 7. [`diagnostics`]: what the server reports on stderr.
+//!
+//! The **client side**, [`client`], is what hooks run and how they are installed. It
+//! shares `peer`, `format` and `diagnostics` with the server.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
-pub mod activation;
-pub mod args;
-pub mod chunked;
-pub mod connection;
-pub mod deadlines;
+pub mod cli;
+pub mod client;
+pub mod diagnostics;
 pub mod event;
 pub mod format;
 pub mod http;
-pub mod inherited;
-pub mod listening;
-pub mod log;
+pub mod listen;
+pub mod nonblocking;
 pub mod output;
 pub mod peer;
-pub mod send;
 pub mod server;
-pub mod settings;
-pub mod signals;
-pub mod socket_file;
-pub mod stderr;
-pub mod tokens;
-pub mod trace;
-pub mod workshop;

@@ -1,4 +1,4 @@
-//! Reads the command line, does what it asks for, and says with the exit code how that went.
+//! Reads the command line, runs the command, and returns its exit code.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
@@ -6,62 +6,68 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use hooks_observatory::args::{self, Options, Stop, Task};
+use hooks_observatory::cli::{self, Command, Exit, ServerOptions};
+use hooks_observatory::client::{hooks, send};
+use hooks_observatory::diagnostics::{stderr, trace};
 use hooks_observatory::format::Format;
-use hooks_observatory::stderr::{finish_saying, say};
-use hooks_observatory::{activation, send, server, settings, trace};
+use hooks_observatory::listen::activation;
+use hooks_observatory::server;
 
 fn main() -> ExitCode {
     let code = run();
-    finish_saying();
+    stderr::flush();
     code
 }
 
 fn run() -> ExitCode {
-    match args::parse(env::args_os(), env::var_os(args::SOCKET_VARIABLE)) {
-        Ok(Task::Serve(options)) => serve(options),
-        Ok(Task::Send(sending)) => {
-            send::run(&sending);
+    match cli::parse(env::args_os(), env::var_os(cli::SOCKET_VARIABLE)) {
+        Ok(Command::Serve(options)) => serve(options),
+        Ok(Command::Send(options)) => {
+            send::run(&options);
             ExitCode::SUCCESS
         }
-        Ok(Task::PrintHooks(printing)) => match settings::json(&printing) {
+        Ok(Command::Hooks(options)) => match hooks::settings(&options) {
             Ok(text) => print(&text),
             Err(error) => fail(&error),
         },
-        Err(Stop::Answer(text)) => print(&text),
-        Err(Stop::Usage(text)) => {
-            say(format_args!(
-                "{}\nSee hooks-observatory --help",
-                text.trim_end()
-            ));
+        Err(Exit::Print(text)) => print(&text),
+        Err(Exit::Usage(text)) => {
+            stderr::say(text);
             ExitCode::from(2)
         }
-        Err(Stop::Refused(text)) => fail(&text),
+        Err(Exit::Error(text)) => fail(&text),
     }
 }
 
-fn serve(mut options: Options) -> ExitCode {
-    let handed = match activation::take(&mut options) {
-        Ok(handed) => handed,
+fn serve(mut options: ServerOptions) -> ExitCode {
+    let activated = match activation::receive() {
+        Ok(activated) => activated,
         Err(error) => return fail(&error),
     };
+    activated.override_options(&mut options);
     keep_freed_memory();
-    trace::start(options.trace);
-    // Readers get the same bytes as stdout, and need no colour.
-    let on_terminal = options.output_socket.is_none() && io::stdout().is_terminal();
-    let colours = on_terminal && trace::allows_colours(&io::stdout());
-    match &mut options.format {
-        Format::PrettyYaml { colour } => *colour = colours,
-        Format::PrettyLine { colour, cut } => (*colour, *cut) = (colours, on_terminal),
-        Format::Compact | Format::PrettyJson => {}
-    }
-    match server::run(&options, handed) {
+    trace::init(options.trace);
+    style_for_terminal(&mut options);
+    match server::run(&options, activated) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-/// Writes what was asked for. Nobody is there to be told when its reader has left.
+/// Turns on colours and cutting for a format that a terminal shows. With an
+/// output socket they stay off: readers get the same bytes as stdout.
+fn style_for_terminal(options: &mut ServerOptions) {
+    let stdout = io::stdout();
+    let is_terminal = options.output_socket.is_none() && stdout.is_terminal();
+    let has_colours = is_terminal && trace::supports_colours(&stdout);
+    match &mut options.format {
+        Format::PrettyYaml { colour } => *colour = has_colours,
+        Format::PrettyLine { colour, cut } => (*colour, *cut) = (has_colours, is_terminal),
+        Format::Compact | Format::PrettyJson => {}
+    }
+}
+
+/// Writes to stdout. A closed pipe is no error: its reader wants no more.
 fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -71,13 +77,12 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Has malloc keep up to 16 MiB of what it frees, and not give it back to the
-/// system by buffers of a hundred kilobytes: each page of the next large body
-/// would have to be had from there anew, at more than it costs to copy it
-/// (mallopt(3)).
+/// Makes malloc keep up to 16 MiB of freed memory (mallopt(3)). By default it
+/// returns buffers of 128 KiB and more to the system, and then every page of the
+/// next large body costs a page fault, which is more than copying the page.
 #[cfg(target_env = "gnu")]
 fn keep_freed_memory() {
-    // SAFETY: it sets two numbers, before there is a second thread.
+    // SAFETY: the calls set two numbers, and no second thread runs yet.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 16 << 20);
@@ -88,6 +93,6 @@ fn keep_freed_memory() {
 fn keep_freed_memory() {}
 
 fn fail(error: &str) -> ExitCode {
-    say(format_args!("Error: {error}"));
+    stderr::say(format_args!("Error: {error}"));
     ExitCode::FAILURE
 }

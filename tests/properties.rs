@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use feed::{Outcome, feed};
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::Format;
-use hooks_observatory::log::{Cursor, Log};
+use hooks_observatory::output::event_log::{Cursor, EventLog};
 use hooks_observatory::peer::Peer;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ const METADATA: &str =
     "{\"_ts\":\"T\",\"_event\":\"E\",\"_peer_pid\":1,\"_peer_uid\":2,\"_peer_gid\":3";
 
 fn printed(format: Format, body: &[u8]) -> String {
-    let body = event::decode(body);
+    let body = event::decode_utf8(body);
     let mut out = String::new();
     format.write(&Event::hook("T", "E", &PEER, &body), &mut out);
     out
@@ -325,7 +325,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn take(&mut self, log: &Log, mut room: usize) {
+    fn take(&mut self, log: &EventLog, mut room: usize) {
         while room > 0 {
             if self.cursor.unread(log).is_empty() {
                 match self.cursor.missed(log) {
@@ -357,7 +357,7 @@ proptest! {
             0..200,
         ),
     ) {
-        let mut log = Log::new(limit);
+        let mut log = EventLog::new(limit);
         let mut sinks = [(); 3].map(|()| Sink { cursor: Cursor::new(log.end()), got: String::new() });
         let mut appended = 0_u64;
         for happening in happenings {
@@ -369,7 +369,7 @@ proptest! {
                 }
                 Happening::Take(sink, room) => {
                     sinks[sink].take(&log, room);
-                    let oldest = sinks.iter().map(|sink| sink.cursor.event()).min().unwrap();
+                    let oldest = sinks.iter().map(|sink| sink.cursor.entry()).min().unwrap();
                     log.release(oldest);
                 }
             }

@@ -1,12 +1,12 @@
-//! The two JSON formats. Every byte they write is printable ASCII or a line's end.
+//! The two JSON formats. Every byte of them is printable ASCII or a newline.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
 use super::PRETTY_DEPTH;
-use super::text::{Token, string_length, tokens};
+use crate::event::json_text::{Token, string_length, tokens};
 use crate::event::{Event, Field};
 
-/// One line: `{"key":value,…}`.
+/// Writes one line: `{"key":value,…}`.
 pub fn compact(event: &Event, out: &mut String) {
     let start = out.len();
     let length = |field: &Field| field.key.len() + field.value.len() + 2;
@@ -23,12 +23,12 @@ pub fn compact(event: &Event, out: &mut String) {
     escape(start, out);
 }
 
-/// Copies everything but white space between tokens, of which clients send
-/// little: in runs that are as long as can be.
+/// Copies everything but the white space between tokens. Clients send little of that, so
+/// it copies the longest possible runs.
 fn compact_value(text: &str, out: &mut String) {
     let bytes = text.as_bytes();
     let (mut copied, mut at) = (0, 0);
-    // A string, a number or a word is one token.
+    // Any other value is one token, without white space between.
     if text.starts_with(['{', '[']) {
         while let Some(byte) = bytes.get(at) {
             at += 1;
@@ -45,7 +45,7 @@ fn compact_value(text: &str, out: &mut String) {
     out.push_str(&text[copied..]);
 }
 
-/// Many lines, each level indented by two spaces, down to [`PRETTY_DEPTH`].
+/// Writes many lines. Each level is indented by two spaces, down to [`PRETTY_DEPTH`].
 pub fn pretty(event: &Event, out: &mut String) {
     let start = out.len();
     let mut separator = '{';
@@ -61,12 +61,12 @@ pub fn pretty(event: &Event, out: &mut String) {
     escape(start, out);
 }
 
-/// A value of the event's own object, which is the first level.
+/// Writes the value of a member of the event's object, which is level 1.
 fn pretty_value(text: &str, out: &mut String) {
     let mut depth = 1;
     let mut tokens = tokens(text);
     while let Some(token) = tokens.next() {
-        let empty = matches!(
+        let is_empty = matches!(
             (token, tokens.peek()),
             (Token::Open(_), Some(Token::Close(_)))
         );
@@ -82,7 +82,7 @@ fn pretty_value(text: &str, out: &mut String) {
         }
         write_token(token, out);
         match token {
-            Token::Open(_) if empty => {
+            Token::Open(_) if is_empty => {
                 tokens.next().inspect(|close| write_token(*close, out));
                 depth -= 1;
             }
@@ -112,9 +112,9 @@ fn write_token(token: Token, out: &mut String) {
     }
 }
 
-/// Writes what stands in `out` from `start` on as printable ASCII: every other
-/// character as its escapes in UTF-16 (RFC 8259 section 7). Such a character can
-/// only stand in a string; so this need not know where strings begin and end.
+/// Escapes every character of `out` from `start` on that is not printable ASCII
+/// (RFC 8259 section 7). Such a character can occur only in a string, so the code need not
+/// know where strings begin and end.
 fn escape(start: usize, out: &mut String) {
     if plain_length(&out.as_bytes()[start..]) == out.len() - start {
         return;
@@ -122,9 +122,9 @@ fn escape(start: usize, out: &mut String) {
     let text = out.split_off(start);
     let mut rest = text.as_str();
     loop {
-        let (plain, odd) = rest.split_at(plain_length(rest.as_bytes()));
+        let (plain, others) = rest.split_at(plain_length(rest.as_bytes()));
         out.push_str(plain);
-        let mut chars = odd.chars();
+        let mut chars = others.chars();
         let Some(char) = chars.next() else { return };
         for unit in char.encode_utf16(&mut [0; 2]) {
             write_escape(*unit, out);
@@ -133,16 +133,16 @@ fn escape(start: usize, out: &mut String) {
     }
 }
 
-/// How many bytes at the start stay as they are: printable ASCII and line ends.
-/// Valid JSON holds no other control character below the space in a string.
+/// The number of bytes at the start that need no escape: printable ASCII and newlines.
+/// Valid JSON has no other control character below the space in a string.
 fn plain_length(bytes: &[u8]) -> usize {
     const DEL: u8 = 0x7f;
     let (blocks, _) = bytes.as_chunks::<32>();
-    // Without an early exit, the loop over a block becomes a few vector instructions.
+    // Without an early exit, the compiler turns the loop over a block into vector instructions.
     let is_plain = |block: &&[u8; 32]| block.iter().fold(true, |all, byte| all & (*byte < DEL));
     let plain = 32 * blocks.iter().take_while(is_plain).count();
-    let odd = bytes[plain..].iter().position(|byte| *byte >= DEL);
-    odd.map_or(bytes.len(), |odd| plain + odd)
+    let other = bytes[plain..].iter().position(|byte| *byte >= DEL);
+    other.map_or(bytes.len(), |other| plain + other)
 }
 
 fn write_escape(unit: u16, out: &mut String) {

@@ -1,35 +1,40 @@
-//! Events as text: compact JSON lines, indented JSON, YAML, or a line to look at.
+//! Events as text, in four formats.
 //!
-//! An [`Event`] is JSON text whose validity has been checked, so the formats
-//! never parse: they walk the text's tokens and write them with other spacing.
-//! JSON keeps every number and escape as the client spelled it, and escapes
-//! what is not ASCII; YAML has rules of its own for both. The line to look at
-//! leaves most of an event out.
+//! - [`json`]: compact JSON lines, and indented JSON.
+//! - [`yaml`]: for people, without loss.
+//! - [`line`]: for people, a summary on one line. [`line_writer`] cuts it to the width of
+//!   the terminal.
+//!
+//! An [`Event`] is validated JSON text. So the formats never parse: they walk its tokens
+//! and write them with other white space. The JSON formats keep every number and escape as
+//! the client spelled it, and escape what is not ASCII. YAML has rules of its own for both.
+//!
+//! This folder knows no sink. A new format is a file here and a variant of [`Format`].
 //!
 //! Stop 6 of EDU_NOTES.md.
 
 mod json;
 mod line;
-pub(crate) mod text;
+mod line_writer;
 mod yaml;
 
 use crate::event::Event;
 
-/// Containers nested deeper than this are written compact in the pretty
-/// formats: indentation grows with the square of the depth, and 20 kB of
-/// brackets would become 200 MB.
+/// The pretty formats write containers nested deeper than this in compact form. The total
+/// indentation grows with the square of the depth: 20 kB of brackets would become 200 MB.
 const PRETTY_DEPTH: usize = 64;
 
-/// How events are written.
+/// A format of events.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Format {
-    /// A line an event.
+    /// One line of JSON for each event.
     Compact,
-    /// Two spaces a level.
+    /// JSON indented by two spaces for each level.
     PrettyJson,
-    /// A `---` and a block mapping, its keys coloured if so asked.
+    /// YAML. `colour` adds escape sequences for a terminal.
     PrettyYaml { colour: bool },
-    /// The essence on a line, coloured and cut at the width of the terminal if so asked.
+    /// A summary on one line. `colour` adds escape sequences, `cut` limits it to the width of
+    /// the terminal.
     PrettyLine { colour: bool, cut: bool },
 }
 
@@ -41,17 +46,20 @@ impl Format {
             Format::PrettyJson => json::pretty(event, out),
             Format::PrettyYaml { colour } => yaml::write(event, colour, out),
             Format::PrettyLine { colour, cut } => {
-                line::write(event, colour, cut.then(line::terminal_width), out);
+                let width = cut.then(line_writer::terminal_width);
+                line::write(event, colour, width, out);
             }
         }
     }
 }
 
-/// Whether a character may stand as it is where people read it: YAML 1.1 prints
-/// it (section 5.1) and does not break lines at it, it does not change what a
-/// terminal shows of its neighbours, as controls and changes of direction do
-/// (UAX #9, `Bidi_Control`), and it can be seen (UAX #44,
-/// `Default_Ignorable_Code_Point`), but for the two that emoji are made with.
+/// Whether the formats for people write a character as it is. Three conditions:
+///
+/// - YAML 1.1 can print it (section 5.1), and does not break lines at it.
+/// - It does not change how a terminal shows its neighbours, as control characters and
+///   changes of direction do (UAX #9, `Bidi_Control`).
+/// - It is visible (UAX #44, `Default_Ignorable_Code_Point`), except for two characters
+///   that emoji contain.
 fn is_printable(char: char) -> bool {
     match char {
         ' '..='~' | '\u{200d}' | '\u{fe0f}' => true,
@@ -66,8 +74,8 @@ fn is_printable(char: char) -> bool {
     }
 }
 
-/// The character, or U+FFFD in place of one that a terminal would obey.
-pub(crate) fn harmless(char: char) -> char {
+/// Replaces a character that a terminal would obey, or would not show, by U+FFFD.
+pub(crate) fn sanitize_char(char: char) -> char {
     if is_printable(char) {
         char
     } else {

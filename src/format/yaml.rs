@@ -1,44 +1,42 @@
-//! YAML for people, exact for machines.
+//! YAML: readable for people, exact for machines.
 //!
-//! What a YAML 1.1 reader (PyYAML's `safe_load`) makes of it is the JSON that
-//! went in; within that, it is laid out to be read: block style, text of
-//! several lines as literal blocks, quotes only where a reader would take a
-//! string for something else.
+//! A YAML 1.1 reader (PyYAML's `safe_load`) gets back exactly the JSON that went in. Within
+//! that, the layout is for people: block style, literal blocks for text of several lines,
+//! and quotes only where a reader would take a string for something else.
 //!
-//! It writes the few forms that JSON needs and chooses among them strictly. A
-//! general emitter chooses more carefully than YAML asks: libyaml's gives up
-//! literal blocks for text with a tab or with a space before a line's end,
-//! which is most source code.
+//! This writer knows only the few forms that JSON needs. A general emitter is more cautious
+//! than YAML requires: libyaml does not use literal blocks for text with a tab, or with a
+//! space before the end of a line, which most source code has.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 
-use super::text::{self, Token, Tokens, tokens};
 use super::{PRETTY_DEPTH, is_printable};
 use crate::event::Event;
+use crate::event::json_text::{self, Token, Tokens, tokens};
 
-/// The longest key, in characters, that is written without `? `. PyYAML takes up
-/// to 1,024 between where a key begins and its colon.
+/// The most characters that a key without `? ` has. PyYAML accepts up to 1,024 characters
+/// from the start of a key to its colon.
 const SIMPLE_KEY: usize = 1000;
 
 // Styles as parameters of SGR (ECMA-48 section 8.3.117).
 const BOLD_CYAN: &str = "1;36";
 const BOLD_REVERSED: &str = "1;7";
 
-/// One document: `---` and a block mapping. With `colour`, keys stand out, and
-/// when and what it was even more: between long events, the eye looks for these.
+/// Writes one document: `---` and a block mapping. With `colour`, keys stand out, and the
+/// time and the event's name stand out most: they separate long events.
 pub fn write(event: &Event, colour: bool, out: &mut String) {
     out.push_str("---\n");
     let mut writer = Writer {
         tokens: tokens(""),
         colour,
-        stands_out: false,
+        is_highlighted: false,
         out,
     };
     for field in event.fields() {
         writer.tokens = tokens(&field.value);
-        writer.stands_out = colour && matches!(field.name(), "_ts" | "_event");
+        writer.is_highlighted = colour && matches!(field.name(), "_ts" | "_event");
         writer.member(field.name(), 0, 1);
     }
 }
@@ -46,32 +44,31 @@ pub fn write(event: &Event, colour: bool, out: &mut String) {
 struct Writer<'t, 'o> {
     tokens: Tokens<'t>,
     colour: bool,
-    /// Whether the value that is being written stands out.
-    stands_out: bool,
+    /// Whether the current value is the time or the event's name, in colour.
+    is_highlighted: bool,
     out: &'o mut String,
 }
 
-/// What stands left of a value on its line.
+/// What is to the left of a value on its line.
 #[derive(Clone, Copy, PartialEq)]
 enum After {
-    /// `key:`. A container's first line is the next one.
+    /// `key:`. A container begins on the next line.
     Key,
-    /// `-`, or the `:` of a key that has a line of its own. A container starts
-    /// on this line.
+    /// `-`, or the `:` after a key with `? `. A container begins on this line.
     Indicator,
 }
 
 impl Writer<'_, '_> {
-    /// A key and its value; the writer stands at column `indent`, where the key begins.
+    /// Writes a key and its value. The key begins at the current column, `indent`.
     fn member(&mut self, key: &str, indent: usize, depth: usize) {
-        let text = text::decode(key);
+        let text = json_text::decode(key);
         let scalar = plain_or_quoted(&text);
-        let simple = scalar.chars().count() <= SIMPLE_KEY;
-        if !simple {
+        let is_simple = scalar.chars().count() <= SIMPLE_KEY;
+        if !is_simple {
             self.push("? ");
         }
         self.styled(self.colour.then_some(BOLD_CYAN), &scalar);
-        if simple {
+        if is_simple {
             self.push(":");
             self.value(After::Key, indent, depth);
         } else {
@@ -82,13 +79,15 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// The next value and the end of its last line. `indent` is the column of
-    /// the key or dash that it belongs to, `depth` that of their container.
-    /// It recurses, [`PRETTY_DEPTH`] deep at most.
+    /// Writes the next value and the end of its last line. `indent` is the column of its
+    /// key or dash, and `depth` the nesting depth of the container around that. It recurses
+    /// at most [`PRETTY_DEPTH`] deep.
     fn value(&mut self, after: After, indent: usize, depth: usize) {
         let opened = match self.tokens.next() {
             Some(Token::Open(bracket)) => bracket,
-            Some(Token::String(spelled)) => return self.string(&text::decode(spelled), indent),
+            Some(Token::String(spelled)) => {
+                return self.string(&json_text::decode(spelled), indent);
+            }
             Some(Token::Literal(spelled)) => {
                 self.push(" ");
                 self.push(&literal(spelled));
@@ -115,8 +114,8 @@ impl Writer<'_, '_> {
         self.members(opened, indent, depth + 1);
     }
 
-    /// What stands in a block container that is not empty, up to its end. The
-    /// writer stands at column `indent`.
+    /// Writes the members of a non-empty container in block style. The current column is
+    /// `indent`.
     fn members(&mut self, opened: char, indent: usize, depth: usize) {
         loop {
             if opened == '[' {
@@ -134,7 +133,8 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// The rest of a container, on one line: JSON, but for the strings' escapes.
+    /// Writes the rest of a container on one line, in flow style: like JSON, except for the
+    /// escapes in strings.
     fn flow(&mut self, opened: char) {
         self.out.push(opened);
         let mut depth = 1;
@@ -154,7 +154,7 @@ impl Writer<'_, '_> {
                 Token::Colon => self.push(": "),
                 Token::Literal(spelled) => self.push(&literal(spelled)),
                 Token::String(spelled) => {
-                    let scalar = double_quoted(&text::decode(spelled));
+                    let scalar = double_quoted(&json_text::decode(spelled));
                     if scalar.chars().count() > SIMPLE_KEY
                         && self.tokens.peek() == Some(Token::Colon)
                     {
@@ -166,11 +166,11 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// A string after its key or dash, in the form that reads best.
+    /// Writes a string after its key or dash, in the most readable form.
     fn string(&mut self, text: &str, indent: usize) {
         self.push(" ");
         if !text.contains('\n') {
-            let style = self.stands_out.then_some(BOLD_REVERSED);
+            let style = self.is_highlighted.then_some(BOLD_REVERSED);
             self.styled(style, &plain_or_quoted(text));
             self.push("\n");
         } else if text
@@ -183,16 +183,16 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// Text of several lines that a literal block cannot hold: quoted, and each
-    /// line on one of its own. A backslash before a line's end takes that and
-    /// the next line's indentation out of the text (YAML 1.1 section 9.1.1).
+    /// Writes text of several lines that a literal block cannot contain: quoted, with a
+    /// line break after each line. A backslash before the break excludes the break and the
+    /// next line's indentation from the text (YAML 1.1 section 9.1.1).
     fn quoted_lines(&mut self, text: &str, indent: usize) {
         self.push("\"");
         for (number, line) in text.split_inclusive('\n').enumerate() {
             if number > 0 {
                 self.push("\\\n");
                 self.indent(indent);
-                // A space of the text's own would count as indentation.
+                // Without the backslash, the text's own spaces would count as indentation.
                 if line.starts_with(' ') {
                     self.push("\\");
                 }
@@ -202,15 +202,15 @@ impl Writer<'_, '_> {
         self.push("\"\n");
     }
 
-    /// A literal block (YAML 1.1 section 9.3.1): the text's own lines, indented.
+    /// Writes a literal block (YAML 1.1 section 9.3.1): the lines of the text, indented.
     fn literal_block(&mut self, text: &str, indent: usize) {
         self.push("|");
-        // Without a digit, the first line's spaces would count as indentation.
+        // Without a digit, spaces in the first line would count as indentation.
         if text.starts_with([' ', '\n']) {
             self.push("2");
         }
         let body = text.trim_end_matches('\n');
-        // How many of the last line ends are the text's own: none, one, all.
+        // The newlines at the end that belong to the text: none (`-`), one, or all (`+`).
         match text.len() - body.len() {
             0 => self.push("-"),
             1 if !body.is_empty() => {}
@@ -243,9 +243,8 @@ impl Writer<'_, '_> {
     }
 }
 
-/// A literal in the form in which YAML 1.1 takes it for the same: a number with
-/// an exponent needs a point, and the exponent a sign. `true` and `false` have
-/// an `e` but no exponent.
+/// A literal as YAML 1.1 spells it: a number with an exponent needs a point, and the
+/// exponent a sign. `true` and `false` have an `e` but no exponent.
 fn literal(spelled: &str) -> Cow<'_, str> {
     let is_word = matches!(spelled, "true" | "false" | "null");
     let Some((digits, exponent)) = spelled.split_once(['e', 'E']).filter(|_| !is_word) else {
@@ -260,7 +259,7 @@ fn literal(spelled: &str) -> Cow<'_, str> {
     format!("{digits}{point}e{sign}{exponent}").into()
 }
 
-/// A string on one line, as bare as it may be.
+/// A string on one line, with quotes only where they are needed.
 fn plain_or_quoted(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
         text.into()
@@ -271,18 +270,18 @@ fn plain_or_quoted(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether YAML 1.1 reads the bare text as this very string.
+/// Whether YAML 1.1 reads the text without quotes as this string.
 fn is_plain(text: &str) -> bool {
     const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
-    // Integers, floats, base 60, dates and times are made of these alone.
+    // Integers, floats, base 60 numbers, dates and times consist of these.
     const NUMERIC: &str = "0123456789abcdefABCDEFxXoO_.:+-tTzZ ";
     let Some(first) = text.chars().next() else {
         return false;
     };
-    let starts_well = first.is_alphabetic()
+    let has_plain_start = first.is_alphabetic()
         || matches!(first, '/' | '_' | '(' | '$')
         || first.is_ascii_digit() && !text.chars().all(|char| NUMERIC.contains(char));
-    starts_well
+    has_plain_start
         && text.chars().all(is_printable)
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
@@ -294,7 +293,7 @@ fn double_quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text))
 }
 
-/// What stands between double quotes for `text`.
+/// The text with the escapes that it needs between double quotes.
 fn escaped(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,8 +1,9 @@
-//! What the loop does for one client, from accept to close.
+//! What a turn does for one client, from accept to close.
 //!
-//! Its [`Connection`] says what comes next; here that is done: read, publish, write,
-//! close. Whoever cannot go on is watched by the poll, or stands in a list, or waits for
-//! the workshop, and has a deadline in any case.
+//! The client's [`Connection`] decides what comes next. This file does it: read, publish,
+//! write, close. A client that cannot go on is either registered with the poll, or in the
+//! list `readable` or `writable`, or waits for the worker. Each has a deadline, except
+//! while it waits for the worker.
 //!
 //! Stop 5 of EDU_NOTES.md.
 
@@ -15,55 +16,56 @@ use log::trace;
 use mio::Interest;
 use mio::net::UnixStream;
 
+use super::source::Source;
+use super::worker::{Job, LARGE_BODY};
 use super::{Phase, Server};
-use crate::connection::{Connection, Hook, Step};
+use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
+use crate::http::connection::{Connection, Hook, Step};
 use crate::peer::{self, Peer};
-use crate::stderr::say;
-use crate::tokens::Name;
-use crate::workshop::{self, Order};
 
-/// Reads from one client in one turn: a large upload must not hold up the others.
+/// Reads from one client in one turn. More would let one large upload hold up all others.
 const READS: usize = 4;
 /// Clients accepted in one turn.
 const ACCEPTS: usize = 256;
 
-/// A connection that posts hooks.
+/// A connection to the hook socket.
 pub(super) struct Client {
     stream: UnixStream,
     peer: Peer,
     pub(super) connection: Connection,
-    /// What the poll watches it for: nothing, until it makes us wait.
-    watched: Option<Interest>,
-    /// Whether its event is in the workshop: until that is out, there is no answer.
-    waits_for_event: bool,
-    /// Whether the connection is over, and read from only so that the client can
-    /// read how it ended.
+    /// What it is registered for. `None` until a call first returns `WouldBlock`.
+    interest: Option<Interest>,
+    /// Whether the worker makes its event. The response waits for that.
+    waits_for_worker: bool,
+    /// Whether the connection is over, and is read from only so that the client can read
+    /// its response (RFC 9112 section 9.6).
     pub(super) lingers: bool,
-    accepted: Instant,
+    accepted_at: Instant,
 }
 
 impl Client {
-    /// Reads what is there. A short read is no sign that nothing more is: on a Unix
-    /// socket it also ends where a message came with descriptors (`SCM_RIGHTS`, unix(7)).
-    fn read(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(scratch);
-        let name = self.connection.name();
-        match &read {
-            Ok(0) => trace!("{name}: read the end of what it sends"),
-            Ok(count) => trace!("{name}: read {count} bytes"),
-            Err(error) => trace!("{name}: read nothing: {:?}", error.kind()),
+    /// Reads what is there, and traces it.
+    ///
+    /// A short read does not mean that the socket is empty: on a Unix socket a read also
+    /// ends where descriptors were passed (`SCM_RIGHTS`, unix(7)).
+    fn read(&mut self, source: Source, scratch: &mut [u8]) -> io::Result<usize> {
+        let result = self.stream.read(scratch);
+        match &result {
+            Ok(0) => trace!("{source}: read end of input"),
+            Ok(count) => trace!("{source}: read {count} bytes"),
+            Err(error) => trace!("{source}: read: {:?}", error.kind()),
         }
-        read
+        result
     }
 
-    /// What comes next for its connection, after a read if need be. `None` where there
-    /// is nothing to be read now.
-    fn next_step<'a>(&'a mut self, scratch: &'a mut [u8]) -> Option<Step<'a>> {
-        if self.connection.has_unread() {
+    /// The next step of the connection. Reads first, unless the connection still has bytes
+    /// that it has not parsed. `None`: there is nothing to read now.
+    fn next_step<'a>(&'a mut self, source: Source, scratch: &'a mut [u8]) -> Option<Step<'a>> {
+        if self.connection.has_unparsed() {
             return Some(self.connection.received(&[]));
         }
-        match self.read(scratch) {
+        match self.read(source, scratch) {
             Ok(0) => Some(self.connection.end_of_input()),
             Ok(count) => Some(self.connection.received(&scratch[..count])),
             Err(error) => match error.kind() {
@@ -74,9 +76,9 @@ impl Client {
         }
     }
 
-    /// Reads what nobody wants any more, as much as is its due in a turn. Whether there
-    /// may be more; `WouldBlock` where there is nothing now.
-    fn throw_away(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
+    /// Discards input, at most [`READS`] reads a turn. Returns true if there may be more,
+    /// false at the end of input, and `WouldBlock` if there is nothing now.
+    fn discard_input(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
         for _ in 0..READS {
             match self.stream.read(scratch) {
                 Ok(0) => return Ok(false),
@@ -87,121 +89,105 @@ impl Client {
         }
         Ok(true)
     }
-
-    /// What the workshop needs for its hook, which then waits for that.
-    fn order(&mut self, key: usize, time: &str, event: String) -> Order {
-        self.waits_for_event = true;
-        Order {
-            client: key,
-            time: time.to_owned(),
-            event,
-            peer: self.peer,
-            body: self.connection.take_body(),
-        }
-    }
 }
 
 impl Server {
-    /// Lets in who is in the backlog, and asks the kernel who it is.
+    /// Accepts clients from the backlog, and asks the kernel who they are.
     pub(super) fn accept_clients(&mut self) {
-        let Some(hooks) = &mut self.hooks else { return };
+        let Some(listener) = &mut self.hook_listener else {
+            return;
+        };
         for _ in 0..ACCEPTS {
-            let Some(stream) = hooks.accept(self.clients.len(), self.now) else {
+            let Some(stream) = listener.accept(self.clients.len(), self.now) else {
                 return;
             };
             // Without an identity there can be no event.
             let Ok(peer) = peer::of(stream.as_fd()) else {
                 continue;
             };
-            let name = Name::Client(self.clients.vacant_key());
-            trace!("{name}: accepted: {peer}");
-            let mut connection = Connection::new(name, self.max_body);
+            let key = self.clients.vacant_key();
+            trace!("{}: accepted, {peer}", Source::Client(key));
+            let mut connection = Connection::new(key, self.max_body);
             if self.phase != Phase::Serving {
-                connection.let_end();
+                connection.disable_keep_alive();
             }
-            let client = Client {
+            self.clients.insert(Client {
                 stream,
                 peer,
                 connection,
-                watched: None,
-                waits_for_event: false,
+                interest: None,
+                waits_for_worker: false,
                 lingers: false,
-                accepted: self.now,
-            };
-            let key = self.clients.insert(client);
-            self.requests.set(key, self.now);
+                accepted_at: self.now,
+            });
+            self.request_deadlines.set(key, self.now);
             // Its request has often arrived already.
             self.readable.push(key);
         }
     }
 
-    /// Ends the waiting of those whose time is over.
-    pub(super) fn heed_deadlines(&mut self) {
-        while let Some(key) = self.requests.take_due(self.now) {
-            trace!("{}: its time is over", Name::Client(key));
-            match self
-                .clients
-                .get_mut(key)
-                .map(|client| client.connection.time_out())
-            {
-                Some(Step::Write) => self.answerable.push(key),
-                _ => self.close_gently(key),
+    /// Refuses or closes clients whose deadline has passed.
+    pub(super) fn expire_deadlines(&mut self) {
+        while let Some(key) = self.request_deadlines.take_expired(self.now) {
+            trace!("{}: deadline passed", Source::Client(key));
+            let client = self.clients.get_mut(key);
+            match client.map(|client| client.connection.time_out()) {
+                Some(Step::Write) => self.writable.push(key),
+                _ => self.drain_and_close(key),
             }
         }
-        while let Some(key) = self.farewells.take_due(self.now) {
+        while let Some(key) = self.linger_deadlines.take_expired(self.now) {
             self.remove_client(key);
         }
     }
 
-    /// Reads from those of whom the poll has told, or who were not read empty.
+    /// Reads from the clients in `readable`: the poll reported them, or an earlier turn
+    /// stopped before `WouldBlock`.
     pub(super) fn read_clients(&mut self) {
         for key in std::mem::take(&mut self.readable) {
             match self.clients.get(key) {
-                Some(client) if client.lingers => self.hear_out(key),
+                Some(client) if client.lingers => self.drain_lingering(key),
                 Some(_) => self.read_client(key),
                 None => {}
             }
         }
-        self.take_large_events();
+        self.publish_worker_results();
     }
 
-    /// Reads from a client until its request is whole and published, or nothing
-    /// more is there, or others should have their turn.
+    /// Reads from a client until its request is complete, or there is nothing to read, or
+    /// it has had its share of this turn.
     fn read_client(&mut self, key: usize) {
+        let source = Source::Client(key);
         for _ in 0..READS {
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };
-            // A client's next request waits until it has its response.
+            // The next request waits until the client has its response.
             if !client.connection.unsent().is_empty() {
                 return;
             }
             let (peer, was_idle) = (client.peer, client.connection.is_idle());
-            let Some(step) = client.next_step(&mut self.scratch) else {
-                return self.wait_for_more(key);
+            let Some(step) = client.next_step(source, &mut self.scratch) else {
+                return self.wait_for_input(key);
             };
             match step {
-                // A kept connection's next request has its time from its first byte on.
+                // On a reused connection the time runs from the first byte of a request.
                 Step::Read | Step::Resume => {
                     if was_idle && !client.connection.is_idle() {
-                        self.requests.set(key, self.now);
+                        self.request_deadlines.set(key, self.now);
                     }
                 }
-                Step::Write => return self.answerable.push(key),
-                Step::Close | Step::Linger => return self.close_gently(key),
-                Step::Hook(Hook { event, body }) if body.len() >= workshop::LARGE => {
-                    trace!("{}: event {event}, for the workshop", Name::Client(key));
-                    // It has done its part in time.
-                    self.requests.clear(key);
-                    let order = client.order(key, self.clock.now(), event);
-                    return self.workshop.order(order);
+                Step::Write => return self.writable.push(key),
+                Step::Close | Step::Linger => return self.drain_and_close(key),
+                Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
+                    return self.submit_job(key, event_name);
                 }
-                Step::Hook(Hook { event, body }) => {
-                    trace!("{}: event {event}", Name::Client(key));
-                    let body = event::decode(body);
-                    let event = Event::hook(self.clock.now(), &event, &peer, &body);
+                Step::Hook(Hook { event_name, body }) => {
+                    trace!("{source}: event {event_name}");
+                    let body = event::decode_utf8(body);
+                    let event = Event::hook(self.clock.now(), &event_name, &peer, &body);
                     self.output.stage(&event);
-                    self.answerable.push(key);
+                    self.writable.push(key);
                     return self.publish();
                 }
             }
@@ -209,72 +195,89 @@ impl Server {
         self.readable.push(key);
     }
 
-    /// Nothing more of a request is there: the poll will tell when there is, unless
-    /// the server is stopping and there is no request.
-    fn wait_for_more(&mut self, key: usize) {
-        let is_idle = self
-            .clients
-            .get(key)
-            .is_some_and(|client| client.connection.is_idle());
+    /// There is nothing to read: waits for the poll's report. During the shutdown an idle
+    /// connection is closed instead.
+    fn wait_for_input(&mut self, key: usize) {
+        let client = self.clients.get(key);
+        let is_idle = client.is_some_and(|client| client.connection.is_idle());
         if is_idle && self.phase != Phase::Serving {
-            return self.close_gently(key);
+            return self.drain_and_close(key);
         }
-        self.watch(key, Interest::READABLE);
+        self.register_client(key, Interest::READABLE);
     }
 
-    /// Has the poll tell when a client is ready for `interest`. Nothing is lost
-    /// by asking only now: epoll reports at once what is ready when it is added.
-    fn watch(&mut self, key: usize, interest: Interest) {
+    /// Registers a client with the poll, or changes its interest. Nothing that happened
+    /// before is missed: epoll reports at once what is ready when it is added.
+    fn register_client(&mut self, key: usize, interest: Interest) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let watched = client.watched.replace(interest);
-        if watched == Some(interest) {
+        let previous = client.interest.replace(interest);
+        if previous == Some(interest) {
             return;
         }
-        trace!(
-            "{}: the poll is to watch it: {interest:?}",
-            Name::Client(key)
-        );
-        let (registry, token) = (self.poll.registry(), Name::Client(key).token());
-        let result = match watched {
+        let source = Source::Client(key);
+        trace!("{source}: registered for {interest:?}");
+        let (registry, token) = (self.poll.registry(), source.token());
+        let result = match previous {
             Some(_) => registry.reregister(&mut client.stream, token, interest),
             None => registry.register(&mut client.stream, token, interest),
         };
         if let Err(error) = result {
-            say(format_args!("cannot watch a client: {error}"));
+            say(format_args!(
+                "cannot register a client with the poll: {error}"
+            ));
             self.remove_client(key);
         }
     }
 
-    /// Publishes what the workshop has made.
-    fn take_large_events(&mut self) {
-        while let Some((key, event)) = self.workshop.take() {
-            self.output.stage_made(event);
+    /// Has the worker make the event of the client's large body.
+    fn submit_job(&mut self, key: usize, event_name: String) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        trace!("{}: event {event_name}, by the worker", Source::Client(key));
+        client.waits_for_worker = true;
+        // The client was in time: what follows is up to the server.
+        self.request_deadlines.clear(key);
+        self.worker.submit(Job {
+            client: key,
+            time: self.clock.now().to_owned(),
+            event_name,
+            peer: client.peer,
+            body: client.connection.take_body(),
+        });
+    }
+
+    /// Publishes the events that the worker has made.
+    fn publish_worker_results(&mut self) {
+        while let Some((key, event)) = self.worker.take_result() {
+            self.output.stage_text(event);
             self.publish();
-            // Nobody else can have got its key: it is not closed while it waits,
-            // and when the waiting is over for all, nobody is let in any more.
+            // The key still belongs to the same client: a client that waits for the worker
+            // is closed only at the end of the shutdown, when no more are accepted.
             if let Some(client) = self.clients.get_mut(key) {
-                client.waits_for_event = false;
-                self.requests.set(key, self.now);
-                self.answerable.push(key);
+                client.waits_for_worker = false;
+                self.request_deadlines.set(key, self.now);
+                self.writable.push(key);
             }
         }
     }
 
-    /// Writes to a client what its connection has for it, and does what comes then.
-    pub(super) fn respond(&mut self, key: usize) {
+    /// Writes what the client's connection has to send, and takes the step after that.
+    pub(super) fn write_client(&mut self, key: usize) {
+        let source = Source::Client(key);
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        // It may be on the list twice, or ready for what is not ready for it.
-        if client.waits_for_event || client.connection.unsent().is_empty() {
+        // The key may be in the list twice, and a report of writability may come any time.
+        if client.waits_for_worker || client.connection.unsent().is_empty() {
             return;
         }
         let step = loop {
             match client.stream.write(client.connection.unsent()) {
                 Ok(count) => {
-                    trace!("{}: written {count} bytes", Name::Client(key));
+                    trace!("{source}: wrote {count} bytes");
                     match client.connection.written(count) {
                         Step::Write => {}
                         step => break step,
@@ -282,59 +285,59 @@ impl Server {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.watch(key, Interest::WRITABLE);
+                    return self.register_client(key, Interest::WRITABLE);
                 }
                 Err(_) => break Step::Close,
             }
         };
         match step {
             Step::Linger => self.linger(key),
-            Step::Close => self.close_gently(key),
+            Step::Close => self.drain_and_close(key),
             step => {
                 if step == Step::Resume || client.connection.is_idle() {
-                    self.requests.set(key, self.now);
+                    self.request_deadlines.set(key, self.now);
                 }
                 self.readable.push(key);
             }
         }
     }
 
-    /// Closes a connection, once what has arrived is read away: closing a Unix
-    /// socket with unread bytes turns the peer's end of file into ECONNRESET.
-    fn close_gently(&mut self, key: usize) {
+    /// Discards the input that has arrived, then closes the connection. Closing a Unix
+    /// socket with unread input turns the peer's end of file into ECONNRESET.
+    fn drain_and_close(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match client.throw_away(&mut self.scratch) {
+        match client.discard_input(&mut self.scratch) {
             Ok(true) => self.linger(key),
             Ok(false) | Err(_) => self.remove_client(key),
         }
     }
 
-    /// Stops writing to a client that may still be sending, and goes on reading
-    /// for a while.
+    /// Shuts down writing, and discards what the client still sends until it closes its
+    /// side, or for [`LINGER`](super::LINGER).
     fn linger(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        trace!("{}: nothing more is written to it", Name::Client(key));
-        // If the client is gone, reading will tell.
+        trace!("{}: lingering", Source::Client(key));
+        // It fails if the client is gone, which the next read finds out.
         let _ = client.stream.shutdown(Shutdown::Write);
         client.lingers = true;
-        self.requests.clear(key);
-        self.farewells.set(key, self.now);
+        self.request_deadlines.clear(key);
+        self.linger_deadlines.set(key, self.now);
         self.readable.push(key);
     }
 
-    /// Reads on from a client whose connection is over, until it has nothing more to say.
-    fn hear_out(&mut self, key: usize) {
+    /// Discards the input of a lingering client, and closes it at the end of input.
+    fn drain_lingering(&mut self, key: usize) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match client.throw_away(&mut self.scratch) {
+        match client.discard_input(&mut self.scratch) {
             Ok(true) => self.readable.push(key),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.watch(key, Interest::READABLE);
+                self.register_client(key, Interest::READABLE);
             }
             Ok(false) | Err(_) => self.remove_client(key),
         }
@@ -343,11 +346,11 @@ impl Server {
     /// Closes a connection at once.
     pub(super) fn remove_client(&mut self, key: usize) {
         if let Some(client) = self.clients.try_remove(key) {
-            let elapsed = client.accepted.elapsed().as_secs_f64() * 1e3;
-            trace!("{}: closed after {elapsed:.3} ms", Name::Client(key));
+            let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
+            trace!("{}: closed after {elapsed:.3} ms", Source::Client(key));
         }
-        self.requests.clear(key);
-        self.farewells.clear(key);
-        self.note_departure();
+        self.request_deadlines.clear(key);
+        self.linger_deadlines.clear(key);
+        self.on_fd_freed();
     }
 }

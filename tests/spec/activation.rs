@@ -174,21 +174,21 @@ fn what_is_no_listener_is_refused_and_says_what_is_wrong() {
     for (fd, complaint) in [
         (
             file.into(),
-            "descriptor 3 was handed over as hooks: it is no socket",
+            "descriptor 3 was passed on as hooks: it is not a socket",
         ),
-        (datagram.into(), "it is no stream socket"),
-        (tcp.into(), "it is no Unix socket"),
-        (accepted.into(), "it does not listen"),
+        (datagram.into(), "it is not a stream socket"),
+        (tcp.into(), "it is not a Unix socket"),
+        (accepted.into(), "it is not listening"),
     ] {
         let said = refused(&[fd], "");
         assert!(said.contains(complaint), "{said}");
     }
     let two = || ["a", "b"].map(|name| listener(&crate::harness::folder(), name));
-    assert!(refused(&two(), "hooks:hooks").contains("There can be one of each"));
-    assert!(refused(&two(), "hooks:inputs").contains("the names are hooks and output"));
+    assert!(refused(&two(), "hooks:hooks").contains("Pass on one of each"));
+    assert!(refused(&two(), "hooks:inputs").contains("the names must be hooks and output"));
     let [one, _] = two();
     let twice = [one.try_clone().unwrap(), one];
-    assert!(refused(&twice, "hooks:output").contains("is the other one"));
+    assert!(refused(&twice, "hooks:output").contains("it is the same socket as the other one"));
 }
 
 #[test]
@@ -202,18 +202,18 @@ fn descriptors_that_are_not_there_are_refused() {
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(absent("1").contains("descriptor 3 was handed over as hooks: it is not open"));
+    assert!(absent("1").contains("descriptor 3 was passed on as hooks: it is not open"));
     for count in ["3", "-1", "many"] {
         assert!(absent(count).contains(&format!("LISTEN_FDS is {count:?}")));
     }
 }
 
-/// `--send` waits for a second only, but what it has written stays in the backlog.
+/// `send` waits for a second only, but what it has written stays in the backlog.
 #[test]
 fn a_hook_that_gave_up_waiting_between_two_servers_arrives_all_the_same() {
     let folder = folder();
     let fds = [listener(&folder, "hooks.sock")];
-    let status = command(&folder.path().join("hooks.sock"), &["--send", "Between"]).status();
+    let status = command(&folder.path().join("hooks.sock"), &["send", "Between"]).status();
     assert!(status.unwrap().success());
     let server = Server::start_in(folder, &[], |command| hand_over(command, &fds, ""));
     assert_eq!(server.stdout.lines(1)[0]["_event"], "Between");

@@ -401,7 +401,7 @@ fn a_refused_client_that_never_stops_sending_is_cut_off() {
     // More than the server reads away in a turn.
     set_socket_send_buffer_size(&client, 1 << 20).unwrap();
     client.write_all(b"BAD\r\n\r\n").unwrap();
-    let farewell = ": nothing more is written to it\n";
+    let farewell = ": lingering\n";
     server
         .stderr
         .wait("it is refused", |told| told.contains(farewell));
@@ -433,7 +433,7 @@ fn what_comes_after_passed_descriptors_is_read() {
         told.rsplit(": read 5 bytes\n")
             .next()
             .unwrap()
-            .contains("poll: waits")
+            .contains("poll: waiting")
     });
     server.signal("STOP");
     let (second, third) = rest.split_at(15);

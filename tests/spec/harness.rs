@@ -237,7 +237,12 @@ pub fn recorded() -> Vec<(String, Vec<u8>)> {
 /// The program with a hook socket, its outputs collected, nothing inherited that matters.
 pub fn command(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command.arg("--socket").arg(socket).args(arguments);
+    let (subcommand, options) = match arguments {
+        [name @ ("send" | "hooks"), options @ ..] => (Some(name), options),
+        options => (None, options),
+    };
+    command.args(subcommand);
+    command.arg("--socket").arg(socket).args(options);
     piped(command)
 }
 
@@ -342,9 +347,9 @@ pub fn shell(command: &str) -> Command {
     shell
 }
 
-/// The settings that `--print-hooks` prints for a socket.
+/// The settings that `hooks` prints for a socket.
 pub fn settings(socket: &Path, arguments: &[&str]) -> Value {
-    let output = command(socket, &[&["--print-hooks"], arguments].concat())
+    let output = command(socket, &[&["hooks"], arguments].concat())
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

@@ -19,6 +19,8 @@ use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
 const README: &str = include_str!("../../README.md");
+const SOURCE_FOLDERS: &str = "src src/cli src/server src/listen src/http src/event src/format src/output \
+     src/diagnostics src/client";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A fenced block: the section that it stands in, its language, its lines.
@@ -57,7 +59,8 @@ fn sources() -> Vec<PathBuf> {
             .filter(|path| path.extension().is_some_and(|end| end == "rs"))
             .collect::<Vec<_>>()
     };
-    [list("src"), list("src/format")].concat()
+    let folders = SOURCE_FOLDERS.split(' ');
+    folders.flat_map(list).collect()
 }
 
 #[test]
@@ -125,7 +128,7 @@ fn check_links(document: &str) {
 }
 
 fn check_names(document: &str) {
-    let folders = "src src/format tests tests/spec benches benches/load";
+    let folders = format!("{SOURCE_FOLDERS} tests tests/spec benches benches/load");
     for name in found(r"`([a-z_/]+\.rs)`", document) {
         let mut folders = folders.split(' ').chain([""]);
         let exists = folders.any(|folder| Path::new(ROOT).join(folder).join(name).exists());
@@ -301,12 +304,12 @@ fn masked(line: &str) -> String {
     let masks = [
         // The time in a trace, and how long something took or may take.
         (r"^ +\d+\.\d{6} ", ""),
-        (r"(after|waits,) [\d.]+ ?(s|ms|µs)\b", "$1 TIME"),
+        (r"(after|timeout) [\d.]+ ?(s|ms|µs)\b", "$1 TIME"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "TIME"),
         (r"([pug]id) \d+", "$1 ID"),
         (r#"("_peer_[pug]id"):\d+"#, "$1:ID"),
         // The length of an event, which has the numbers above in it; of what curl sends.
-        (r"(appends|written|read) \d+ bytes", "$1 LENGTH bytes"),
+        (r"(appended|wrote|read) \d+ bytes", "$1 LENGTH bytes"),
     ];
     masks
         .iter()

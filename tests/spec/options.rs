@@ -125,7 +125,7 @@ fn tee_needs_an_output_socket() {
 
 #[test]
 fn wrong_usage_exits_2_and_says_what_is_wrong() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["--pretty-json", "--pretty-yaml"], "exclude each other"),
         (&["--pretty-yaml", "--pretty-line"], "exclude each other"),
         (&["--mode", "rw"], "rw"),
@@ -136,6 +136,9 @@ fn wrong_usage_exits_2_and_says_what_is_wrong() {
         (&["--socket="], "--socket needs a value"),
         (&["--sock", "/tmp/x"], "--sock"),
         (&["surplus"], "surplus"),
+        (&["--events", "Stop"], "--events"),
+        (&["--curl"], "--curl"),
+        (&["-v"], "-v"),
         (&["--buffer", "much"], "much"),
     ];
     for (arguments, complaint) in cases {
@@ -157,6 +160,6 @@ fn the_two_sockets_need_two_paths() {
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()
-            .contains("give them two paths")
+            .contains("give two different paths")
     );
 }

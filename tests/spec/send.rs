@@ -1,4 +1,4 @@
-//! `--send`: one event from a hook's command, which nobody hears of but the server.
+//! `send`: one event from a hook's command, which nobody hears of but the server.
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -35,7 +35,7 @@ fn said(child: Child) -> String {
 
 /// Sends to where nothing is taken: without `-v` in silence. What `-v` says.
 fn reason(socket: &Path) -> String {
-    let [silent, verbose] = [&["--send", "Stop"][..], &["--send", "Stop", "-v"]].map(|arguments| {
+    let [silent, verbose] = [&["send", "Stop"][..], &["send", "Stop", "-v"]].map(|arguments| {
         let mut child = hook(socket, arguments).spawn().unwrap();
         give(&mut child, "{}");
         said(child)
@@ -55,7 +55,7 @@ fn lone_listener() -> (tempfile::TempDir, UnixListener) {
 #[test]
 fn the_payload_arrives_as_it_is_and_the_sender_is_the_peer() {
     let server = Server::start(&[]);
-    let mut child = hook(&server.socket(), &["--send", "PreToolUse"])
+    let mut child = hook(&server.socket(), &["send", "PreToolUse"])
         .spawn()
         .unwrap();
     let pid = child.id();
@@ -77,7 +77,7 @@ fn it_ends_when_the_event_is_taken() {
     let file = std::fs::File::create(&path).unwrap();
     let server = Server::start_in(folder, &[], |command| command.stdout(file));
     for n in 1..=20 {
-        let mut child = hook(&server.socket(), &["--send", "Stop"]).spawn().unwrap();
+        let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
         give(&mut child, format!("{{\"n\":{n}}}"));
         assert_eq!(said(child), "");
         let printed = events(&std::fs::read_to_string(&path).unwrap());
@@ -92,9 +92,7 @@ fn an_events_name_may_hold_anything() {
         .iter()
         .enumerate()
     {
-        let mut child = hook(&server.socket(), &[&format!("--send={name}")])
-            .spawn()
-            .unwrap();
+        let mut child = hook(&server.socket(), &["send", name]).spawn().unwrap();
         give(&mut child, "");
         assert_eq!(said(child), "");
         assert_eq!(server.stdout.lines(n + 1)[n]["_event"], *name);
@@ -105,7 +103,7 @@ fn an_events_name_may_hold_anything() {
 fn it_finds_the_socket_as_the_server_does() {
     let server = Server::start(&[]);
     let status = Command::new(BINARY)
-        .args(["--send", "Stop"])
+        .args(["send", "Stop"])
         .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
         .stdin(Stdio::null())
         .status()
@@ -118,7 +116,7 @@ fn it_finds_the_socket_as_the_server_does() {
 fn a_payload_of_megabytes_arrives() {
     let server = Server::start(&[]);
     let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(4 << 20));
-    let mut child = hook(&server.socket(), &["--send", "Stop"]).spawn().unwrap();
+    let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
     give(&mut child, &payload);
     assert_eq!(said(child), "");
     let line = server.stdout.wait("the event", |text| text.ends_with('\n'));
@@ -131,7 +129,7 @@ fn a_stdin_that_does_not_wait_is_waited_for() {
     let server = Server::start(&[]);
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let child = hook(&server.socket(), &["--send", "Stop"])
+    let child = hook(&server.socket(), &["send", "Stop"])
         .stdin(OwnedFd::from(ours))
         .spawn()
         .unwrap();
@@ -154,12 +152,12 @@ fn is_asleep(pid: u32) -> bool {
 fn a_terminal_or_a_closed_stdin_is_an_empty_payload() {
     let server = Server::start(&[]);
     let (_screen, terminal) = terminal();
-    let from_terminal = hook(&server.socket(), &["--send", "Terminal"])
+    let from_terminal = hook(&server.socket(), &["send", "Terminal"])
         .stdin(terminal)
         .spawn()
         .unwrap();
     assert_eq!(said(from_terminal), "");
-    let mut closed = hook(&server.socket(), &["--send", "Closed"]);
+    let mut closed = hook(&server.socket(), &["send", "Closed"]);
     run_under(&mut closed, &["sh", "-c", "exec \"$0\" \"$@\" <&-"]);
     assert_eq!(said(closed.spawn().unwrap()), "");
     let events = server.stdout.lines(2);
@@ -171,17 +169,17 @@ fn a_terminal_or_a_closed_stdin_is_an_empty_payload() {
 fn without_a_server_it_succeeds_at_once_and_v_says_why() {
     let (folder, listener) = lone_listener();
     drop(listener);
-    assert!(reason(&folder.path().join("hooks.sock")).contains("its server is gone"));
+    assert!(reason(&folder.path().join("hooks.sock")).contains("its server has ended"));
     assert!(reason(&folder.path().join("absent")).contains("no such socket"));
     assert!(reason(&folder.path().join("x".repeat(200))).contains("107 bytes"));
-    assert!(reason(folder.path()).contains("no socket"));
+    assert!(reason(folder.path()).contains("not a socket"));
 }
 
 /// A client that meets a closed pipe while it writes a payload may call that a failure.
 #[test]
 fn the_payload_is_read_though_there_is_no_server() {
     let folder = folder();
-    let mut child = hook(&folder.path().join("absent"), &["--send", "Stop"])
+    let mut child = hook(&folder.path().join("absent"), &["send", "Stop"])
         .spawn()
         .unwrap();
     give(&mut child, "x".repeat(1 << 20));
@@ -192,7 +190,7 @@ fn the_payload_is_read_though_there_is_no_server() {
 fn a_refusal_is_no_failure_and_v_tells_the_answer() {
     let server = Server::start(&["--max-body", "1000"]);
     for size in [1001, 4 << 20] {
-        let mut child = hook(&server.socket(), &["--send", "Stop", "-v"])
+        let mut child = hook(&server.socket(), &["send", "Stop", "-v"])
             .spawn()
             .unwrap();
         give(&mut child, "x".repeat(size));
@@ -209,12 +207,12 @@ fn a_server_that_closes_at_once_is_no_failure() {
             drop(listener.accept().unwrap());
         }
     });
-    let mut child = hook(&folder.path().join("hooks.sock"), &["--send", "Stop"])
+    let mut child = hook(&folder.path().join("hooks.sock"), &["send", "Stop"])
         .spawn()
         .unwrap();
     give(&mut child, "x".repeat(4 << 20));
     assert_eq!(said(child), "");
-    let mut child = hook(&folder.path().join("hooks.sock"), &["--send", "Stop", "-v"])
+    let mut child = hook(&folder.path().join("hooks.sock"), &["send", "Stop", "-v"])
         .spawn()
         .unwrap();
     give(&mut child, "x".repeat(4 << 20));
@@ -225,7 +223,7 @@ fn a_server_that_closes_at_once_is_no_failure() {
 /// It gives up after its second, and not before.
 fn gives_up(socket: &Path, payload: &str) {
     let start = Instant::now();
-    let mut child = hook(socket, &["--send", "Stop", "-v"]).spawn().unwrap();
+    let mut child = hook(socket, &["send", "Stop", "-v"]).spawn().unwrap();
     give(&mut child, payload);
     let said = said(child);
     assert!(said.contains("within a second"), "{said}");
@@ -284,7 +282,7 @@ fn room_in_a_full_backlog_is_waited_for() {
     while let Ok(stream) = connect_without_waiting(&path) {
         waiting.push(stream);
     }
-    let mut child = hook(&path, &["--send", "Stop"]).spawn().unwrap();
+    let mut child = hook(&path, &["send", "Stop"]).spawn().unwrap();
     give(&mut child, "{}");
     wait_until("it waits for room", || is_asleep(child.id()));
     let taken = waiting.iter().map(|_| listener.accept().unwrap());
@@ -317,7 +315,7 @@ fn only_a_server_of_the_same_user_or_of_root_gets_anything() {
     let of_root = Server::start(&["--mode", "0666"]);
     open(&of_root.folder);
     let send = |server: &Server, user| {
-        let mut child = hook(&server.socket(), &["--send", "Stop", "-v"])
+        let mut child = hook(&server.socket(), &["send", "Stop", "-v"])
             .uid(user)
             .gid(user)
             .spawn()
@@ -345,7 +343,7 @@ fn a_socket_that_may_not_be_used_is_no_failure() {
     }
     let server = Server::start(&["--mode", "0600"]);
     std::fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let mut child = hook(&server.socket(), &["--send", "Stop", "-v"])
+    let mut child = hook(&server.socket(), &["send", "Stop", "-v"])
         .uid(65534)
         .spawn()
         .unwrap();
@@ -358,11 +356,12 @@ fn a_socket_that_may_not_be_used_is_no_failure() {
 #[test]
 fn wrong_usage_with_it_never_exits_2() {
     for arguments in [
-        &["--send"][..],
+        &["send"][..],
+        &["send", "Stop", "--sockt", "/tmp/x"],
+        &["send", "Stop", "surplus"],
+        &["--send"],
         &["--send="],
-        &["--send", "Stop", "--sockt", "/tmp/x"],
-        &["--send", "Stop", "surplus"],
-        &["--send", "Stop", "--print-hooks"],
+        &["--send", "Stop", "--pretty-json"],
     ] {
         let output = run(arguments);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));

@@ -133,9 +133,7 @@ fn a_client_that_stalls_and_a_reader_that_stalls_do_not_keep_it_for_ever() {
     server.stop();
     let said = server.stderr.to_end();
     assert!(
-        said.ends_with(
-            "An output reader has not taken the last 1 event(s): they are lost for it\n"
-        ),
+        said.ends_with("An output reader did not take the last 1 event(s): they are lost to it\n"),
         "{said}"
     );
 }

@@ -185,7 +185,7 @@ fn a_closed_pipe_with_tee_costs_the_readers_nothing() {
     let mut events = server.reader();
     drop(reader);
     server.stderr.wait("the loss", |text| {
-        text.contains("stdout has lost its reader")
+        text.contains("stdout was closed by its reader")
     });
     server.post("Stop", "{\"n\":1}");
     assert_eq!(column(&read_lines(&mut events, 1), "n"), [1]);
@@ -223,7 +223,7 @@ fn a_full_disk_is_said_once_and_costs_no_hook() {
     let said = server.stderr.to_end();
     assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
     assert!(
-        said.contains("stdout has not taken the last 20 event(s)"),
+        said.contains("stdout did not take the last 20 event(s)"),
         "{said}"
     );
 }

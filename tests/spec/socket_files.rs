@@ -153,13 +153,13 @@ fn a_path_that_cannot_be_is_refused_with_advice() {
     let folder = folder();
     let missing = folder.path().join("no/such");
     let advice = format!(
-        "there is no such directory as {}. Make it",
+        "the directory {} does not exist. Create it",
         missing.display()
     );
     assert!(refused(&missing.join("x.sock")).contains(&advice));
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let advice = format!("{} is no directory", file.display());
+    let advice = format!("{} is not a directory", file.display());
     assert!(refused(&file.join("x.sock")).contains(&advice));
     assert!(refused(&folder.path().join("x".repeat(108))).contains("shorter"));
     // It exists, and still nothing can be made there.
@@ -181,7 +181,7 @@ fn what_belongs_to_another_user_is_refused_and_says_whose_it_is() {
     let allow = |mode| fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode)).unwrap();
     allow(0o755);
     let directory = folder.path().display();
-    let advice = format!("user 65534 may not make files in {directory}. Choose");
+    let advice = format!("user 65534 may not create files in {directory}. Choose");
     assert!(refused("new.sock").contains(&advice));
     // As /tmp is.
     allow(0o1777);

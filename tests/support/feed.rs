@@ -1,7 +1,6 @@
 //! A connection without a socket: fed with pieces as the server's loop feeds it.
 
-use hooks_observatory::connection::{Connection, Step};
-use hooks_observatory::tokens::Name;
+use hooks_observatory::http::connection::{Connection, Step};
 
 /// Bytes of body that a connection here takes.
 const MAX_BODY: u64 = 1000;
@@ -29,7 +28,7 @@ impl Outcome {
 
 /// Feeds pieces to a connection as the loop does, then the end of input.
 pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
-    let mut connection = Connection::new(Name::Client(0), MAX_BODY);
+    let mut connection = Connection::new(0, MAX_BODY);
     let mut outcome = Outcome::default();
     for piece in pieces.into_iter().map(Some).chain([None]) {
         let mut bytes = piece;
@@ -40,7 +39,7 @@ pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
             };
             match step {
                 Step::Read => break,
-                Step::Hook(hook) => outcome.hooks.push((hook.event, hook.body.to_vec())),
+                Step::Hook(hook) => outcome.hooks.push((hook.event_name, hook.body.to_vec())),
                 Step::Write => {}
                 Step::Resume => unreachable!("nothing was written"),
                 Step::Close | Step::Linger => {

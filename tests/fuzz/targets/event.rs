@@ -3,14 +3,14 @@
 
 #![no_main]
 
-use hooks_observatory::event::{Event, decode};
+use hooks_observatory::event::{Event, decode_utf8};
 use hooks_observatory::format::Format;
 use hooks_observatory::peer::Peer;
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 
 fuzz_target!(|body: &[u8]| {
-    let text = decode(body);
+    let text = decode_utf8(body);
     let event = Event::hook("T", "E", &Peer { pid: None, uid: 1, gid: 2 }, &text);
     let print = |format: Format| {
         let mut out = String::new();

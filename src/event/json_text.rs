@@ -1,13 +1,13 @@
-//! Valid JSON text, piece by piece: its tokens, and what its strings mean.
+//! Walks JSON text: its tokens, its members, and the meaning of its strings.
 //!
-//! Everything here takes text that `serde_json` has validated. Given anything
-//! else it returns something useless, but it returns.
+//! These functions take text that `serde_json` has validated. For other text the result is
+//! meaningless, but they return.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 
-/// A piece of JSON text. White space between pieces is no piece.
+/// A token of JSON text (RFC 8259 section 2). White space is not a token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Token<'a> {
     /// `{` or `[`.
@@ -16,9 +16,9 @@ pub enum Token<'a> {
     Close(char),
     Comma,
     Colon,
-    /// A string as spelled, without its quotes.
+    /// A string as it is spelled, without its quotes.
     String(&'a str),
-    /// A number, `true`, `false` or `null`, as spelled.
+    /// A number, `true`, `false` or `null`, as it is spelled.
     Literal(&'a str),
 }
 
@@ -27,25 +27,27 @@ pub fn tokens(text: &str) -> Tokens<'_> {
     Tokens { text }
 }
 
+/// An iterator over tokens.
 #[derive(Clone)]
 pub struct Tokens<'a> {
     text: &'a str,
 }
 
 impl<'a> Tokens<'a> {
-    fn cut(&mut self, length: usize) -> &'a str {
+    /// Takes `length` bytes from the front.
+    fn take(&mut self, length: usize) -> &'a str {
         let (taken, rest) = self.text.split_at(length);
         self.text = rest;
         taken
     }
 
-    /// The next token, which stays.
+    /// The next token, without consuming it.
     pub fn peek(&self) -> Option<Token<'a>> {
         self.clone().next()
     }
 
-    /// The next value, a container whole.
-    fn value(&mut self) -> &'a str {
+    /// Consumes the next value, which may be a whole container.
+    fn take_value(&mut self) -> &'a str {
         let text = self.text.trim_ascii_start();
         let mut depth = 0;
         for token in self.by_ref() {
@@ -62,8 +64,8 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// The members of an object: each key as spelled, without its quotes, and its
-/// value. An array's elements have empty keys; nothing else has members.
+/// The members of an object, each as its key (as spelled, without its quotes) and its
+/// value. The elements of an array have empty keys. Other values have no members.
 pub fn members(container: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut tokens = tokens(container);
     let opened = tokens.next();
@@ -78,8 +80,8 @@ pub fn members(container: &str) -> impl Iterator<Item = (&str, &str)> {
             }
             _ => return None,
         };
-        let value = tokens.value();
-        // The comma, or the end, after which there is nothing.
+        let value = tokens.take_value();
+        // The comma, or the closing bracket.
         tokens.next();
         Some((key, value))
     })
@@ -93,7 +95,7 @@ impl<'a> Iterator for Tokens<'a> {
         let first = *self.text.as_bytes().first()?;
         Some(match first {
             b'{' | b'[' | b'}' | b']' | b',' | b':' => {
-                self.cut(1);
+                self.take(1);
                 match first {
                     b'{' | b'[' => Token::Open(first.into()),
                     b',' => Token::Comma,
@@ -102,24 +104,24 @@ impl<'a> Iterator for Tokens<'a> {
                 }
             }
             b'"' => {
-                self.cut(1);
-                let string = self.cut(string_length(self.text.as_bytes()));
-                self.cut(self.text.len().min(1));
+                self.take(1);
+                let string = self.take(string_length(self.text.as_bytes()));
+                self.take(self.text.len().min(1));
                 Token::String(string)
             }
             _ => {
                 let ends =
                     |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
                 let length = self.text.bytes().position(|byte| ends(&byte));
-                Token::Literal(self.cut(length.unwrap_or(self.text.len())))
+                Token::Literal(self.take(length.unwrap_or(self.text.len())))
             }
         })
     }
 }
 
-/// How many bytes stand before the quote that ends a string: the first with an
-/// even number of backslashes before it. Only quotes are looked for, since texts
-/// have many more escapes than quotes.
+/// The number of bytes before the quote that ends a string: the first quote after an even
+/// number of backslashes. It searches for quotes, not for backslashes, because texts have
+/// many more escapes than quotes.
 pub fn string_length(bytes: &[u8]) -> usize {
     let ends = |quote: &usize| {
         let before = bytes[..*quote].iter().rev();
@@ -130,19 +132,24 @@ pub fn string_length(bytes: &[u8]) -> usize {
         .unwrap_or(bytes.len())
 }
 
+/// A string value without its quotes. `None` for any other value.
+pub fn unquoted(value: &str) -> Option<&str> {
+    value.strip_prefix('"')?.strip_suffix('"')
+}
+
 fn has_escapes(spelled: &str) -> bool {
     memchr::memchr(b'\\', spelled.as_bytes()).is_some()
 }
 
-/// What a string's text stands for.
+/// A character of a decoded string.
 enum Unit {
     Char(char),
-    /// Half of a surrogate pair without its other half: JSON can spell it
-    /// (RFC 8259 section 8.2), no Unicode text can hold it.
+    /// Half of a surrogate pair. JSON can spell it alone (RFC 8259 section 8.2), but it is
+    /// not a `char`.
     LoneSurrogate(u32),
 }
 
-/// The characters that a string, given as spelled, stands for.
+/// Decodes a string that is given as spelled.
 fn units(spelled: &str) -> impl Iterator<Item = Unit> {
     let mut rest = spelled;
     std::iter::from_fn(move || {
@@ -168,7 +175,8 @@ fn units(spelled: &str) -> impl Iterator<Item = Unit> {
     })
 }
 
-/// The `\uXXXX` at the start of `text`, or the two that make a pair, and its length in bytes.
+/// Decodes the `\uXXXX` at the start of `text`, or the two that make a surrogate pair.
+/// Returns also the number of bytes.
 fn unicode_escape(text: &str) -> Option<(Unit, usize)> {
     let code = |at: usize| {
         let digits = text.get(at..)?.strip_prefix("\\u")?.get(..4)?;
@@ -185,7 +193,7 @@ fn unicode_escape(text: &str) -> Option<(Unit, usize)> {
     Some((Unit::LoneSurrogate(first), 6))
 }
 
-/// What a string, given as spelled, says, char by char. A lone surrogate becomes U+FFFD.
+/// The characters of a string that is given as spelled. A lone surrogate becomes U+FFFD.
 pub fn chars(spelled: &str) -> impl Iterator<Item = char> {
     units(spelled).map(|unit| match unit {
         Unit::Char(char) => char,
@@ -193,7 +201,7 @@ pub fn chars(spelled: &str) -> impl Iterator<Item = char> {
     })
 }
 
-/// What a string, given as spelled, says. A lone surrogate becomes U+FFFD.
+/// The text of a string that is given as spelled. A lone surrogate becomes U+FFFD.
 pub fn decode(spelled: &str) -> Cow<'_, str> {
     if !has_escapes(spelled) {
         return spelled.into();
@@ -201,9 +209,9 @@ pub fn decode(spelled: &str) -> Cow<'_, str> {
     chars(spelled).collect::<String>().into()
 }
 
-/// One spelling for all the spellings of a string: equal exactly where the
-/// strings are. A backslash stays doubled, so that the text `\\ud83d` and the lone
-/// surrogate `\ud83d` differ.
+/// One spelling for all spellings of a string: equal exactly if the strings are. A
+/// backslash stays doubled, so that the text `\\ud83d` and the lone surrogate `\ud83d`
+/// differ.
 pub fn canonical(spelled: &str) -> Cow<'_, str> {
     if !has_escapes(spelled) {
         return spelled.into();
@@ -224,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_leave_out_white_space_and_nothing_else() {
+    fn tokens_omit_white_space_and_nothing_else() {
         let found: Vec<_> = tokens(" { \"a\\\"\" :\t[1.50,\r\nnull ] } ").collect();
         use Token::*;
         assert_eq!(found[..4], [Open('{'), String("a\\\""), Colon, Open('[')]);
@@ -241,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_cut_out_whole() {
+    fn members_are_returned_whole() {
         let found: Vec<_> = members(r#" { "a" : [ 1, {"b":"]"} ] ,"c\"":"x" , "d":{}} "#).collect();
         assert_eq!(
             found,
@@ -259,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_decoded_as_json_says() {
+    fn strings_are_decoded_as_rfc_8259_says() {
         assert_eq!(
             decode(r#"\u0041\/\\\"\b\f\n\r\t"#),
             "A/\\\"\u{8}\u{c}\n\r\t"
@@ -279,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_json_ends_all_the_same() {
+    fn text_that_is_not_json_still_ends() {
         for text in ["\"", "\"\\", "\"a\\\"", "\\", "\\u12", "\"\\u", "tru\u{e9}"] {
             tokens(text).for_each(drop);
             members(&format!("[{text}")).for_each(drop);

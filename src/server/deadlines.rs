@@ -1,19 +1,18 @@
-//! Whose time runs out when, for one kind of waiting.
+//! The deadlines of connections that all wait for the same thing.
 //!
-//! Everybody who waits for the same thing has the same patience, so whoever
-//! begins to wait later is due later: a queue is all it takes. It is a linked
-//! list through an array indexed by the connections' keys, so that setting,
-//! clearing and finding the next cost O(1), however many there are, and nothing
-//! is due for those who have left.
+//! All have the same timeout, so the one that starts to wait last is due last: a queue in
+//! the order of starting is sorted already. It is a linked list through an array, indexed
+//! by the connections' keys. So setting, clearing and finding the next deadline are O(1),
+//! and a closed connection leaves nothing behind.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
 use std::time::{Duration, Instant};
 
-/// The keys that wait, in the order in which they are due.
+/// A queue of keys, ordered by deadline.
 #[derive(Debug)]
 pub struct Deadlines {
-    patience: Duration,
+    timeout: Duration,
     links: Vec<Link>,
     first: Option<usize>,
     last: Option<usize>,
@@ -21,24 +20,24 @@ pub struct Deadlines {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Link {
-    /// `None` for a key that does not wait.
-    due: Option<Instant>,
+    /// `None` for a key without a deadline.
+    deadline: Option<Instant>,
     previous: Option<usize>,
     next: Option<usize>,
 }
 
 impl Deadlines {
-    /// Everybody set here is due after `patience`.
-    pub fn new(patience: Duration) -> Self {
+    /// An empty queue. Each deadline is `timeout` after it is set.
+    pub fn new(timeout: Duration) -> Self {
         Deadlines {
-            patience,
+            timeout,
             links: Vec::new(),
             first: None,
             last: None,
         }
     }
 
-    /// Has `key` be due `patience` after `now`, whatever it was set to before.
+    /// Sets the deadline of `key` to `now` plus the timeout, and replaces an earlier one.
     /// `now` must not go back from call to call.
     pub fn set(&mut self, key: usize, now: Instant) {
         self.clear(key);
@@ -46,7 +45,7 @@ impl Deadlines {
             self.links.resize(key + 1, Link::default());
         }
         self.links[key] = Link {
-            due: Some(now + self.patience),
+            deadline: Some(now + self.timeout),
             previous: self.last,
             next: None,
         };
@@ -56,13 +55,13 @@ impl Deadlines {
         }
     }
 
-    /// Has `key` wait no more.
+    /// Removes the deadline of `key`, if it has one.
     pub fn clear(&mut self, key: usize) {
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
         let Link {
-            due: Some(_),
+            deadline: Some(_),
             previous,
             next,
         } = std::mem::take(link)
@@ -79,16 +78,15 @@ impl Deadlines {
         }
     }
 
-    /// When the next one is due.
+    /// The earliest deadline.
     pub fn next(&self) -> Option<Instant> {
-        self.first.and_then(|first| self.links[first].due)
+        self.first.and_then(|first| self.links[first].deadline)
     }
 
-    /// The next key that is due by `now`; it waits no more.
-    pub fn take_due(&mut self, now: Instant) -> Option<usize> {
-        let first = self
-            .first
-            .filter(|_| self.next().is_some_and(|due| due <= now))?;
+    /// Removes and returns a key whose deadline is not after `now`, the earliest first.
+    pub fn take_expired(&mut self, now: Instant) -> Option<usize> {
+        let has_expired = self.next().is_some_and(|deadline| deadline <= now);
+        let first = self.first.filter(|_| has_expired)?;
         self.clear(first);
         Some(first)
     }
@@ -102,23 +100,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_are_due_in_order_each_once_and_only_while_they_wait(
+        fn keys_expire_in_order_once_and_only_while_they_have_a_deadline(
             steps in proptest::collection::vec((0..8_usize, 0..3_u8, 0..4_u64), 0..100),
         ) {
-            let (mut deadlines, mut model) = (Deadlines::new(Duration::from_secs(10)), BTreeMap::new());
+            const TIMEOUT: Duration = Duration::from_secs(10);
+            let (mut deadlines, mut model) = (Deadlines::new(TIMEOUT), BTreeMap::new());
             let mut now = Instant::now();
             for (key, action, seconds) in steps {
                 now += Duration::from_secs(seconds);
                 match action {
                     0 => {
                         deadlines.set(key, now);
-                        model.insert(key, now + Duration::from_secs(10));
+                        model.insert(key, now + TIMEOUT);
                     }
                     1 => {
                         deadlines.clear(key);
                         model.remove(&key);
                     }
-                    _ => while let Some(key) = deadlines.take_due(now) {
+                    _ => while let Some(key) = deadlines.take_expired(now) {
                         prop_assert!(model.remove(&key).unwrap() <= now);
                     }
                 }

@@ -1,11 +1,18 @@
-//! An event: what the server knows of a request, then what the client said.
+//! An event: the server's metadata, then the client's payload.
 //!
-//! The payload is never rebuilt. `serde_json` validates it and cuts its top
-//! level into `(key, value)` pairs of [`RawValue`], the text as the client
-//! spelled it, so every digit of a number, every escape and half an emoji pass
-//! untouched, and no nesting is too deep: nothing recurses.
+//! The payload is never parsed into values and printed again. `serde_json` validates it
+//! and splits its top level into pairs of [`RawValue`], which are the text that the client
+//! sent. So every digit of a number, every escape and every lone surrogate pass unchanged,
+//! and no nesting is too deep: nothing recurses.
+//!
+//! - This file makes events.
+//! - [`json_text`] walks JSON text without parsing it into values.
+//!
+//! This folder knows no HTTP and no sink.
 //!
 //! Stop 6 of EDU_NOTES.md.
+
+pub(crate) mod json_text;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,12 +22,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::format::text;
 use crate::peer::Peer;
 
-/// The top-level names that only the server may use. A reader that trusts
-/// `_peer_uid` trusts the kernel: what a payload claims under these names
-/// moves into `_claimed`.
+/// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
+/// the kernel, so a payload's own members with these names move into `_claimed`.
 const RESERVED: [&str; 7] = [
     "_ts",
     "_event",
@@ -30,19 +35,19 @@ const RESERVED: [&str; 7] = [
     "_claimed",
     "_dropped",
 ];
-/// Members for which there is room before a payload's memory must grow.
+/// The capacity reserved for a payload's members: real payloads have fewer.
 const MEMBERS: usize = 16;
 
-/// A member of the event's object: two pieces of valid JSON text.
+/// A member of the event's JSON object. Key and value are valid JSON text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field<'a> {
-    /// With its quotes.
+    /// The key with its quotes.
     pub key: Cow<'a, str>,
     pub value: Cow<'a, str>,
 }
 
 impl<'a> Field<'a> {
-    /// A field of the server's own. The key comes with its quotes.
+    /// A field of the metadata. `key` includes its quotes.
     fn new(key: &'static str, value: String) -> Self {
         Field {
             key: key.into(),
@@ -50,7 +55,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The key as spelled, without its quotes.
+    /// The key as the client spelled it, without its quotes.
     pub fn name(&self) -> &str {
         let inside = self
             .key
@@ -60,25 +65,25 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What one line of output says.
+/// The content of one line of output.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// What the server says.
+    /// From the server.
     metadata: Vec<Field<'a>>,
-    /// What the client says.
+    /// From the client.
     payload: Vec<Field<'a>>,
 }
 
 impl<'a> Event<'a> {
-    /// The event of one hook. `time` is a [`timestamp`], `name` comes from the
-    /// request's target, `body` from [`decode`].
+    /// The event of one hook. `time` is a [`timestamp`], `name` comes from the target of the
+    /// request, and `body` from [`decode_utf8`].
     pub fn hook(time: &str, name: &str, peer: &Peer, body: &'a str) -> Self {
         let mut payload = payload(body);
         let claimed: Vec<Field> = payload.extract_if(.., |field| is_reserved(field)).collect();
 
         let mut metadata = Vec::with_capacity(RESERVED.len());
-        metadata.push(Field::new(r#""_ts""#, quoted(time)));
-        metadata.push(Field::new(r#""_event""#, quoted(name)));
+        metadata.push(Field::new(r#""_ts""#, json_string(time)));
+        metadata.push(Field::new(r#""_event""#, json_string(name)));
         let pid = peer.pid.map(|pid| pid.to_string());
         metadata.extend(pid.map(|pid| Field::new(r#""_peer_pid""#, pid)));
         metadata.push(Field::new(r#""_peer_uid""#, peer.uid.to_string()));
@@ -93,10 +98,10 @@ impl<'a> Event<'a> {
         Event { metadata, payload }
     }
 
-    /// Says that a reader did not get `count` events.
+    /// The notice that a sink missed `count` events.
     pub fn dropped(time: &str, count: u64) -> Self {
         let metadata = vec![
-            Field::new(r#""_ts""#, quoted(time)),
+            Field::new(r#""_ts""#, json_string(time)),
             Field::new(r#""_event""#, r#""_dropped""#.into()),
             Field::new(r#""_dropped""#, count.to_string()),
         ];
@@ -106,38 +111,37 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The members of the event's object, in order.
+    /// All members of the event's JSON object, in order.
     pub fn fields(&self) -> impl Iterator<Item = &Field<'a>> {
         self.metadata.iter().chain(&self.payload)
     }
 }
 
-/// A body as text: UTF-8, with U+FFFD for what is not.
-pub fn decode(body: &[u8]) -> Cow<'_, str> {
+/// The text of a body. Bytes that are not UTF-8 become U+FFFD.
+pub fn decode_utf8(body: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(body) {
         Ok(text) => text.into(),
-        // This finds what is wrong, many times more slowly than the other that
-        // nothing is.
+        // This one alone would do. It is many times slower on valid UTF-8.
         Err(_) => String::from_utf8_lossy(body),
     }
 }
 
-/// `2026-02-09T10:30:00+00:00`.
+/// The time in UTC, to the second: `2026-02-09T10:30:00+00:00`.
 pub fn timestamp(now: SystemTime) -> String {
     let now = jiff::Timestamp::try_from(now).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     now.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
 }
 
-/// The time as events tell it. It is put into words once a second.
+/// The clock behind `_ts`. It formats the time once a second.
 #[derive(Debug, Default)]
 pub struct Clock {
-    /// Since 1970.
+    /// The second that `text` shows, since 1970.
     second: u64,
     text: String,
 }
 
 impl Clock {
-    /// The [`timestamp`] of this moment.
+    /// The current [`timestamp`].
     pub fn now(&mut self) -> &str {
         let now = SystemTime::now();
         let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -148,28 +152,28 @@ impl Clock {
     }
 }
 
-/// The payload's members; for a body that is not a JSON object, `_raw` with its text.
+/// The members of a payload. A body that is not a JSON object becomes the text of `_raw`.
 fn payload(body: &str) -> Vec<Field<'_>> {
     if body.is_empty() {
         return Vec::new();
     }
     match serde_json::from_str::<Members>(body) {
-        Ok(Members(members)) => last_of_each(members),
-        Err(_) => vec![Field::new(r#""_raw""#, quoted(body))],
+        Ok(Members(members)) => merge_repeated_keys(members),
+        Err(_) => vec![Field::new(r#""_raw""#, json_string(body))],
     }
 }
 
 /// A repeated key keeps its first place and its last value, as in Python's `dict`.
-fn last_of_each(members: Vec<Field>) -> Vec<Field> {
-    if !may_have_repeats(&members) {
+fn merge_repeated_keys(members: Vec<Field>) -> Vec<Field> {
+    if !may_have_repeated_keys(&members) {
         return members;
     }
-    let mut places = HashMap::new();
+    let mut indices = HashMap::new();
     let mut fields: Vec<Field> = Vec::new();
     for field in members {
-        let name = text::canonical(field.name()).into_owned();
-        let place = *places.entry(name).or_insert(fields.len());
-        match fields.get_mut(place) {
+        let name = json_text::canonical(field.name()).into_owned();
+        let index = *indices.entry(name).or_insert(fields.len());
+        match fields.get_mut(index) {
             Some(first) => first.value = field.value,
             None => fields.push(field),
         }
@@ -177,30 +181,30 @@ fn last_of_each(members: Vec<Field>) -> Vec<Field> {
     fields
 }
 
-/// Whether some key may come more than once: in any order, two that are the same
-/// stand side by side (most differ in length already). Where a key is spelled
-/// with escapes, that takes a closer look.
-fn may_have_repeats(members: &[Field]) -> bool {
+/// Whether some key may occur more than once. Sorted keys that are equal are neighbours;
+/// comparing lengths first is faster than comparing texts. A key with escapes may equal
+/// another spelling of itself, so its presence counts as a yes.
+fn may_have_repeated_keys(members: &[Field]) -> bool {
     let mut names: Vec<_> = members.iter().map(Field::name).collect();
     names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-    let is_spelled_plainly = |name: &&str| name.bytes().all(|byte| byte != b'\\');
-    !names.iter().all(is_spelled_plainly) || names.windows(2).any(|pair| pair[0] == pair[1])
+    let has_no_escape = |name: &&str| name.bytes().all(|byte| byte != b'\\');
+    !names.iter().all(has_no_escape) || names.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// Whether a field has a name that is the server's alone. All of these begin
-/// with `_`, which an escape can stand for.
+/// Whether a field has a reserved name. All reserved names begin with `_`, which an escape
+/// can spell too.
 fn is_reserved(field: &Field) -> bool {
     let name = field.name();
-    name.starts_with(['_', '\\']) && RESERVED.contains(&text::decode(name).as_ref())
+    name.starts_with(['_', '\\']) && RESERVED.contains(&json_text::decode(name).as_ref())
 }
 
-/// `text` as a JSON string.
-fn quoted(text: &str) -> String {
-    // It cannot fail: a string has a form in JSON, and memory takes it.
+/// `text` as a JSON string, with quotes.
+fn json_string(text: &str) -> String {
+    // It cannot fail: every text has a JSON form, and writing to memory succeeds.
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// A JSON object as its keys and values in order, each as it is spelled.
+/// A JSON object as its members in order, each as it is spelled.
 struct Members<'a>(Vec<Field<'a>>);
 
 impl<'de> Deserialize<'de> for Members<'de> {

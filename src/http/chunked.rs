@@ -1,17 +1,17 @@
-//! Bodies in chunks (RFC 9112 section 7.1), decoded as they arrive.
+//! Chunked bodies (RFC 9112 section 7.1), decoded as they arrive.
 //!
-//! A byte at a time through a table of states, but for the data itself: so it
-//! does not matter where the reads cut. Strict where others have been lenient
-//! and been fooled: lines end in CRLF, sizes are hexadecimal digits.
+//! Each byte but the data itself goes through a table of states, so it does not matter
+//! where a read ends. The decoder is strict where lenient ones were exploited for request
+//! smuggling: lines end in CRLF, and sizes are hexadecimal digits.
 //!
 //! Stop 5 of EDU_NOTES.md.
 
-use crate::http::Status;
+use super::response::Status;
 
-/// Bytes of extensions and trailer fields that are read, and thrown away, in one body.
+/// Bytes of extensions and trailer fields that one body can have. They are discarded.
 const MAX_OVERHEAD: usize = 64 << 10;
 
-/// How far the decoding of one body has come.
+/// The decoder of one body.
 #[derive(Debug, Default)]
 pub struct Chunked {
     state: State,
@@ -23,16 +23,16 @@ enum State {
     /// Before a chunk's size.
     #[default]
     Start,
-    /// In it, after so many digits.
+    /// In the size: its value, and its number of digits.
     Size(u64, u8),
-    /// White space before an extension: the grammar wants none, and has it read.
+    /// In white space before an extension, which a recipient must accept.
     Space(u64),
     Extension(u64),
     SizeLf(u64),
     Data(u64),
     DataCr,
     DataLf,
-    /// Before a trailer field, or the last line.
+    /// Before a trailer field or the last line.
     Trailers,
     TrailerName,
     TrailerValue,
@@ -42,14 +42,15 @@ enum State {
 }
 
 impl Chunked {
-    /// Whether the body is whole.
+    /// Whether the body is complete.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Appends to `body` what `bytes` hold of it, up to the body's end. How many of the
-    /// bytes were the body's; or 400 for what is no chunk, 413 where the body would pass
-    /// `max_body` bytes, 431 for endless extensions or trailers.
+    /// Decodes `bytes` up to the end of the body, and appends the data to `body`. Returns
+    /// how many of the bytes belong to the body. The error is the status of the refusal:
+    /// 400 if this is not a chunk, 413 if the body would have more than `max_body` bytes,
+    /// 431 if there are too many extensions or trailers.
     pub fn decode(
         &mut self,
         bytes: &[u8],
@@ -77,7 +78,7 @@ impl Chunked {
             if let State::SizeLf(size) = self.state
                 && size > max_body.saturating_sub(body.len() as u64)
             {
-                return Err(Status::TooLarge);
+                return Err(Status::ContentTooLarge);
             }
             rest = after;
         }
@@ -92,7 +93,7 @@ impl Chunked {
         ) {
             self.overhead += 1;
             if self.overhead > MAX_OVERHEAD {
-                return Err(Status::HeadTooLarge);
+                return Err(Status::HeaderTooLarge);
             }
         }
         let digit = char::from(byte).to_digit(16).map(u64::from);
@@ -121,12 +122,12 @@ impl Chunked {
     }
 }
 
-/// What a field's value or an extension may hold (RFC 9110 section 5.5).
+/// A byte of a field's value or of an extension (RFC 9110 section 5.5).
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
 }
 
-/// What a field's name is made of (RFC 9110 section 5.6.2).
+/// A byte of a field's name (RFC 9110 section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -135,7 +136,7 @@ fn is_token(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// The body and what follows it.
+    /// The body, and what follows it.
     fn decoded(text: &str) -> Result<(String, &str), Status> {
         let (mut chunked, mut body) = (Chunked::default(), Vec::new());
         let used = chunked.decode(text.as_bytes(), &mut body, 100)?;
@@ -144,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_put_together_and_the_rest_is_left() {
+    fn chunks_are_joined_and_what_follows_is_left() {
         let whole = "3\r\n{\"a\r\n0a;x=\"y\";z\r\n\":\"123456\"\r\n01 ;q\r\n}\r\n000\r\nA: b\r\nC:\r\n\r\nGET";
         assert_eq!(decoded(whole), Ok(("{\"a\":\"123456\"}".into(), "GET")));
         assert_eq!(decoded("0\r\n\r\n"), Ok(("".into(), "")));
     }
 
     #[test]
-    fn what_can_be_read_in_two_ways_is_refused() {
+    fn what_is_not_exactly_a_chunk_is_refused() {
         for text in [
             "\r\n",
             "g\r\n",
@@ -179,19 +180,19 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_lines_have_their_limits() {
-        assert_eq!(decoded("65\r\n"), Err(Status::TooLarge));
+    fn sizes_extensions_and_trailers_have_limits() {
+        assert_eq!(decoded("65\r\n"), Err(Status::ContentTooLarge));
         assert_eq!(
             decoded("1\r\na\r\nffffffffffffffff\r\n"),
-            Err(Status::TooLarge)
+            Err(Status::ContentTooLarge)
         );
         assert_eq!(
             decoded(&format!("1;{}", "x".repeat(70_000))),
-            Err(Status::HeadTooLarge)
+            Err(Status::HeaderTooLarge)
         );
         assert_eq!(
             decoded(&format!("0\r\n{}", "A: b\r\n".repeat(20_000))),
-            Err(Status::HeadTooLarge)
+            Err(Status::HeaderTooLarge)
         );
     }
 }

@@ -1,10 +1,11 @@
-//! A listening socket's file: bound safely, with the right mode, removed when done.
+//! The file of a listening Unix socket: created safely, with the right mode, and removed.
 //!
-//! A Unix socket has a name in the file system, and the name outlives the
-//! process. So before binding one must tell a dead server's leftover, which
-//! may go, from a live server's socket, somebody's regular file and the like,
-//! which may not. The directory is locked (flock(2)) while that is decided, or
-//! two servers started at once could each remove the other's new socket.
+//! A Unix socket has a path, and its file outlives the process. So before bind(2) the
+//! server looks at what is there. It may replace the socket of a dead server. It must not
+//! touch a live server's socket, a regular file, or anything else.
+//!
+//! The directory is locked (flock(2)) from that check until after bind. Otherwise two
+//! servers that start at once could each remove the other's new socket.
 //!
 //! Stop 2 of EDU_NOTES.md.
 
@@ -23,56 +24,52 @@ use rustix::process::{geteuid, umask};
 
 use crate::peer;
 
-/// The file of a bound socket. Dropping it removes the file, if it is still the
-/// one that was made; drop it before the listener, while its inode cannot be
-/// given to another file.
+/// The file of a bound socket. Dropping it removes the file, unless another one is there
+/// by now. Drop it before the listener: until the listener is closed, no other file can
+/// have the same inode number.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
+    identity: Identity,
 }
 
-/// Listens on `path` with the permissions `mode`. The error says what is wrong
-/// and what to do.
+/// Device and inode number of a file.
+type Identity = (u64, u64);
+
+/// Listens on `path` with the permissions `mode`. The error says what is wrong and what to
+/// do.
 pub fn listen(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
     let _lock = lock_directory(path);
-    remove_leftover(path)?;
-    let failed = |error: io::Error| {
-        format!(
-            "cannot listen on {}: {}",
-            path.display(),
-            advice(path, error)
-        )
+    remove_stale_socket(path)?;
+    let explain = |error: io::Error| {
+        let reason = explain_bind_error(path, error);
+        format!("cannot listen on {}: {reason}", path.display())
     };
-    // bind(2) makes the file with mode 0777 less the umask: so it never has
-    // another mode than this, not for an instant.
-    let before = umask(Mode::from_raw_mode(!mode & 0o777));
+    // bind(2) creates the file with mode 0777 less the umask, so the file never has any
+    // other mode than `mode`.
+    let previous = umask(Mode::from_raw_mode(!mode & 0o777));
     let listener = UnixListener::bind(path);
-    umask(before);
-    let listener = listener.map_err(failed)?;
-    let identity = identity(path).map_err(failed)?;
-    Ok((
-        listener,
-        SocketFile {
-            path: path.into(),
-            identity,
-        },
-    ))
+    umask(previous);
+    let listener = listener.map_err(explain)?;
+    let file = SocketFile {
+        path: path.into(),
+        identity: identity(path).map_err(explain)?,
+    };
+    Ok((listener, file))
 }
 
 impl Drop for SocketFile {
-    /// Without a lock: while the listener lives, no other server takes the path.
+    /// Needs no lock: while the listener is open, no other server takes the path.
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            // It may have been removed meanwhile, which is as well.
+            // An error means that it is gone already.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Makes way for a new socket, or says why that must not be.
-fn remove_leftover(path: &Path) -> Result<(), String> {
+/// Removes the socket of a dead server. The error says what else is at `path`.
+fn remove_stale_socket(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(());
@@ -89,7 +86,7 @@ fn remove_leftover(path: &Path) -> Result<(), String> {
         ));
     }
     let (owner, user) = (metadata.uid(), geteuid().as_raw());
-    // Without waiting: a live server whose backlog is full answers EAGAIN.
+    // mio connects without blocking: a live server with a full backlog gives EAGAIN.
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
             .map_err(|error| {
@@ -110,64 +107,65 @@ fn remove_leftover(path: &Path) -> Result<(), String> {
     }
 }
 
+/// The error for a path at which a server listens.
 fn in_use(path: &Path, pid: Option<u32>) -> String {
     let shown = path.display();
     match pid {
-        Some(pid) if pid == process::id() => {
-            format!("{shown} was to be both sockets: give --socket and --output-socket two paths")
-        }
+        Some(pid) if pid == process::id() => format!(
+            "{shown} is the path of both sockets: give --socket and --output-socket two paths"
+        ),
         Some(pid) => format!(
-            "{shown} is in use by a live server (pid {pid}): stop that one, or choose another path"
+            "{shown} is in use by a live server (pid {pid}): stop that server, or choose another path"
         ),
         None => {
-            format!("{shown} is in use by a live server: stop that one, or choose another path")
+            format!("{shown} is in use by a live server: stop that server, or choose another path")
         }
     }
 }
 
-/// What the error of a bind means to whoever chose the path.
-fn advice(path: &Path, error: io::Error) -> String {
+/// Explains an error of bind(2) to the user who chose the path.
+fn explain_bind_error(path: &Path, error: io::Error) -> String {
     let directory = directory(path);
     let shown = directory.display();
     match error.kind() {
         io::ErrorKind::NotFound if !directory.exists() => {
-            format!("there is no such directory as {shown}. Make it first")
+            format!("the directory {shown} does not exist. Create it first")
         }
-        io::ErrorKind::NotADirectory => format!("{shown} is no directory. Choose another path"),
+        io::ErrorKind::NotADirectory => format!("{shown} is not a directory. Choose another path"),
         io::ErrorKind::PermissionDenied => format!(
-            "user {} may not make files in {shown}. Choose another path",
+            "user {} may not create files in {shown}. Choose another path",
             geteuid().as_raw()
         ),
         io::ErrorKind::InvalidInput => format!(
-            "a socket's path has room for 107 bytes and this has {}. Choose a shorter one",
+            "the path of a socket has at most 107 bytes, and this one has {}. Choose a shorter one",
             path.as_os_str().len()
         ),
-        io::ErrorKind::AddrInUse => "something else made it just now. Try again".into(),
+        io::ErrorKind::AddrInUse => "another program created it just now. Try again".into(),
         _ => format!("{error}. Choose another path"),
     }
 }
 
-/// The directory that is to hold `path`.
+/// The directory that contains `path`.
 fn directory(path: &Path) -> &Path {
     let parent = path.parent();
     let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<Identity> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Locks the directory that holds `path` until the file is dropped. Anybody who
-/// may read the directory can hold that lock, so it is not waited for for ever;
-/// where there can be none, the check alone must do.
+/// Locks the directory that contains `path`, until the returned file is dropped. Any
+/// process that may read the directory can hold this lock, so it waits 2 s at most. Without
+/// a lock only the check of the path protects other servers.
 fn lock_directory(path: &Path) -> Option<File> {
     let directory = File::open(directory(path)).ok()?;
-    let patience = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(2);
     loop {
         match directory.try_lock() {
             Ok(()) => return Some(directory),
-            Err(fs::TryLockError::WouldBlock) if Instant::now() < patience => {
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(5));
             }
             Err(_) => return None,

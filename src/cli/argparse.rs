@@ -1,0 +1,78 @@
+//! Two habits of Python's argparse that `argh` lacks. Scripts written for the Python
+//! server depend on them.
+//!
+//! - `--name=value` means `--name value`.
+//! - The last one of a repeated option wins.
+//!
+//! Stop 1 of EDU_NOTES.md.
+
+/// Rewrites arguments so that they use neither habit. `valued` lists the options that
+/// take a value. The error says which option has no value.
+pub(super) fn normalize(arguments: Vec<String>, valued: &[&str]) -> Result<Vec<String>, String> {
+    let mut normalized: Vec<(String, Option<String>)> = Vec::new();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let (name, value) = match argument.split_once('=') {
+            Some((name, value)) if valued.contains(&name) => (name.into(), Some(value.into())),
+            _ if valued.contains(&argument.as_str()) => {
+                let value = arguments.next().unwrap_or_default();
+                if value.starts_with('-') {
+                    return Err(format!(
+                        "{argument} needs a value, and {value} looks like an option: \
+                         if it is the value, write {argument}={value}"
+                    ));
+                }
+                (argument, Some(value))
+            }
+            _ => (argument, None),
+        };
+        if value.as_ref().is_some_and(String::is_empty) {
+            return Err(format!("{name} needs a value"));
+        }
+        if name.starts_with('-') {
+            normalized.retain(|(earlier, _)| *earlier != name);
+        }
+        normalized.push((name, value));
+    }
+    Ok(normalized
+        .into_iter()
+        .flat_map(|(name, value)| [Some(name), value])
+        .flatten()
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use crate::cli::Exit;
+    use crate::cli::tests::{parse, server_options};
+
+    #[test]
+    fn a_value_may_follow_an_equals_sign_and_contain_one() {
+        let options = server_options(&["--socket=/tmp/a=b", "--mode=0600"]);
+        assert_eq!((options.socket, options.mode), ("/tmp/a=b".into(), 0o600));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_option_wins() {
+        let options = server_options(&[
+            "--socket",
+            "/a",
+            "--pretty-json",
+            "--socket=/b",
+            "--pretty-json",
+        ]);
+        assert_eq!(options.socket, PathBuf::from("/b"));
+    }
+
+    #[test]
+    fn an_option_is_not_a_value() {
+        for arguments in [&["--socket", "--tee"][..], &["--socket"], &["--socket="]] {
+            let Err(Exit::Usage(error)) = parse(arguments) else {
+                panic!("{arguments:?}")
+            };
+            assert!(error.starts_with("--socket needs a value"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The command line: which command to run, and with which options.
+//!
+//! Without a subcommand the program serves ([`serve`]). [`send`] and [`hooks`] are
+//! subcommands with options of their own. `argh` parses all three; [`argparse`] adds
+//! two habits of Python's argparse that `argh` lacks.
+//!
+//! This folder only reads arguments: it opens nothing and prints nothing.
+//!
+//! Stop 1 of EDU_NOTES.md.
+
+mod argparse;
+mod hooks;
+mod send;
+mod serve;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+pub use self::hooks::HooksOptions;
+pub use self::send::SendOptions;
+pub use self::serve::ServerOptions;
+
+/// The environment variable that names the hook socket if `--socket` does not.
+pub const SOCKET_VARIABLE: &str = "CLAUDE_UNIX_HOOK_WATCHER";
+const DEFAULT_SOCKET: &str = "/tmp/claude-observatory.sock";
+
+/// The command that the user chose.
+#[derive(Debug)]
+pub enum Command {
+    Serve(ServerOptions),
+    Send(SendOptions),
+    Hooks(HooksOptions),
+}
+
+/// Why there is no [`Command`] to run.
+#[derive(Debug, PartialEq)]
+pub enum Exit {
+    /// The answer to `--help` or `--version`: to stdout, exit code 0.
+    Print(String),
+    /// Wrong usage: to stderr, exit code 2.
+    Usage(String),
+    /// Wrong usage, but exit code 1. `--tee` without an output socket exits with 1 in
+    /// the Python server. `send` must not exit with 2: Claude Code takes exit code 2
+    /// of a hook as an order to block the step.
+    Error(String),
+}
+
+/// Parses `arguments`, of which the first is the program's name. `socket_variable`
+/// is the value of [`SOCKET_VARIABLE`].
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    socket_variable: Option<OsString>,
+) -> Result<Command, Exit> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
+    replace_send_option(&mut arguments);
+    let default_socket = match socket_variable {
+        Some(path) if !path.is_empty() => path.into(),
+        _ => DEFAULT_SOCKET.into(),
+    };
+    match arguments.first().and_then(|first| first.to_str()) {
+        Some("send") => {
+            let options = send::parse(&arguments[1..], default_socket);
+            options.map(Command::Send).map_err(Exit::without_code_2)
+        }
+        Some("hooks") => hooks::parse(&arguments[1..], default_socket).map(Command::Hooks),
+        _ => serve::parse(&arguments, default_socket).map(Command::Serve),
+    }
+}
+
+/// Turns `--send EVENT` into `send EVENT`. Hooks that earlier versions installed use
+/// the option; they end in `|| true`, so an error would silence them unnoticed.
+fn replace_send_option(arguments: &mut Vec<OsString>) {
+    let is_send = |argument: &OsString| {
+        let bytes = argument.as_encoded_bytes();
+        bytes == b"--send" || bytes.starts_with(b"--send=")
+    };
+    let Some(index) = arguments.iter().position(is_send) else {
+        return;
+    };
+    let option = arguments.remove(index);
+    match option.to_str().and_then(|option| option.split_once('=')) {
+        Some((_, event)) => arguments.insert(0, event.into()),
+        None if index < arguments.len() => arguments[..=index].rotate_right(1),
+        None => {}
+    }
+    arguments.insert(0, "send".into());
+}
+
+/// Parses the arguments of one command with `argh`. `command` is how the user calls it,
+/// `valued` lists its options that take a value.
+fn parse_with_argh<T: FromArgs>(
+    command: &[&str],
+    arguments: &[OsString],
+    valued: &[&str],
+) -> Result<T, Exit> {
+    let usage = |text: String| usage(command, &text);
+    let arguments = arguments
+        .iter()
+        .map(|argument| argument.to_str().map(str::to_owned).ok_or(argument))
+        .collect::<Result<Vec<String>, _>>()
+        .map_err(|argument| usage(format!("{argument:?} is not UTF-8")))?;
+    let arguments = argparse::normalize(arguments, valued).map_err(usage)?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    T::from_args(command, &arguments).map_err(|exit| match exit.status {
+        Ok(()) => Exit::Print(exit.output),
+        Err(()) => usage(exit.output),
+    })
+}
+
+/// A usage error that points to the help of `command`.
+fn usage(command: &[&str], error: &str) -> Exit {
+    let error = error.trim_end();
+    Exit::Usage(format!("{error}\nSee {} --help", command.join(" ")))
+}
+
+/// The hook socket: the option, or else the default.
+fn socket_path(option: Option<String>, default: PathBuf) -> PathBuf {
+    option.map_or(default, PathBuf::from)
+}
+
+impl Exit {
+    fn without_code_2(self) -> Self {
+        match self {
+            Exit::Usage(text) => Exit::Error(text),
+            exit => exit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn parse(arguments: &[&str]) -> Result<Command, Exit> {
+        let arguments = ["hooks-observatory"].iter().chain(arguments);
+        super::parse(arguments.map(OsString::from), None)
+    }
+
+    pub(super) fn server_options(arguments: &[&str]) -> ServerOptions {
+        match parse(arguments) {
+            Ok(Command::Serve(options)) => options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_send_option_of_installed_hooks_means_the_subcommand() {
+        for arguments in [
+            &["send", "Stop", "--socket", "/a", "-v"][..],
+            &["--send", "Stop", "--socket", "/a", "-v"],
+            &["--send=Stop", "--socket=/a", "--verbose"],
+            &["--socket", "/a", "--send", "Stop", "-v"],
+        ] {
+            let Ok(Command::Send(options)) = parse(arguments) else {
+                panic!("{arguments:?}")
+            };
+            assert_eq!(options.event_name, "Stop");
+            assert_eq!(options.socket, PathBuf::from("/a"));
+            assert!(options.is_verbose);
+        }
+    }
+
+    #[test]
+    fn wrong_usage_of_send_never_exits_with_2() {
+        for arguments in [
+            &["send"][..],
+            &["--send"],
+            &["send", "--x"],
+            &["send", "a", "b"],
+        ] {
+            assert!(
+                matches!(parse(arguments), Err(Exit::Error(_))),
+                "{arguments:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_command_lists_its_options_that_take_a_value() {
+        for (command, valued) in [
+            (&[][..], &serve::VALUED[..]),
+            (&["send"], &send::VALUED),
+            (&["hooks"], &hooks::VALUED),
+        ] {
+            let Err(Exit::Print(help)) = parse(&[command, &["--help"]].concat()) else {
+                panic!()
+            };
+            let usage = help.lines().next().unwrap();
+            // The positional argument follows `[--]`.
+            let usage = usage.split("[--]").next().unwrap();
+            let options = usage
+                .split('[')
+                .filter_map(|option| option.split_once(" <"));
+            let names: Vec<_> = options.map(|(name, _)| name).collect();
+            assert_eq!(names, valued);
+        }
+    }
+}

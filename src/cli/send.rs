@@ -1,0 +1,59 @@
+//! The options of `hooks-observatory send`.
+//!
+//! Stop 1 of EDU_NOTES.md.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use super::{Exit, parse_with_argh, socket_path, usage};
+
+const COMMAND: [&str; 2] = ["hooks-observatory", "send"];
+
+/// What [`client::send`](crate::client::send) sends, and where.
+#[derive(Debug)]
+pub struct SendOptions {
+    /// The path of the hook socket.
+    pub socket: PathBuf,
+    /// The event's name, not yet encoded for a query.
+    pub event_name: String,
+    /// Whether to report on stderr if the event was taken.
+    pub is_verbose: bool,
+}
+
+/// Posts the payload on stdin to the hook socket as one event. Prints nothing and
+/// exits with 0, whatever happens.
+#[derive(FromArgs)]
+#[argh(help_triggers("-h", "--help"))]
+struct Arguments {
+    /// name of the event, such as PreToolUse
+    #[argh(positional, arg_name = "event")]
+    event_name: String,
+
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    #[argh(option, arg_name = "path")]
+    socket: Option<String>,
+
+    /// report on stderr whether the event was taken, and why not
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+}
+
+/// The options that take a value.
+pub(super) const VALUED: [&str; 1] = ["--socket"];
+
+pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<SendOptions, Exit> {
+    let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
+    if arguments.event_name.is_empty() {
+        return Err(usage(
+            &COMMAND,
+            "the event needs a name, such as PreToolUse",
+        ));
+    }
+    Ok(SendOptions {
+        socket: socket_path(arguments.socket, default_socket),
+        event_name: arguments.event_name,
+        is_verbose: arguments.verbose,
+    })
+}

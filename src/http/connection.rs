@@ -1,0 +1,442 @@
+//! One client's connection, as a state machine that does no I/O (sans-I/O).
+//!
+//! It takes the bytes that arrived and returns the next step. Only the loop in
+//! [`crate::server`] reads and writes. So a test or a fuzzer can feed it a request in any
+//! pieces, without a socket.
+//!
+//! ```text
+//!           head complete           body complete             all written
+//! ReadingHead ────────→ ReadingBody ────────→ WritingResponse ────────→ Close
+//!    ↑  │                  │                      ↑        │
+//!    │  └──── refused ─────┴───── cut short ──────┘        ├─ refused → Linger
+//!    └───────────────────── keep-alive ────────────────────┘
+//! ```
+//!
+//! | state | on | next state | step |
+//! | --- | --- | --- | --- |
+//! | `ReadingHead` | bytes, head not complete | `ReadingHead` | `Read` |
+//! | `ReadingHead` | bytes, head refused | `WritingResponse` (400, 413, 414, 431, 501) | `Write` |
+//! | `ReadingHead` | bytes, head complete, body not | `ReadingBody` | `Read`, or `Write` (`100 Continue`) |
+//! | `ReadingHead` | bytes, request complete | `WritingResponse` (200, 404) | `Hook` or `Write` |
+//! | `ReadingHead` | end of input, nothing received | | `Close` |
+//! | `ReadingHead` | end of input, part of a head received | `WritingResponse` (400) | `Write` |
+//! | `ReadingHead` | timeout, connection reused and idle | | `Close` |
+//! | `ReadingHead` | timeout | `WritingResponse` (408) | `Write` |
+//! | `ReadingBody` | `100 Continue` written | `ReadingBody` | `Read` |
+//! | `ReadingBody` | bytes, body not complete | `ReadingBody` | `Read` |
+//! | `ReadingBody` | bytes, body refused | `WritingResponse` (400, 413, 431) | `Write` |
+//! | `ReadingBody` | bytes, body complete | `WritingResponse` (200, 404) | `Hook` or `Write` |
+//! | `ReadingBody` | end of input, timeout | `WritingResponse` (400, 408) | `Write` |
+//! | `WritingResponse` | part written | `WritingResponse` | `Write` |
+//! | `WritingResponse` | all written, keep-alive | `ReadingHead` | `Read`, or `Resume` |
+//! | `WritingResponse` | all written, no keep-alive | | `Close` |
+//! | `WritingResponse` | all written, request refused | | `Linger` |
+//! | `WritingResponse` | timeout | | `Close` |
+//!
+//! A request that arrives in one piece is returned where it lies, in the caller's buffer.
+//! Only an incomplete one is copied, into the connection's inbox. While a response is not
+//! written, nothing more is read: a client that pipelines requests and never reads fills
+//! its own socket buffer, and no memory here.
+//!
+//! Stop 5 of EDU_NOTES.md.
+
+use std::fmt;
+
+use log::trace;
+
+use super::chunked::Chunked;
+use super::request::{Framing, Head, MAX_HEAD, MAX_TARGET, parse_head};
+use super::response::{CONTINUE, Status, response};
+use super::route::Route;
+
+/// The state of one client's connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The client's number in the trace.
+    key: usize,
+    state: State,
+    /// Received bytes that are still needed: part of a head; the body, decoded so far; or
+    /// after a complete request, what the client sent next.
+    inbox: Vec<u8>,
+    /// Whether the inbox holds bytes that were not parsed yet.
+    has_unparsed: bool,
+    max_body: u64,
+    /// Whether the connection may stay open after a response.
+    allows_keep_alive: bool,
+    /// Whether it has stayed open after a response. Then the end of input before the next
+    /// request is no error.
+    is_reused: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    ReadingHead,
+    ReadingBody {
+        route: Route,
+        keep_alive: bool,
+        body: Body,
+        /// What is still to be written of `100 Continue`.
+        interim: &'static [u8],
+    },
+    /// The request body is the first `body_length` bytes of the inbox.
+    WritingResponse {
+        response: &'static [u8],
+        written: usize,
+        then: Then,
+        body_length: usize,
+    },
+}
+
+/// For the trace: the name of the state, and the status of a response.
+impl fmt::Display for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            State::ReadingHead => formatter.write_str("ReadingHead"),
+            State::ReadingBody { .. } => formatter.write_str("ReadingBody"),
+            State::WritingResponse { response, .. } => {
+                let line = response.split(|byte| *byte == b'\r').next();
+                let line = str::from_utf8(line.unwrap_or_default()).unwrap_or_default();
+                let status = line.trim_start_matches("HTTP/1.1 ");
+                write!(formatter, "WritingResponse ({status})")
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Body {
+    Length(u64),
+    Chunked(Chunked),
+}
+
+/// What follows a response.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    KeepAlive,
+    Close,
+    Linger,
+}
+
+/// What the loop does next for a connection.
+#[derive(Debug, PartialEq)]
+pub enum Step<'a> {
+    /// Read. Pass the bytes to [`Connection::received`], or call
+    /// [`Connection::end_of_input`] if there are no more.
+    Read,
+    /// Call [`Connection::received`] without bytes: at least a part of the next request
+    /// has arrived already.
+    Resume,
+    /// Publish this event, then do as for [`Step::Write`]: the response is ready.
+    Hook(Hook<'a>),
+    /// Write [`Connection::unsent`], then call [`Connection::written`].
+    Write,
+    /// The connection is over.
+    Close,
+    /// The connection is over, but the client may still be sending, and must be able to
+    /// read why it was refused: shut down writing, and read to the end for a while.
+    Linger,
+}
+
+/// A complete hook request.
+#[derive(Debug, PartialEq)]
+pub struct Hook<'a> {
+    pub event_name: String,
+    pub body: &'a [u8],
+}
+
+impl Connection {
+    /// A new connection. The trace calls it `client {key}`. It refuses bodies of more than
+    /// `max_body` bytes.
+    pub fn new(key: usize, max_body: u64) -> Self {
+        Connection {
+            key,
+            state: State::ReadingHead,
+            inbox: Vec::new(),
+            has_unparsed: false,
+            max_body,
+            allows_keep_alive: true,
+            is_reused: false,
+        }
+    }
+
+    /// Takes bytes as they arrived.
+    pub fn received<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a> {
+        self.has_unparsed = false;
+        match self.state {
+            State::ReadingHead if self.inbox.is_empty() => self.read_new_head(bytes),
+            State::ReadingHead => self.read_more_head(bytes),
+            State::ReadingBody { .. } => self.read_body(bytes),
+            State::WritingResponse { .. } => {
+                self.inbox.extend(bytes);
+                Step::Write
+            }
+        }
+    }
+
+    /// Nothing more will arrive. The client may still read.
+    pub fn end_of_input(&mut self) -> Step<'_> {
+        match self.state {
+            State::ReadingHead if self.inbox.is_empty() => Step::Close,
+            State::WritingResponse { .. } => Step::Write,
+            _ => self.refuse(Status::BadRequest),
+        }
+    }
+
+    /// The time for a request, or for reading its response, is over.
+    pub fn time_out(&mut self) -> Step<'_> {
+        match self.state {
+            State::WritingResponse { .. } => Step::Close,
+            _ if self.is_idle() => Step::Close,
+            _ => self.refuse(Status::RequestTimeout),
+        }
+    }
+
+    /// Whether the connection was kept open and no further request has begun.
+    pub fn is_idle(&self) -> bool {
+        self.is_reused && self.inbox.is_empty() && matches!(self.state, State::ReadingHead)
+    }
+
+    /// Whether at least a part of the next request has arrived, so that
+    /// [`Connection::received`] is to be called without bytes.
+    pub fn has_unparsed(&self) -> bool {
+        self.has_unparsed
+    }
+
+    /// Makes the current request the last one.
+    pub fn disable_keep_alive(&mut self) {
+        self.allows_keep_alive = false;
+    }
+
+    /// The bytes to write: a response, or an interim response.
+    pub fn unsent(&self) -> &'static [u8] {
+        match self.state {
+            State::WritingResponse {
+                response, written, ..
+            } => &response[written..],
+            State::ReadingBody { interim, .. } => interim,
+            State::ReadingHead => &[],
+        }
+    }
+
+    /// The first `count` bytes of [`Connection::unsent`] were written.
+    pub fn written(&mut self, count: usize) -> Step<'static> {
+        match &mut self.state {
+            State::ReadingHead => Step::Read,
+            State::ReadingBody { interim, .. } => {
+                *interim = &interim[count..];
+                if interim.is_empty() {
+                    Step::Read
+                } else {
+                    Step::Write
+                }
+            }
+            State::WritingResponse {
+                response,
+                written,
+                then,
+                body_length,
+            } => {
+                *written += count;
+                match then {
+                    _ if *written < response.len() => Step::Write,
+                    Then::Close => Step::Close,
+                    Then::Linger => Step::Linger,
+                    Then::KeepAlive => {
+                        let body_length = *body_length;
+                        self.begin_next_request(body_length)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns to the first state, with what the client sent behind the request's body.
+    fn begin_next_request(&mut self, body_length: usize) -> Step<'static> {
+        self.inbox.drain(..body_length);
+        self.inbox.shrink_to(0);
+        self.enter(State::ReadingHead);
+        self.is_reused = true;
+        self.has_unparsed = !self.inbox.is_empty();
+        if self.has_unparsed {
+            Step::Resume
+        } else {
+            Step::Read
+        }
+    }
+
+    /// Parses the first bytes of a request.
+    fn read_new_head<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a> {
+        let bytes = skip_empty_lines(bytes);
+        match parse_head(bytes) {
+            Err(status) => self.refuse(status),
+            Ok(None) => self.keep_partial_head(bytes),
+            Ok(Some((head_length, head))) => {
+                let rest = &bytes[head_length..];
+                match head.framing {
+                    Framing::Length(length) if length <= self.max_body.min(rest.len() as u64) => {
+                        let (body, next) = rest.split_at(length as usize);
+                        self.inbox.extend(next);
+                        self.respond(head.route, head.keep_alive, 0, Some(body))
+                    }
+                    _ => self.begin_body(head, rest),
+                }
+            }
+        }
+    }
+
+    /// Parses a head of which a part has arrived before. New bytes without the end of a
+    /// line cannot complete it, so a head that arrives byte by byte is not parsed again at
+    /// each byte.
+    fn read_more_head(&mut self, bytes: &[u8]) -> Step<'_> {
+        let is_resumed = bytes.is_empty();
+        if !is_resumed && !bytes.contains(&b'\n') {
+            return self.keep_partial_head(bytes);
+        }
+        self.inbox.extend(bytes);
+        let empty_lines = self.inbox.len() - skip_empty_lines(&self.inbox).len();
+        self.inbox.drain(..empty_lines);
+        match parse_head(&self.inbox) {
+            Err(status) => self.refuse(status),
+            Ok(None) => self.keep_partial_head(&[]),
+            Ok(Some((head_length, head))) => {
+                let rest = self.inbox.split_off(head_length);
+                self.inbox.clear();
+                self.begin_body(head, &rest)
+            }
+        }
+    }
+
+    fn keep_partial_head(&mut self, bytes: &[u8]) -> Step<'_> {
+        self.inbox.extend(bytes);
+        if self.inbox.len() > MAX_HEAD {
+            self.refuse(Status::HeaderTooLarge)
+        } else if self.inbox.len() > MAX_TARGET && !self.inbox.contains(&b'\n') {
+            self.refuse(Status::UriTooLong)
+        } else {
+            Step::Read
+        }
+    }
+
+    fn begin_body<'a>(&'a mut self, head: Head, bytes: &[u8]) -> Step<'a> {
+        let body = match head.framing {
+            Framing::Length(length) if length > self.max_body => {
+                return self.refuse(Status::ContentTooLarge);
+            }
+            Framing::Length(length) => Body::Length(length),
+            Framing::Chunked => Body::Chunked(Chunked::default()),
+        };
+        let interim = if head.expects_continue { CONTINUE } else { &[] };
+        self.enter(State::ReadingBody {
+            route: head.route,
+            keep_alive: head.keep_alive,
+            body,
+            interim,
+        });
+        self.read_body(bytes)
+    }
+
+    fn read_body(&mut self, bytes: &[u8]) -> Step<'_> {
+        let State::ReadingBody {
+            route,
+            keep_alive,
+            body,
+            interim,
+        } = &mut self.state
+        else {
+            return Step::Read;
+        };
+        let body_length = match body {
+            Body::Length(length) => {
+                self.inbox.extend(bytes);
+                *length as usize
+            }
+            Body::Chunked(chunked) => match chunked.decode(bytes, &mut self.inbox, self.max_body) {
+                Err(status) => return self.refuse(status),
+                Ok(_) if !chunked.is_done() => usize::MAX,
+                Ok(count) => {
+                    let body_length = self.inbox.len();
+                    self.inbox.extend(&bytes[count..]);
+                    body_length
+                }
+            },
+        };
+        if self.inbox.len() < body_length {
+            return if interim.is_empty() {
+                Step::Read
+            } else {
+                Step::Write
+            };
+        }
+        let (route, keep_alive) = (std::mem::replace(route, Route::NotFound), *keep_alive);
+        self.respond(route, keep_alive, body_length, None)
+    }
+
+    /// The request is complete. Its body is `body`, or else the first `body_length` bytes
+    /// of the inbox.
+    fn respond<'a>(
+        &'a mut self,
+        route: Route,
+        keep_alive: bool,
+        body_length: usize,
+        body: Option<&'a [u8]>,
+    ) -> Step<'a> {
+        let status = match route {
+            Route::Hook { .. } => Status::Ok,
+            Route::Health => Status::Healthy,
+            Route::NotFound => Status::NotFound,
+        };
+        let keep_alive = keep_alive && self.allows_keep_alive;
+        let then = if keep_alive {
+            Then::KeepAlive
+        } else {
+            Then::Close
+        };
+        self.enter(State::WritingResponse {
+            response: response(status, keep_alive),
+            written: 0,
+            then,
+            body_length,
+        });
+        match route {
+            Route::Hook { event_name } => Step::Hook(Hook {
+                event_name,
+                body: body.unwrap_or(&self.inbox[..body_length]),
+            }),
+            Route::Health | Route::NotFound => Step::Write,
+        }
+    }
+
+    /// Takes the body of the last hook out of the inbox, so that it can be kept. Empty if
+    /// the body was in the caller's buffer.
+    pub fn take_body(&mut self) -> Vec<u8> {
+        let State::WritingResponse { body_length, .. } = &mut self.state else {
+            return Vec::new();
+        };
+        let next = self.inbox.split_off(std::mem::take(body_length));
+        std::mem::replace(&mut self.inbox, next)
+    }
+
+    fn refuse(&mut self, status: Status) -> Step<'_> {
+        self.inbox = Vec::new();
+        self.enter(State::WritingResponse {
+            response: response(status, false),
+            written: 0,
+            then: Then::Linger,
+            body_length: 0,
+        });
+        Step::Write
+    }
+
+    fn enter(&mut self, state: State) {
+        trace!("client {}: {} → {state}", self.key, self.state);
+        self.state = state;
+    }
+}
+
+/// Empty lines before a request are skipped (RFC 9112 section 2.2).
+fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n").or(bytes.strip_prefix(b"\n")) {
+        bytes = rest;
+    }
+    bytes
+}

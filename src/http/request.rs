@@ -1,0 +1,133 @@
+//! The head of a request: where it ends, what it asks for, and where its body ends.
+//!
+//! `httparse` splits the head into its parts, and this file decides what they mean. A
+//! request that can be read in two ways is refused, never guessed at.
+//!
+//! Stop 5 of EDU_NOTES.md.
+
+use std::mem::MaybeUninit;
+
+use super::response::Status;
+use super::route::{Route, route};
+
+/// What the head of a request says.
+#[derive(Debug, PartialEq)]
+pub struct Head {
+    pub route: Route,
+    pub framing: Framing,
+    /// Whether the client asks to keep the connection open.
+    pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// How the end of the body is found (RFC 9112 section 6.3).
+#[derive(Debug, PartialEq)]
+pub enum Framing {
+    /// After this many bytes.
+    Length(u64),
+    /// At the chunk of size 0.
+    Chunked,
+}
+
+/// Bytes that a head can have. A longer one is refused.
+pub const MAX_HEAD: usize = 64 << 10;
+/// Bytes that a target can have.
+pub const MAX_TARGET: usize = 16 << 10;
+/// Fields that a head can have.
+const MAX_FIELDS: usize = 100;
+
+/// Parses the head at the start of `bytes`. Returns its length in bytes and what it says,
+/// or `None` if it is not complete. The error is the status of the refusal.
+pub fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Status> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let result = request.parse_with_uninit_headers(bytes, &mut fields);
+    let target = request.path.unwrap_or_default();
+    if target.len() > MAX_TARGET {
+        return Err(Status::UriTooLong);
+    }
+    let length = match result {
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+        // The first line has no end.
+        Ok(_) if !bytes.contains(&b'\n') => return Err(Status::UriTooLong),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Status::HeaderTooLarge),
+        Err(_) => return Err(Status::BadRequest),
+    };
+    let is_http_1_1 = request.version == Some(1);
+    let fields = Fields(request.headers);
+    let head = Head {
+        route: route(request.method.unwrap_or_default(), target),
+        framing: framing(&fields, is_http_1_1)?,
+        keep_alive: fields.list_contains("connection", "keep-alive")
+            && !fields.list_contains("connection", "close"),
+        expects_continue: is_http_1_1 && fields.list_contains("expect", "100-continue"),
+    };
+    Ok(Some((length, head)))
+}
+
+/// How the end of the body is found. A request is refused if two servers could find
+/// different ends (RFC 9112 sections 6.1 and 6.3).
+fn framing(fields: &Fields, is_http_1_1: bool) -> Result<Framing, Status> {
+    let mut length = None;
+    for value in fields.named("content-length") {
+        let value = parse_decimal(value).ok_or(Status::BadRequest)?;
+        if length.replace(value).is_some_and(|other| other != value) {
+            return Err(Status::BadRequest);
+        }
+    }
+    let mut codings = fields.named("transfer-encoding");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(Framing::Length(length.unwrap_or(0))),
+        (Some(_), _) if length.is_some() || !is_http_1_1 => Err(Status::BadRequest),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+        _ => Err(Status::NotImplemented),
+    }
+}
+
+/// Digits and nothing else: `str::parse` would accept a `+`.
+fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(digits).ok()?;
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| digits.parse().ok())?
+}
+
+/// The fields of a head.
+struct Fields<'a>(&'a [httparse::Header<'a>]);
+
+impl Fields<'_> {
+    /// The values of the fields with this name, which is in lower case.
+    fn named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let fields = self
+            .0
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name));
+        fields.map(|field| field.value)
+    }
+
+    /// Whether a field whose value is a list contains `item` (RFC 9110 section 5.6.1).
+    fn list_contains(&self, name: &str, item: &str) -> bool {
+        let contains = |value: &[u8]| {
+            value
+                .split(|byte| *byte == b',')
+                .any(|part| part.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
+        };
+        self.named(name).any(contains)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_digits_that_fit_in_64_bits() {
+        assert_eq!(parse_decimal(b"0042"), Some(42));
+        for text in ["", "+1", "-1", "1 ", "1,1", "0x1", "18446744073709551616"] {
+            assert_eq!(parse_decimal(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}

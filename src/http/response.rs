@@ -1,0 +1,77 @@
+//! The responses: a fixed text for each status.
+//!
+//! Stop 5 of EDU_NOTES.md.
+
+/// The status of a response that ends a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Status {
+    /// 200 to a hook.
+    Ok,
+    /// 200 to `GET /health`.
+    Healthy,
+    /// 400: this is not a request, or it can be read as two different ones.
+    BadRequest,
+    /// 404: the server does not have what is requested.
+    NotFound,
+    /// 408: the request was not complete in time.
+    RequestTimeout,
+    /// 413: the body is longer than `--max-body`.
+    ContentTooLarge,
+    /// 414: the target is longer than [`MAX_TARGET`](super::request::MAX_TARGET).
+    UriTooLong,
+    /// 431: the head is longer than [`MAX_HEAD`](super::request::MAX_HEAD), or has too many
+    /// fields.
+    HeaderTooLarge,
+    /// 501: the server does not know the transfer coding.
+    NotImplemented,
+}
+
+/// Tells a client that waits for it to send its body (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The bytes of a response. `keep_alive` is whether the connection stays open. A status
+/// that refuses a request closes it in any case.
+///
+/// Only `/health` has a body: hooks run `curl -s`, and what that prints goes to the client.
+pub fn response(status: Status, keep_alive: bool) -> &'static [u8] {
+    macro_rules! bytes {
+        ($connection:literal, $line:literal, $length:literal, $body:literal) => {
+            concat!(
+                "HTTP/1.1 ",
+                $line,
+                "\r\nContent-Type: application/json\r\nContent-Length: ",
+                $length,
+                "\r\nConnection: ",
+                $connection,
+                "\r\n\r\n",
+                $body
+            )
+        };
+    }
+    macro_rules! answer {
+        ($line:literal, $length:literal, $body:literal) => {
+            if keep_alive {
+                bytes!("keep-alive", $line, $length, $body)
+            } else {
+                bytes!("close", $line, $length, $body)
+            }
+        };
+    }
+    macro_rules! refusal {
+        ($line:literal) => {
+            bytes!("close", $line, "0", "")
+        };
+    }
+    let text = match status {
+        Status::Ok => answer!("200 OK", "0", ""),
+        Status::Healthy => answer!("200 OK", "16", "{\"status\": \"ok\"}"),
+        Status::NotFound => answer!("404 Not Found", "0", ""),
+        Status::BadRequest => refusal!("400 Bad Request"),
+        Status::RequestTimeout => refusal!("408 Request Timeout"),
+        Status::ContentTooLarge => refusal!("413 Content Too Large"),
+        Status::UriTooLong => refusal!("414 URI Too Long"),
+        Status::HeaderTooLarge => refusal!("431 Request Header Fields Too Large"),
+        Status::NotImplemented => refusal!("501 Not Implemented"),
+    };
+    text.as_bytes()
+}

@@ -1,0 +1,80 @@
+//! Routing: what a request asks for, by its method and target.
+//!
+//! Stop 5 of EDU_NOTES.md.
+
+/// What a request asks for.
+#[derive(Debug, PartialEq)]
+pub enum Route {
+    /// `POST` to any path: an event with this name.
+    Hook { event_name: String },
+    /// `GET /health`.
+    Health,
+    /// Anything else.
+    NotFound,
+}
+
+/// Finds the route of a request with this method and target.
+pub fn route(method: &str, target: &str) -> Route {
+    match (method, origin_form(target)) {
+        ("GET", "/health") => Route::Health,
+        ("POST", target) => Route::Hook {
+            event_name: event_name(target),
+        },
+        _ => Route::NotFound,
+    }
+}
+
+/// The path and query of a target, which may have a scheme and an authority before them
+/// (RFC 9112 section 3.2.2).
+fn origin_form(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return target;
+    };
+    if !scheme.eq_ignore_ascii_case("http") {
+        return target;
+    }
+    rest.find(['/', '?']).map_or("/", |start| &rest[start..])
+}
+
+/// The first non-empty `event` in the query, decoded.
+fn event_name(target: &str) -> String {
+    let target = target.split('#').next().unwrap_or_default();
+    let (_path, query) = target.split_once('?').unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(name, value)| name == "event" && !value.is_empty())
+        .map_or("Unknown".into(), |(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_names_the_event() {
+        assert_eq!(event_name("/hook?event=Stop"), "Stop");
+        assert_eq!(event_name("/any/path?a=1&event=&event=B&event=C"), "B");
+        assert_eq!(event_name("/?event=a+b%20c%2Bd"), "a b c+d");
+        assert_eq!(event_name("/?event=%ff"), "\u{fffd}");
+        assert_eq!(event_name("/?event=a?b#event=c"), "a?b");
+        for target in ["/", "/?", "/?event", "/?event=", "/?Event=x", "/#?event=x"] {
+            assert_eq!(event_name(target), "Unknown", "{target}");
+        }
+    }
+
+    #[test]
+    fn a_target_may_include_the_authority() {
+        for target in ["http://localhost/health", "HTTP://x:80/health", "/health"] {
+            assert_eq!(route("GET", target), Route::Health, "{target}");
+        }
+        let hook = |event_name: &str| Route::Hook {
+            event_name: event_name.into(),
+        };
+        assert_eq!(route("POST", "http://h/a?event=A"), hook("A"));
+        assert_eq!(route("POST", "http://h?event=A"), hook("A"));
+        assert_eq!(route("GET", "http://health"), Route::NotFound);
+        assert_eq!(route("GET", "ftp://h/health"), Route::NotFound);
+    }
+}

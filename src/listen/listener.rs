@@ -1,0 +1,173 @@
+//! A listener: accepts connections, and waits where there are no descriptors left.
+//!
+//! Stop 4 of EDU_NOTES.md.
+
+use std::fmt::Display;
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mio::net::{UnixListener, UnixStream};
+use rustix::net::Shutdown;
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use super::socket_file::{self, SocketFile};
+use crate::diagnostics::stderr::say;
+
+/// The pause after accept failed for lack of a resource that others may free: memory, or
+/// descriptors of the whole system.
+const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
+/// Descriptors kept for other things than connections: stdio and its reopened copies, the
+/// poll, the listeners, the signals, and a few to spare.
+const RESERVED_FDS: u64 = 20;
+
+/// A listening socket and its file. Fields are dropped in this order, and the file must be
+/// removed first: see [`SocketFile`].
+#[derive(Debug)]
+pub struct Listener {
+    /// `None` if a service manager owns the socket: then this process neither removes the
+    /// file nor shuts down the socket.
+    file: Option<SocketFile>,
+    socket: UnixListener,
+    /// Connections that may be open at a time.
+    capacity: usize,
+    /// Whether the backlog may hold a connection: accept has not returned `WouldBlock` yet.
+    is_readable: bool,
+    /// When to call accept again after an error.
+    retry_at: Option<Instant>,
+    /// Whether stderr says already that connections wait.
+    shortage_reported: bool,
+}
+
+impl Listener {
+    /// Uses the socket that a service manager passed on, or else listens on `path` with
+    /// the permissions `mode`. Accepts up to `capacity` connections at a time. Fails as
+    /// [`socket_file::listen`] does.
+    pub fn open(
+        activated: Option<StdListener>,
+        path: &Path,
+        mode: u32,
+        capacity: usize,
+    ) -> Result<Self, String> {
+        let (socket, file) = match activated {
+            Some(socket) => (UnixListener::from_std(socket), None),
+            None => socket_file::listen(path, mode).map(|(socket, file)| (socket, Some(file)))?,
+        };
+        Ok(Listener {
+            file,
+            socket,
+            capacity,
+            is_readable: true,
+            retry_at: None,
+            shortage_reported: false,
+        })
+    }
+
+    /// The socket to register with the poll.
+    pub fn socket(&mut self) -> &mut UnixListener {
+        &mut self.socket
+    }
+
+    /// Records that the backlog may hold a connection.
+    pub fn set_readable(&mut self) {
+        self.is_readable = true;
+    }
+
+    /// Records that a descriptor was closed. accept may have failed for lack of one.
+    pub fn on_fd_freed(&mut self) {
+        self.retry_at = None;
+    }
+
+    /// When to call accept again after an error.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Whether to call accept now, with `open` connections open.
+    pub fn can_accept(&self, open: usize, now: Instant) -> bool {
+        self.is_readable && open < self.capacity && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// The next connection in the backlog, if there is one and it may be opened. A
+    /// connection stays in the backlog when accept(2) fails.
+    pub fn accept(&mut self, open: usize, now: Instant) -> Option<UnixStream> {
+        if self.is_readable && open >= self.capacity {
+            self.report_shortage(format_args!(
+                "{open} are open, which is all that the limit of descriptors allows"
+            ));
+        }
+        while self.can_accept(open, now) {
+            self.retry_at = None;
+            match self.socket.accept() {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    // EINVAL: a listener that was shut down has an empty backlog (accept(2)).
+                    io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput => {
+                        self.is_readable = false;
+                        self.shortage_reported = false;
+                    }
+                    _ => {
+                        self.retry_at = Some(now + ACCEPT_BACKOFF);
+                        self.report_shortage(error);
+                    }
+                },
+            }
+        }
+        None
+    }
+
+    /// Whether accept has found the backlog empty.
+    pub fn is_backlog_empty(&self) -> bool {
+        !self.is_readable
+    }
+
+    /// Removes the socket's file and refuses new connections. Those in the backlog can
+    /// still be accepted: true.
+    ///
+    /// Does nothing to a service manager's socket, where the backlog belongs to the next
+    /// server: false.
+    pub fn stop_accepting(&mut self) -> bool {
+        let Some(file) = self.file.take() else {
+            return false;
+        };
+        // Dropping it removes the file.
+        drop(file);
+        // A client that has found the file but not connected is now refused. This cannot
+        // fail on a listening socket.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
+        self.is_readable = true;
+        self.retry_at = None;
+        true
+    }
+
+    /// Reports on stderr that connections wait, once until the backlog is empty again.
+    fn report_shortage(&mut self, reason: impl Display) {
+        if !std::mem::replace(&mut self.shortage_reported, true) {
+            say(format_args!("New connections must wait: {reason}"));
+        }
+    }
+}
+
+/// Raises the limit of open descriptors as far as the system allows (getrlimit(2)).
+/// Returns how many connections the hook listener and the output listener may each have
+/// open: half of the rest for each, so that neither can use up the other's. Without
+/// readers, the hook listener gets all.
+pub fn connection_limits(has_readers: bool) -> (usize, usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If this is not permitted, the limit stays as it was.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let available = getrlimit(Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX)
+        .saturating_sub(RESERVED_FDS);
+    let available = usize::try_from(available).unwrap_or(usize::MAX);
+    if has_readers {
+        let half = (available / 2).max(1);
+        (half, half)
+    } else {
+        (available.max(1), 0)
+    }
+}

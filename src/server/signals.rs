@@ -1,0 +1,43 @@
+//! Signals as bytes that the poll can report.
+//!
+//! A signal interrupts the program anywhere, and a handler may call almost nothing
+//! (signal-safety(7)). So the handler only writes a byte to a socket pair, and the poll
+//! reports the other end as readable: the self-pipe trick.
+//!
+//! Stop 10 of EDU_NOTES.md.
+
+use std::io;
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use mio::net::UnixStream;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+/// Catches the signals that shut down the server. Returns a stream that receives one byte
+/// for each.
+pub fn catch() -> io::Result<UnixStream> {
+    let (receiver, sender) = StdStream::pair()?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if signal != SIGHUP || !is_ignored(signal) {
+            pipe::register(signal, sender.try_clone()?)?;
+        }
+    }
+    // A write past the file size limit then fails with EFBIG instead of killing the
+    // process. The flag itself is not used.
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    receiver.set_nonblocking(true)?;
+    Ok(UnixStream::from_std(receiver))
+}
+
+/// Whether the process was started with the signal ignored, as nohup(1) does.
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: all zeroes is a valid `sigaction`, which the call overwrites. A null second
+    // argument changes nothing (sigaction(2)).
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut action) == 0
+            && action.sa_sigaction == libc::SIG_IGN
+    }
+}

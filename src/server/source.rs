@@ -1,0 +1,93 @@
+//! Sources of readiness: which socket a poll token stands for.
+//!
+//! The poll reports a socket by the [`Token`] with which it was registered, and knows
+//! nothing else about it. So a token must say which socket it is. For a client or reader
+//! it includes the key, which is the index in the slab that holds it.
+//!
+//! Stop 3 of EDU_NOTES.md.
+
+use std::fmt;
+
+use mio::Token;
+
+/// A descriptor that is registered with the poll.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Source {
+    /// The listener of the hook socket.
+    HookListener,
+    /// The listener of the output socket.
+    OutputListener,
+    Signals,
+    Stdout,
+    Worker,
+    /// The client with this key.
+    Client(usize),
+    /// The reader with this key.
+    Reader(usize),
+}
+
+/// The tokens of clients and readers start here: even for clients, odd for readers.
+const FIRST: usize = 6;
+
+impl Source {
+    pub fn token(self) -> Token {
+        Token(match self {
+            Source::HookListener => 0,
+            Source::OutputListener => 1,
+            Source::Signals => 2,
+            Source::Stdout => 3,
+            Source::Worker => 4,
+            Source::Client(key) => FIRST + 2 * key,
+            Source::Reader(key) => FIRST + 2 * key + 1,
+        })
+    }
+}
+
+impl From<Token> for Source {
+    fn from(Token(token): Token) -> Self {
+        match token {
+            0 => Source::HookListener,
+            1 => Source::OutputListener,
+            2 => Source::Signals,
+            3 => Source::Stdout,
+            4 | 5 => Source::Worker,
+            _ if token % 2 == 0 => Source::Client((token - FIRST) / 2),
+            _ => Source::Reader((token - FIRST) / 2),
+        }
+    }
+}
+
+/// For the trace.
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Source::HookListener => formatter.write_str("hook listener"),
+            Source::OutputListener => formatter.write_str("output listener"),
+            Source::Signals => formatter.write_str("signals"),
+            Source::Stdout => formatter.write_str("stdout"),
+            Source::Worker => formatter.write_str("worker"),
+            Source::Client(key) => write!(formatter, "client {key}"),
+            Source::Reader(key) => write!(formatter, "reader {key}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_converts_back_to_its_source() {
+        let fixed = [
+            Source::HookListener,
+            Source::OutputListener,
+            Source::Signals,
+            Source::Stdout,
+            Source::Worker,
+        ];
+        let keyed = (0..3).flat_map(|key| [Source::Client(key), Source::Reader(key)]);
+        for source in fixed.into_iter().chain(keyed) {
+            assert_eq!(Source::from(source.token()), source);
+        }
+    }
+}

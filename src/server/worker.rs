@@ -1,0 +1,80 @@
+//! A thread that makes large events.
+//!
+//! Validating a body of 64 MiB and writing it in another format takes long enough to
+//! notice, and meanwhile the loop could serve nobody. So the loop passes such a body, with
+//! all that its event needs, to this thread. It gets back the text to append to the log. A
+//! [`Waker`] makes the poll report the result (eventfd(2)).
+//!
+//! The thread has no socket, no log and no client.
+//!
+//! Stop 9 of EDU_NOTES.md.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use mio::Waker;
+
+use crate::event::{self, Event};
+use crate::format::Format;
+use crate::peer::Peer;
+
+/// Bodies of at least this many bytes go to the worker.
+pub const LARGE_BODY: usize = 1 << 20;
+
+/// What the worker needs to make an event.
+#[derive(Debug)]
+pub struct Job {
+    /// The key of the client. The result comes back with it.
+    pub client: usize,
+    pub time: String,
+    pub event_name: String,
+    pub peer: Peer,
+    pub body: Vec<u8>,
+}
+
+/// The thread, which does its jobs one after the other.
+#[derive(Debug)]
+pub struct Worker {
+    jobs: Sender<Job>,
+    results: Receiver<(usize, String)>,
+}
+
+impl Worker {
+    /// Starts the thread. It wakes the poll through `waker` after each job.
+    pub fn start(format: Format, waker: Waker) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let (finished, results) = mpsc::channel();
+        thread::Builder::new()
+            .name("worker".into())
+            .spawn(move || {
+                for job in queue {
+                    let result = (job.client, make_event(format, &job));
+                    // Both fail only when the loop has ended.
+                    if finished.send(result).is_err() || waker.wake().is_err() {
+                        break;
+                    }
+                }
+            })?;
+        Ok(Worker { jobs, results })
+    }
+
+    /// Queues a job.
+    pub fn submit(&self, job: Job) {
+        // It fails only if the thread has ended, and the thread outlives its queue.
+        let _ = self.jobs.send(job);
+    }
+
+    /// A finished event with the key of its client, if there is one.
+    pub fn take_result(&self) -> Option<(usize, String)> {
+        self.results.try_recv().ok()
+    }
+}
+
+fn make_event(format: Format, job: &Job) -> String {
+    let body = event::decode_utf8(&job.body);
+    let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
+    let mut text = String::new();
+    format.write(&event, &mut text);
+    text
+}
