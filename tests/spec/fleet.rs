@@ -1,4 +1,4 @@
-//! More than one machine: the recipe of README.md, with a real broker on loopback.
+//! More than one machine: the recipe of tests/README.md, with a real broker on loopback.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,9 +12,9 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::harness::*;
-use crate::recipes::{README, blocks, here};
+use crate::recipes::{TESTS_README, blocks_of, with_sockets};
 
-/// A shell and all that it starts, which end together.
+/// A shell with all processes that it starts. They end together.
 struct Group(Child);
 
 impl Group {
@@ -36,7 +36,11 @@ impl Drop for Group {
     }
 }
 
-/// A broker with the configuration of README.md, its files in a folder.
+fn blocks() -> Vec<&'static str> {
+    blocks_of(TESTS_README, "More than one machine")
+}
+
+/// A broker with the configuration of tests/README.md, and its files in a folder.
 struct Broker {
     child: Child,
     port: u16,
@@ -44,14 +48,14 @@ struct Broker {
 
 impl Broker {
     fn start(program: &Path, folder: &Path, port: u16) -> Broker {
-        let configuration = blocks("More than one machine")
+        let configuration = blocks()
             .into_iter()
             .find(|block| block.starts_with("listener"))
             .unwrap()
             .replace("1883", &format!("{port} 127.0.0.1"))
             .replace("/var/lib/mosquitto", folder.to_str().unwrap());
         let file = folder.join("mosquitto.conf");
-        // As root it would become a user who may not write to the test's folder.
+        // Started as root, it would become a user who may not write to the test's folder.
         fs::write(&file, configuration + "user root\n").unwrap();
         let mut command = Command::new(program);
         command.arg("-c").arg(file);
@@ -71,8 +75,8 @@ impl Broker {
         assert!(self.child.wait().unwrap().success());
     }
 
-    /// Has a command of README.md meant for this broker.
-    fn here(&self, command: &str) -> String {
+    /// Puts this broker's address into a command of tests/README.md.
+    fn with_address(&self, command: &str) -> String {
         command.replace("-h broker", &format!("-h 127.0.0.1 -p {}", self.port))
     }
 }
@@ -84,8 +88,8 @@ impl Drop for Broker {
     }
 }
 
-/// A port that nobody uses, below those from which connections are made: a
-/// client that calls a port of those in vain may get through to itself.
+/// An unused port below the ephemeral ports. A client that connects to a closed ephemeral
+/// port may connect to itself.
 fn free_port() -> u16 {
     let start = 10_000 + (std::process::id() % 10_000) as u16;
     (start..start + 10_000)
@@ -101,15 +105,16 @@ fn a_restart_of_the_broker_loses_no_event_of_two_hosts() {
     };
     let folder = folder();
     let broker = Broker::start(&program, folder.path(), free_port());
-    let [forward, subscribe, ..] = blocks("More than one machine")[..] else {
-        panic!("README.md lacks the commands")
+    let [forward, subscribe, ..] = blocks()[..] else {
+        panic!("the commands are missing")
     };
 
-    let mut subscriber = Group::start(&broker.here(subscribe));
+    let mut subscriber = Group::start(&broker.with_address(subscribe));
     let seen = Stream::collect(subscriber.0.stdout.take());
     let hosts = ["alpha", "beta"].map(|name| {
         let server = Server::with_readers(&[]);
-        let command = here(&broker.here(forward), &server).replace("$(hostname)", name);
+        let command =
+            with_sockets(&broker.with_address(forward), &server).replace("$(hostname)", name);
         let forwarder = Group::start(&command);
         let connected = |text: &str| text.contains("connected (1 total)");
         server.stderr.wait("the forwarder", connected);
@@ -120,8 +125,8 @@ fn a_restart_of_the_broker_loses_no_event_of_two_hosts() {
         (server, forwarder)
     });
 
-    // Each host posts 2,000 events before the broker is gone, 1,500 before it
-    // is back, and 1,500 more.
+    // Each host posts 2,000 events before the broker stops, 1,500 before it is back, and
+    // 1,500 more.
     let (allowed, posted) = (AtomicUsize::new(2000), AtomicUsize::new(0));
     let post_all = |server: &Server| {
         for n in 0..5000 {
@@ -141,7 +146,7 @@ fn a_restart_of_the_broker_loses_no_event_of_two_hosts() {
         seen.wait("some events", |text| text.lines().count() > 500);
         broker.stop();
         allowed.store(3500, Ordering::Relaxed);
-        wait_until("events are posted to no broker", || {
+        wait_until("events are posted without a broker", || {
             posted.load(Ordering::Relaxed) == 7000
         });
         let broker = Broker::start(&program, folder.path(), port);
@@ -149,7 +154,7 @@ fn a_restart_of_the_broker_loses_no_event_of_two_hosts() {
         broker
     });
 
-    // Some may come twice.
+    // Some events may come twice.
     let is_event = |line: &&str| line.contains("\"_event\":\"E\"") && line.ends_with('}');
     let all = seen.wait("every event", |text| {
         text.lines().filter(is_event).collect::<HashSet<_>>().len() == 10_000
@@ -157,8 +162,8 @@ fn a_restart_of_the_broker_loses_no_event_of_two_hosts() {
     let all = events(&all[..=all.rfind('\n').unwrap()]);
     for name in ["alpha", "beta"] {
         let topic = format!("hooks/{name}");
-        let of_host = all.iter().filter(|line| line["topic"] == topic);
-        let mut numbers: Vec<_> = of_host
+        let host_events = all.iter().filter(|line| line["topic"] == topic);
+        let mut numbers: Vec<_> = host_events
             .filter_map(|line| line["event"]["n"].as_i64())
             .collect();
         let mut had = HashSet::new();
@@ -176,13 +181,12 @@ fn the_cost_of_a_thousand_hosts_is_computed_from_the_recorded_events() {
         .map(|(event, body)| printer.print(&format!("/?event={event}"), body).len());
     let each = lines.sum::<usize>() as f64 / recorded.len() as f64;
     let calls = recorded.iter().filter(|(event, _)| event == "PreToolUse");
-    let said = format!(
+    let sentence = format!(
         "{} events of {:.1} kB on average, for {} tool calls",
         recorded.len(),
         each / 1000.0,
         calls.count()
     );
-    // Where its lines break is of no interest.
-    let readme = README.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(readme.contains(&said), "{said}");
+    let words: Vec<_> = TESTS_README.split_whitespace().collect();
+    assert!(words.join(" ").contains(&sentence), "{sentence}");
 }

@@ -1,5 +1,5 @@
-//! What users do, with the tools that they have: every command in README.md,
-//! and the hook's command with payloads that a real client sent.
+//! The recipes: every command in README.md, and the commands of hooks with payloads that a
+//! real client sent.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -11,34 +11,40 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-pub const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../README.md");
+pub const TESTS_README: &str = include_str!("../README.md");
 
-/// The fenced blocks under a heading.
-pub fn blocks(heading: &str) -> Vec<&'static str> {
-    let section = README
+/// The fenced code blocks under a heading of README.md.
+fn blocks(heading: &str) -> Vec<&'static str> {
+    blocks_of(README, heading)
+}
+
+/// The fenced code blocks under a heading of a document.
+pub fn blocks_of(document: &'static str, heading: &str) -> Vec<&'static str> {
+    let section = document
         .split("\n## ")
         .find(|section| section.lines().next() == Some(heading));
-    let section = section.unwrap_or_else(|| panic!("README.md has no section {heading}"));
+    let section = section.unwrap_or_else(|| panic!("there is no section {heading}"));
     let fenced = section.split("```").skip(1).step_by(2);
     fenced
         .map(|block| block.split_once('\n').unwrap().1)
         .collect()
 }
 
-/// Where readers connect, as README.md has it.
-const READERS: &str = "$XDG_RUNTIME_DIR/claude-observatory.out";
+/// The path of the output socket in README.md.
+const OUTPUT_SOCKET: &str = "$XDG_RUNTIME_DIR/claude-observatory.out";
 
-/// Has a command of README.md meant for a test's sockets.
-pub fn here(command: &str, server: &Server) -> String {
+/// Puts the sockets of a test's server into a command of README.md.
+pub fn with_sockets(command: &str, server: &Server) -> String {
     command
         .replace(
             "$CLAUDE_UNIX_HOOK_WATCHER",
             server.socket().to_str().unwrap(),
         )
-        .replace(READERS, server.output_socket().to_str().unwrap())
+        .replace(OUTPUT_SOCKET, server.output_socket().to_str().unwrap())
 }
 
-/// The one block under a heading that holds a text.
+/// The only code block under a heading that contains `text`.
 fn block(heading: &str, text: &str) -> &'static str {
     let found: Vec<_> = blocks(heading)
         .into_iter()
@@ -51,7 +57,7 @@ fn block(heading: &str, text: &str) -> &'static str {
 const SENDERS: [&[&str]; 2] = [&[], &["--curl"]];
 
 #[test]
-fn the_hook_commands_post_what_a_real_client_sends() {
+fn hooks_post_the_payloads_of_a_real_client() {
     if tool("curl").is_none() {
         return;
     }
@@ -75,7 +81,7 @@ fn the_hook_commands_post_what_a_real_client_sends() {
 }
 
 #[test]
-fn a_file_of_300_kb_that_a_tool_writes_arrives_by_the_hook_commands() {
+fn hooks_post_a_payload_of_300_kb() {
     if tool("curl").is_none() {
         return;
     }
@@ -95,9 +101,9 @@ fn a_file_of_300_kb_that_a_tool_writes_arrives_by_the_hook_commands() {
     }
 }
 
-/// With a `claude` that keeps the settings that it is given.
+/// `claude` is a script that saves the settings from its command line.
 #[test]
-fn one_session_is_watched_without_touching_a_file() {
+fn one_session_gets_the_hooks_without_a_change_to_a_file() {
     let folder = folder();
     let claude = folder.path().join("claude");
     let script = "#!/bin/sh\n[ \"$1\" = --settings ] && printf %s \"$2\" > \"$0.settings\"\n";
@@ -107,23 +113,23 @@ fn one_session_is_watched_without_touching_a_file() {
     let command = format!(
         "PATH={}:$PATH; {}",
         folder.path().display(),
-        block("Point Claude Code at it", "claude --settings")
+        block("Install the hooks", "claude --settings")
     );
     let mut child = shell(&command)
         .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
         .spawn()
         .unwrap();
     assert!(child.wait().unwrap().success());
-    let given = std::fs::read_to_string(folder.path().join("claude.settings")).unwrap();
-    let given: Value = serde_json::from_str(&given).unwrap();
-    assert_eq!(given, settings(&server.socket(), &[]));
-    run_hook(hook_command(&given, "Stop"), b"{\"a\":1}");
+    let saved = std::fs::read_to_string(folder.path().join("claude.settings")).unwrap();
+    let saved: Value = serde_json::from_str(&saved).unwrap();
+    assert_eq!(saved, settings(&server.socket(), &[]));
+    run_hook(hook_command(&saved, "Stop"), b"{\"a\":1}");
     assert_eq!(server.stdout.lines(1)[0]["a"], 1);
 }
 
 /// Runs a command of README.md with `home`, and returns the settings that are there then.
 fn settings_after(text: &str, home: &Path, socket: &Path) -> Value {
-    let mut child = shell(block("Point Claude Code at it", text))
+    let mut child = shell(block("Install the hooks", text))
         .env("HOME", home)
         .env("CLAUDE_UNIX_HOOK_WATCHER", socket)
         .spawn()
@@ -179,7 +185,7 @@ fn settings_that_are_no_json_are_left_alone() {
     let file = home.path().join(".claude/settings.json");
     std::fs::create_dir(file.parent().unwrap()).unwrap();
     std::fs::write(&file, "{\"hooks\": // mine\n{}}").unwrap();
-    let mut child = shell(block("Point Claude Code at it", "--argjson"))
+    let mut child = shell(block("Install the hooks", "--argjson"))
         .env("HOME", home.path())
         .stderr(Stdio::null())
         .spawn()
@@ -192,43 +198,59 @@ fn settings_that_are_no_json_are_left_alone() {
 }
 
 #[test]
-fn the_try_in_the_readme_shows_an_event_or_tells_why_there_is_none() {
+fn the_send_command_in_the_readme_shows_an_event_or_explains_why_not() {
     let mut server = Server::start(&[]);
-    let mut shell = shell(block("Point Claude Code at it", "--send Test"));
+    let mut shell = shell(block("Install the hooks", "send Test"));
     shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
     shell.stderr(Stdio::piped());
-    let said = String::from_utf8(shell.output().unwrap().stderr).unwrap();
+    let stderr = String::from_utf8(shell.output().unwrap().stderr).unwrap();
     assert_eq!(
-        said,
+        stderr,
         format!("Test was taken at {}\n", server.socket().display())
     );
     let event = &server.stdout.lines(1)[0];
     assert_eq!((&event["_event"], &event["a"]), (&"Test".into(), &1.into()));
     server.stop();
-    let said = String::from_utf8(shell.output().unwrap().stderr).unwrap();
-    assert!(said.ends_with("Is the server running?\n"), "{said}");
+    let stderr = String::from_utf8(shell.output().unwrap().stderr).unwrap();
+    assert!(stderr.ends_with("Is the server running?\n"), "{stderr}");
+}
+
+/// The first event that a new user sees.
+#[test]
+fn the_start_in_the_readme_shows_its_first_event() {
+    let server = Server::start(&["--pretty-line"]);
+    let [.., send, shown] = blocks("Start")[..] else {
+        panic!("the commands are missing")
+    };
+    let (_, send) = send.split_once('\n').unwrap();
+    let mut shell = shell(send);
+    shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
+    assert!(shell.output().unwrap().status.success());
+    let line = server.stdout.wait("a line", |text| text.ends_with('\n'));
+    let time = "10:30:00".len();
+    assert_eq!(line[time..], shown[time..]);
 }
 
 #[test]
-fn the_health_command_in_the_readme_tells_whether_a_server_is_there() {
+fn the_health_command_in_the_readme_shows_a_running_server() {
     if tool("curl").is_none() {
         return;
     }
     let server = Server::start(&[]);
-    let command = block("Point Claude Code at it", "/health");
-    let mut shell = shell(&here(command, &server));
+    let command = block("Install the hooks", "/health");
+    let mut shell = shell(&with_sockets(command, &server));
     assert_eq!(shell.output().unwrap().stdout, b"{\"status\": \"ok\"}");
 }
 
 #[test]
-fn the_units_in_the_readme_are_what_systemd_reads() {
+fn systemd_accepts_the_units_in_the_readme() {
     if tool("systemd-analyze").is_none() {
         return;
     }
     let folder = folder();
     let unit = |name: &str| folder.path().join(format!("hooks-observatory.{name}"));
-    std::fs::write(unit("socket"), block("As a service", "[Socket]")).unwrap();
-    let service = block("As a service", "[Service]");
+    std::fs::write(unit("socket"), block("Run it as a service", "[Socket]")).unwrap();
+    let service = block("Run it as a service", "[Service]");
     let service = service.replace("%h/.cargo/bin/hooks-observatory", BINARY);
     assert!(service.contains(BINARY));
     std::fs::write(unit("service"), service).unwrap();
@@ -238,12 +260,12 @@ fn the_units_in_the_readme_are_what_systemd_reads() {
         .env("XDG_RUNTIME_DIR", folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
 }
 
 #[test]
-fn the_output_in_the_readme_is_what_is_printed() {
+fn the_output_in_the_readme_is_real() {
     let server = Server::start(&[]);
     let shown = README
         .split("```json\n")
@@ -285,23 +307,23 @@ fn the_output_in_the_readme_is_what_is_printed() {
     );
 }
 
-/// Starts a reader of README.md: the process, and what it prints.
+/// Starts a reader of README.md. Returns the process and its output.
 fn start_reader(command: &str, server: &Server) -> (Child, Stream) {
-    let mut child = shell(&here(command, server)).spawn().unwrap();
+    let mut child = shell(&with_sockets(command, server)).spawn().unwrap();
     let stdout = Stream::collect(child.stdout.take());
     (child, stdout)
 }
 
 #[test]
-fn the_readers_in_the_readme_show_what_they_say() {
+fn the_readers_in_the_readme_show_what_it_says() {
     if tool("socat").is_none() || tool("jq").is_none() {
         return;
     }
     let server = Server::with_readers(&[]);
-    let mut commands = blocks("Read along");
+    let mut commands = blocks("Read events");
     commands.retain(|command| command.contains("socat"));
-    let of_nobody = commands[2].replace("$(id -u)", "4294967294");
-    commands.push(&of_nobody);
+    let other_user = commands[2].replace("$(id -u)", "4294967294");
+    commands.push(&other_user);
     let readers = commands
         .iter()
         .map(|command| start_reader(command, &server));
@@ -344,11 +366,11 @@ fn the_readers_in_the_readme_show_what_they_say() {
     let counts: Vec<_> = printed[3].lines().map(str::trim).collect();
     assert_eq!(counts[..2], ["11 PreToolUse", "11 PostToolBatch"]);
     assert_eq!(counts.len(), 12);
-    assert_eq!(printed[4], "", "of somebody else");
+    assert_eq!(printed[4], "", "events of another user");
 }
 
 #[test]
-fn no_event_is_lost_when_the_record_goes_on_in_another_file() {
+fn rotation_of_the_record_loses_no_event() {
     if tool("rotatelogs").is_none() {
         return;
     }
@@ -357,9 +379,9 @@ fn no_event_is_lost_when_the_record_goes_on_in_another_file() {
         folder.path().join("hooks.sock"),
         folder.path().join("output.sock"),
     );
-    // A file a second, each named by its second.
+    // One file a second, named by the second.
     let command = blocks("Keep a record")[0]
-        .replace(READERS, output.to_str().unwrap())
+        .replace(OUTPUT_SOCKET, output.to_str().unwrap())
         .replace("%Y-%m-%d", "%s")
         .replace("86400", "1");
     let mut pipeline = shell(&command)
@@ -391,7 +413,7 @@ fn no_event_is_lost_when_the_record_goes_on_in_another_file() {
         }
         files().len() >= 3
     });
-    // As Ctrl+C does. Whoever has stdout open has not ended yet.
+    // As Ctrl+C does. stdout ends when the last process that has it open ends.
     let group = rustix::process::Pid::from_child(&pipeline);
     rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
     assert_eq!(end.to_end(), "");
@@ -406,7 +428,7 @@ fn no_event_is_lost_when_the_record_goes_on_in_another_file() {
 }
 
 #[test]
-fn a_record_gives_the_timeline_of_a_session() {
+fn the_timeline_of_a_session_comes_from_the_record() {
     if tool("jq").is_none() {
         return;
     }
@@ -421,14 +443,16 @@ fn a_record_gives_the_timeline_of_a_session() {
         "/?event=Stop",
         r#"{"session_id":"a476","prompt":"\u001b[1m\n\t."}"#,
     );
-    // A line may begin in one file and end in the other.
+    // A line may begin in one file and end in the next.
     let folder = folder();
     let (first, second) = record.split_at(5000);
-    std::fs::write(folder.path().join("events.1.jsonl"), first).unwrap();
-    std::fs::write(folder.path().join("events.2.jsonl"), second).unwrap();
+    let record_folder = folder.path().join("claude-events");
+    std::fs::create_dir(&record_folder).unwrap();
+    std::fs::write(record_folder.join("events.1.jsonl"), first).unwrap();
+    std::fs::write(record_folder.join("events.2.jsonl"), second).unwrap();
     let output = Command::new("sh")
         .args(["-c", blocks("Keep a record")[1]])
-        .current_dir(&folder)
+        .env("HOME", folder.path())
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
@@ -451,7 +475,7 @@ fn a_record_gives_the_timeline_of_a_session() {
 }
 
 #[test]
-fn a_permission_request_is_a_notice_on_the_desktop() {
+fn a_permission_request_causes_a_desktop_notification() {
     if tool("socat").is_none() || tool("jq").is_none() {
         return;
     }
@@ -460,8 +484,11 @@ fn a_permission_request_is_a_notice_on_the_desktop() {
     std::fs::write(&notifier, "#!/bin/sh\nprintf '<%s>' \"$@\"; echo\n").unwrap();
     std::fs::set_permissions(&notifier, PermissionsExt::from_mode(0o755)).unwrap();
     let folder = server.folder.path().display();
-    let command = format!("PATH={folder}:$PATH\n{}", blocks("Be told")[0]);
-    let (mut reader, notices) = start_reader(&command, &server);
+    let command = format!(
+        "PATH={folder}:$PATH\n{}",
+        blocks("Desktop notifications")[0]
+    );
+    let (mut reader, notifications) = start_reader(&command, &server);
     server
         .stderr
         .wait("the reader", |text| text.contains("connected (1 total)"));
@@ -475,91 +502,90 @@ fn a_permission_request_is_a_notice_on_the_desktop() {
     ] {
         server.post("PermissionRequest", body);
     }
-    let notices = notices.wait("two notices", |text| text.matches('\n').count() == 2);
+    let notifications =
+        notifications.wait("two notifications", |text| text.matches('\n').count() == 2);
     drop(server);
     assert!(reader.wait().unwrap().success());
     assert_eq!(
-        notices,
+        notifications,
         "<--><Claude asks><Bash rm -rf &quot;$(pwd)&quot; \\ &lt;b&gt;>\n\
          <--><Claude asks><mcp__db__drop {&quot;table&quot;:&quot;users&quot;}>\n"
     );
 }
 
 #[test]
-fn a_reader_without_a_server_says_what_the_readme_says() {
+fn the_readme_quotes_the_errors_of_a_reader_without_a_server() {
     if tool("socat").is_none() {
         return;
     }
-    let said = |server: &Server| {
+    let error_of = |server: &Server| {
         let command = format!(
             "socat -u UNIX-CONNECT:{} -",
             server.output_socket().display()
         );
         let output = shell(&command).stderr(Stdio::piped()).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        said.trim_end().rsplit(": ").next().unwrap().to_owned()
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        stderr.trim_end().rsplit(": ").next().unwrap().to_owned()
     };
     let [mut stopped, mut killed] = [Server::with_readers(&[]), Server::with_readers(&[])];
     stopped.stop();
     killed.child.kill().unwrap();
-    killed.ended();
-    for said in [said(&stopped), said(&killed)] {
-        assert!(README.contains(&format!("`{said}`")), "{said}");
+    killed.wait_for_exit();
+    for error in [error_of(&stopped), error_of(&killed)] {
+        assert!(README.contains(&format!("`{error}`")), "{error}");
     }
+}
+
+/// The long options in a text, one for each line that matches.
+fn long_options(text: &str, is_option: impl Fn(&str) -> bool) -> Vec<&str> {
+    let lines = text.lines().filter(|line| is_option(line));
+    lines
+        .filter_map(|line| line.split_once("--"))
+        .map(|(_, option)| option.split([' ', ',', '`']).next().unwrap())
+        .filter(|option| *option != "help")
+        .collect()
 }
 
 #[test]
 fn the_options_in_the_readme_are_those_of_help() {
-    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
-    let of_help: Vec<_> = help
-        .lines()
-        .filter(|line| line.trim_start().starts_with('-'))
-        .filter_map(|line| line.split_once("--"))
-        .map(|(_, option)| option.split([' ', ',']).next().unwrap())
-        .filter(|option| *option != "help")
-        .collect();
-    let table = README.split("| option |").nth(1).unwrap();
-    let of_readme: Vec<_> = table
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `--"))
-        .map(|line| line.split([' ', '`']).next().unwrap())
-        .collect();
-    assert_eq!(of_readme, of_help);
+    for (command, title) in [
+        (&[][..], "| option |"),
+        (&["send"], "| option of `send` |"),
+        (&["hooks"], "| option of `hooks` |"),
+    ] {
+        let output = run(&[command, &["--help"]].concat());
+        let help = String::from_utf8(output.stdout).unwrap();
+        let help_options = long_options(&help, |line| line.trim_start().starts_with('-'));
+        let table = README.split(title).nth(1).expect(title);
+        let table = table.split("\n\n").next().unwrap();
+        let readme_options = long_options(table, |line| line.starts_with("| `--"));
+        assert_eq!(readme_options, help_options);
+    }
 }
 
+/// The tests in the table "What the server survives" of tests/README.md.
 #[test]
-fn every_test_that_the_readme_names_exists() {
+fn every_test_that_the_table_names_exists() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec");
     let sources = std::fs::read_dir(folder)
         .unwrap()
         .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
     let sources: String = sources.collect();
-    let table = README
-        .split("## What it survives")
+    let section = TESTS_README
+        .split("## What the server survives")
         .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
         .unwrap();
-    let rows: Vec<_> = table
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<_> = section
         .lines()
-        .filter(|line| line.starts_with("| "))
-        .skip(2)
+        .filter(|line| line.ends_with("` |"))
         .collect();
     assert!(rows.len() > 30);
     for row in rows {
-        for name in row
-            .rsplit(" | ")
-            .next()
-            .unwrap()
-            .trim_end_matches(" |")
-            .split(", ")
-        {
-            let name = name.trim_matches('`');
-            assert!(
-                sources.contains(&format!("#[test]\nfn {name}() {{")),
-                "{name}"
-            );
+        let names = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for name in names.split(", ").map(|name| name.trim_matches('`')) {
+            let test = format!("#[test]\nfn {name}() {{");
+            assert!(sources.contains(&test), "there is no test {name}");
         }
     }
 }
