@@ -1,12 +1,12 @@
-//! The exercises of EDU_NOTES.md: each test tells when one is right.
+//! The tests of the exercises in EDU_NOTES.md. A test passes when its exercise is solved.
 //!
-//! They fail until you have done them, so they do not run by themselves:
+//! Until then it fails. So these tests are ignored unless you ask for them:
 //!
 //! ```text
 //! cargo test --test exercises head -- --ignored
 //! ```
 
-// Not all that the specification needs is needed here.
+// The exercises do not use all helpers of the specification.
 #[allow(dead_code)]
 #[path = "spec/harness.rs"]
 mod harness;
@@ -19,7 +19,7 @@ use std::os::unix::process::CommandExt;
 use harness::*;
 use serde_json::{Value, json};
 
-/// `HEAD /health` is answered as `GET` is, but for the body (RFC 9110 section 9.3.2).
+/// `HEAD /health` gets the response of `GET /health` without the body (RFC 9110 section 9.3.2).
 #[test]
 #[ignore = "an exercise"]
 fn head_has_the_fields_of_get_and_no_body() {
@@ -27,7 +27,7 @@ fn head_has_the_fields_of_get_and_no_body() {
     let get = server.exchange("GET /health HTTP/1.1\r\n\r\n");
     let head = server.exchange("HEAD /health HTTP/1.1\r\n\r\n");
     assert_eq!(head, get.strip_suffix("{\"status\": \"ok\"}").unwrap());
-    // What follows on a kept connection must not be taken for a body.
+    // On a kept connection the next response follows the head directly.
     let kept = |method| format!("{method} /health HTTP/1.1\r\nConnection: keep-alive\r\n\r\n");
     let get = server.exchange(kept("GET"));
     let heads = server.exchange(kept("HEAD").repeat(2));
@@ -39,14 +39,15 @@ fn head_has_the_fields_of_get_and_no_body() {
     assert_eq!(status(&other), "404");
 }
 
-/// `GET /stats` says how many events there were, and how many clients and readers there are.
+/// `GET /stats` returns the number of events so far, and the numbers of connected clients and
+/// readers.
 #[test]
 #[ignore = "an exercise"]
-fn stats_count_events_clients_and_readers() {
+fn stats_returns_the_numbers_of_events_clients_and_readers() {
     let server = Server::with_readers(&[]);
     let stats = || -> Value {
-        let answer = server.exchange("GET /stats HTTP/1.1\r\n\r\n");
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let response = server.exchange("GET /stats HTTP/1.1\r\n\r\n");
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
         assert!(
             head.contains(&format!("Content-Length: {}", body.len())),
@@ -54,51 +55,51 @@ fn stats_count_events_clients_and_readers() {
         );
         serde_json::from_str(body).unwrap()
     };
-    // Who has left is gone from the numbers when the server has noticed.
-    let expect = |events: u64, clients: usize, readers: usize| {
+    // The numbers decrease only after the server has noticed that a peer has disconnected.
+    let wait_for = |events: u64, clients: usize, readers: usize| {
         let numbers = json!({"events": events, "clients": clients, "readers": readers});
         wait_until(&format!("the numbers are {numbers}"), || stats() == numbers);
     };
-    // The one that asks is a client.
-    expect(0, 1, 0);
+    // The client that asks is included.
+    wait_for(0, 1, 0);
     for _ in 0..3 {
         server.post("Stop", "{}");
     }
-    let [reader, _other] = [server.reader(), server.reader()];
+    let [reader, _other_reader] = [server.reader(), server.reader()];
     let idle = server.connect();
-    expect(3, 2, 2);
+    wait_for(3, 2, 2);
     drop((reader, idle));
     server.post("Stop", "{}");
-    expect(4, 1, 1);
-    // The connection stays open after it, as after any other answer.
+    wait_for(4, 1, 1);
+    // The connection stays open if the client asks for it, as after any other response.
     let kept = "GET /stats HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
-    let answers = server.exchange(kept.repeat(2));
+    let responses = server.exchange(kept.repeat(2));
     let head = "200 OK\r\nContent-Type: application/json\r\nContent-Length: 36\r\nConnection: keep-alive\r\n";
-    assert_eq!(answers.matches(head).count(), 2, "{answers}");
+    assert_eq!(responses.matches(head).count(), 2, "{responses}");
 }
 
-/// With `--per-uid 2`, a user has two connections at a time; a third one is answered 429
-/// at once, and disturbs nobody.
+/// With `--per-uid 2`, a user can have two connections at a time. A third one gets 429 at once,
+/// and does not affect the others.
 #[test]
 #[ignore = "an exercise"]
-fn a_user_has_so_many_connections_and_no_more() {
+fn a_user_over_the_connection_limit_gets_429() {
     let server = Server::start_with(&["--per-uid", "2", "--mode", "0666"], |command| command);
     let mut first = server.connect();
     let second = server.connect();
     first
         .write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{")
         .unwrap();
-    // At once: it need not say anything, nor be heard to the end.
+    // The response comes before any request, and also if the request is not read.
     let mut third = server.connect();
-    third.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut answer = String::new();
-    third.read_to_string(&mut answer).unwrap();
-    assert_eq!(status(&answer), "429", "{answer}");
+    third.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut response = String::new();
+    third.read_to_string(&mut response).unwrap();
+    assert_eq!(status(&response), "429", "{response}");
     for _ in 0..20 {
-        let answer = server.exchange(request("/", "x".repeat(1 << 20)));
-        assert_eq!(status(&answer), "429", "{answer}");
+        let response = server.exchange(request("/", "x".repeat(1 << 20)));
+        assert_eq!(status(&response), "429", "{response}");
     }
-    // Others are other users.
+    // Other users have their own limit.
     if let (true, Some(curl)) = (is_root(), tool("curl")) {
         std::fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let mut curl = std::process::Command::new(curl);
@@ -108,23 +109,23 @@ fn a_user_has_so_many_connections_and_no_more() {
             .stdout(std::process::Stdio::null());
         assert!(curl.status().unwrap().success());
     }
-    // Who is in is served.
+    // The accepted clients are served.
     first.write_all(b"}").unwrap();
-    let mut answer = String::new();
-    first.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
-    // Who leaves makes room, once, and who was refused makes none.
+    let mut response = String::new();
+    first.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
+    // An accepted client that disconnects makes room for one other. A refused client makes none.
     drop((first, second));
-    wait_until("there is a place again", || server.health() == "200");
-    let _in = [server.connect(), server.connect()];
+    wait_until("there is room again", || server.health() == "200");
+    let _accepted = [server.connect(), server.connect()];
     assert_eq!(server.health(), "429");
 }
 
-/// Level triggers: the poll, and not the list `readable`, tells of a client that was not
-/// read empty. mio has edges only; but to register a socket again is to ask anew.
+/// Level triggers: the poll, not the list `readable`, reports a client that has unread input.
+/// mio is edge-triggered only, but registering a socket again makes it report its state again.
 #[test]
 #[ignore = "an exercise"]
-fn the_poll_tells_again_of_who_was_not_read_empty() {
+fn the_poll_reports_a_client_with_unread_input_again() {
     if tool("strace").is_none() {
         return;
     }
@@ -133,15 +134,15 @@ fn the_poll_tells_again_of_who_was_not_read_empty() {
     let mut server = Server::start_with(&[], |command| {
         let strace = [
             "strace",
-            // The tracer is the child of the server, not the other way round.
+            // Makes the tracer the child of the server, not its parent.
             "-D",
             "-f",
             "-o",
             calls.to_str().unwrap(),
             "-e",
-            // On some machines epoll_wait is made of epoll_pwait.
+            // On some architectures the C library uses epoll_pwait for epoll_wait.
             "trace=/^(epoll_(ctl|p?wait)|recvfrom)$",
-            // So that whoever sends is faster than the server reads.
+            // Makes the server read more slowly than the client sends.
             "-e",
             "inject=recvfrom:delay_exit=2000",
         ];
@@ -149,58 +150,61 @@ fn the_poll_tells_again_of_who_was_not_read_empty() {
     });
     // Many turns, at four reads of 64 KiB a turn.
     server.post("Stop", format!("{{\"a\":\"{}\"}}", "x".repeat(8 << 20)));
-    // The tracer may be behind.
+    // The tracer may still be writing.
     server.stop();
     let end = format!("{} +++ exited", server.child.id());
-    let mut told = String::new();
-    wait_until("the tracer has told of the end", || {
-        told = std::fs::read_to_string(&calls).unwrap();
-        told.contains(&end)
+    let mut trace = String::new();
+    wait_until("the tracer has written the exit", || {
+        trace = std::fs::read_to_string(&calls).unwrap();
+        trace.contains(&end)
     });
-    let anew = told.matches("EPOLL_CTL_MOD").count();
-    assert!(anew >= 8, "the poll was asked anew {anew} times:\n{told}");
-    // While somebody is on the list, the poll is asked not to wait.
-    let unwaiting = told.matches(", 1024, 0) = ").count();
+    let registrations = trace.matches("EPOLL_CTL_MOD").count();
     assert!(
-        unwaiting <= 3,
-        "the poll did not wait {unwaiting} times:\n{told}"
+        registrations >= 8,
+        "sockets were registered again {registrations} times:\n{trace}"
+    );
+    // While a client is in the list `readable`, the timeout of the poll is 0.
+    let zero_timeouts = trace.matches(", 1024, 0) = ").count();
+    assert!(
+        zero_timeouts <= 3,
+        "the timeout of the poll was 0 {zero_timeouts} times:\n{trace}"
     );
 }
 
-/// `--also PATH` is a second place where hooks can be posted, as good as the first.
+/// `--also PATH` opens a second hook socket, which behaves like the first.
 #[test]
 #[ignore = "an exercise"]
 fn hooks_can_be_posted_in_two_places() {
     let other_folder = folder();
     let other = other_folder.path().join("other.sock");
-    // A dead server's socket is in the way.
+    // There is a stale socket.
     drop(UnixListener::bind(&other).unwrap());
     let mut server = Server::start(&["--also", other.to_str().unwrap(), "--mode", "0606"]);
     let mode = std::fs::metadata(&other).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o606, "its mode is that of the first");
+    assert_eq!(mode & 0o777, 0o606, "both sockets have the same mode");
     let connect = || UnixStream::connect(&other).unwrap();
     server.post("A", "{}");
     assert_eq!(exchange(connect(), &request("/?event=B", "{}")), OK);
     let events = server.stdout.lines(2);
     assert_eq!([&events[0]["_event"], &events[1]["_event"]], ["A", "B"]);
-    // Of many who come at once the poll tells once.
+    // The poll reports many new connections only once.
     server.signal("STOP");
-    let crowd: Vec<_> = (0..100).map(|_| connect()).collect();
+    let streams: Vec<_> = (0..100).map(|_| connect()).collect();
     server.signal("CONT");
-    for stream in crowd {
+    for stream in streams {
         assert_eq!(exchange(stream, &request("/?event=C", "{}")), OK);
     }
-    // At the end its file goes at once, and who is in the backlog is served.
+    // The shutdown removes its file at once, and serves its backlog.
     server.signal("STOP");
     let mut last = connect();
     last.write_all(b"POST /?event=D HTTP/1.1\r\nContent-Length: 2\r\n\r\n{")
         .unwrap();
     server.signal("TERM");
     server.signal("CONT");
-    wait_until("its file goes too", || !other.exists());
+    wait_until("the second socket file is removed", || !other.exists());
     last.write_all(b"}").unwrap();
-    let mut answer = String::new();
-    last.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
-    assert!(server.ended().success());
+    let mut response = String::new();
+    last.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
+    assert!(server.wait_for_exit().success());
 }

@@ -1,4 +1,5 @@
-//! What holds of the pure parts whatever they are given: no socket, no process.
+//! Properties of the parts that do no I/O, checked with random inputs: the formats, the
+//! connection's state machine and the event log.
 
 #[path = "support/feed.rs"]
 mod feed;
@@ -29,9 +30,9 @@ fn printed(format: Format, body: &[u8]) -> String {
     out
 }
 
-/// Any JSON value as text in all kinds of spelling, beside the same text
-/// without white space between its tokens.
-fn spelled() -> impl Strategy<Value = (String, String)> {
+/// The text of a random JSON value with white space, and the same text without white space
+/// between its tokens.
+fn value() -> impl Strategy<Value = (String, String)> {
     let leaf = prop_oneof![
         "null|true|false".prop_map(|word| (word.clone(), word)),
         "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?"
@@ -41,11 +42,14 @@ fn spelled() -> impl Strategy<Value = (String, String)> {
     leaf.prop_recursive(8, 64, 8, |value| {
         let space = "[ \t\r\n]{0,3}";
         let items = vec((space, value.clone(), space), 0..5).prop_map(|items| {
-            let loose = items
+            let spaced = items
                 .iter()
-                .map(|(before, (loose, _), after)| format!("{before}{loose}{after}"));
-            let tight = items.iter().map(|(_, (_, tight), _)| tight.clone());
-            (format!("[{}]", join(loose)), format!("[{}]", join(tight)))
+                .map(|(before, (spaced, _), after)| format!("{before}{spaced}{after}"));
+            let compact = items.iter().map(|(_, (_, compact), _)| compact.clone());
+            (
+                format!("[{}]", join(spaced)),
+                format!("[{}]", join(compact)),
+            )
         });
         prop_oneof![items, object(value)]
     })
@@ -56,15 +60,17 @@ fn object(
 ) -> impl Strategy<Value = (String, String)> {
     let space = || "[ \t\r\n]{0,3}";
     vec((space(), string(), space(), value, space()), 0..5).prop_map(|members| {
-        let loose = members.iter().map(|(before, key, after, (loose, _), end)| {
-            format!("{before}{key}{after}:{after}{loose}{end}")
-        });
-        let tight = members
+        let spaced = members
             .iter()
-            .map(|(_, key, _, (_, tight), _)| format!("{key}:{tight}"));
+            .map(|(before, key, after, (spaced, _), end)| {
+                format!("{before}{key}{after}:{after}{spaced}{end}")
+            });
+        let compact = members
+            .iter()
+            .map(|(_, key, _, (_, compact), _)| format!("{key}:{compact}"));
         (
-            format!("{{{}}}", join(loose)),
-            format!("{{{}}}", join(tight)),
+            format!("{{{}}}", join(spaced)),
+            format!("{{{}}}", join(compact)),
         )
     })
 }
@@ -73,22 +79,22 @@ fn join(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
 
-/// A JSON string in ASCII: printed as it is spelled.
+/// The text of a JSON string in ASCII, which the JSON formats do not change.
 fn string() -> impl Strategy<Value = String> {
     "\"([ !#-\\[\\]-~]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}){0,12}\""
 }
 
-/// Whether a payload has, at its top level, keys that move or fall together.
+/// Whether the payload has reserved or repeated keys at its top level. The formats move or
+/// merge these.
 fn has_special_keys(object: &str) -> bool {
     let Ok(Value::Object(map)) = serde_json::from_str::<Value>(object) else {
         return true;
     };
-    let members = object_length(object);
-    map.len() != members || map.keys().any(|key| key.starts_with('_'))
+    map.len() != count_members(object) || map.keys().any(|key| key.starts_with('_'))
 }
 
-/// Members at the top level, repeated keys counted as often as they stand there.
-fn object_length(object: &str) -> usize {
+/// The number of members at the top level. Repeated keys count each time.
+fn count_members(object: &str) -> usize {
     let (mut depth, mut count, mut in_string, mut escaped) = (0, 0, false, false);
     for byte in object.bytes() {
         match byte {
@@ -107,13 +113,13 @@ fn object_length(object: &str) -> usize {
 
 proptest! {
     #[test]
-    fn any_object_in_any_white_space_comes_out_compact_and_equal((loose, tight) in object(spelled())) {
-        prop_assume!(!has_special_keys(&loose));
-        let rest = match tight.strip_prefix("{}") {
+    fn compact_json_only_removes_the_white_space((spaced, compact) in object(value())) {
+        prop_assume!(!has_special_keys(&spaced));
+        let rest = match compact.strip_prefix("{}") {
             Some(_) => "}".into(),
-            None => tight.replacen('{', ",", 1),
+            None => compact.replacen('{', ",", 1),
         };
-        prop_assert_eq!(printed(Format::Compact, loose.as_bytes()), format!("{METADATA}{rest}\n"));
+        prop_assert_eq!(printed(Format::Compact, spaced.as_bytes()), format!("{METADATA}{rest}\n"));
     }
 
     #[test]
@@ -128,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn pretty_json_without_its_white_space_is_compact_json((loose, _) in object(spelled())) {
+    fn pretty_json_without_white_space_equals_compact_json((spaced, _) in object(value())) {
         let tokens = |text: &str| -> String {
             let (mut in_string, mut escaped) = (false, false);
             text.chars().filter(|char| {
@@ -142,33 +148,35 @@ proptest! {
             }).collect()
         };
         let (compact, pretty) =
-            (printed(Format::Compact, loose.as_bytes()), printed(Format::PrettyJson, loose.as_bytes()));
+            (printed(Format::Compact, spaced.as_bytes()), printed(Format::PrettyJson, spaced.as_bytes()));
         prop_assert_eq!(tokens(&pretty), tokens(&compact));
         prop_assert!(pretty.lines().all(|line| !line.ends_with(' ')));
     }
 
     #[test]
-    fn yaml_holds_no_control_character_but_its_line_ends_and_tabs(body in ".{0,60}", wrapped in any::<bool>()) {
+    fn pretty_yaml_contains_no_control_characters_except_newlines_and_tabs(body in ".{0,60}", wrapped in any::<bool>()) {
         let body = if wrapped { Value::from(vec![body]).to_string() } else { body };
         let yaml = printed(Format::PrettyYaml { colour: false }, body.as_bytes());
         prop_assert!(yaml.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\t')), "{yaml:?}");
     }
 }
 
-/// The pieces of `bytes` between the places where it is cut.
-fn pieces<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
-    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-    places.extend([0, bytes.len()]);
-    places.sort();
-    places
+/// The non-empty pieces of `bytes` between `splits`.
+fn pieces<'b>(bytes: &'b [u8], splits: &[prop::sample::Index]) -> Vec<&'b [u8]> {
+    let index = |split: &prop::sample::Index| split.index(bytes.len() + 1);
+    let mut offsets: Vec<usize> = splits.iter().map(index).collect();
+    offsets.extend([0, bytes.len()]);
+    offsets.sort();
+    offsets
         .windows(2)
         .map(|ends| &bytes[ends[0]..ends[1]])
         .filter(|piece| !piece.is_empty())
         .collect()
 }
 
-/// A request, and whether it asks to be kept open. `chunks` makes its body chunked.
-fn request(keep: bool) -> impl Strategy<Value = Vec<u8>> {
+/// A request whose body has a Content-Length or is chunked. With `keep_alive` it asks to keep
+/// the connection open.
+fn request(keep_alive: bool) -> impl Strategy<Value = Vec<u8>> {
     let field = "[A-Za-z-]{1,10}: ?[ -~]{0,20}\r\n";
     let method = prop_oneof![4 => Just("POST"), 1 => Just("GET"), 1 => Just("PUT")];
     let target = prop_oneof![
@@ -200,7 +208,7 @@ fn request(keep: bool) -> impl Strategy<Value = Vec<u8>> {
                     .any(|name| field.to_lowercase().starts_with(name))
             };
             let mut head: String = fields.iter().filter(is_plain).map(String::as_str).collect();
-            if keep {
+            if keep_alive {
                 head.push_str("Connection: x, Keep-Alive\r\n");
             }
             let (framing, body) = match chunks {
@@ -215,7 +223,7 @@ fn request(keep: bool) -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// A body in chunks of these sizes, over and over.
+/// The body in chunks. Their sizes repeat.
 fn chunked(mut body: &[u8], sizes: &[usize], extension: &str, trailers: &[String]) -> Vec<u8> {
     let mut text = Vec::new();
     for size in sizes.iter().cycle() {
@@ -232,42 +240,49 @@ fn chunked(mut body: &[u8], sizes: &[usize], extension: &str, trailers: &[String
     text
 }
 
-/// Some requests on one connection, of which the last asks for its end.
-fn conversation() -> impl Strategy<Value = Vec<u8>> {
+/// The requests of one connection. All but the last one ask for keep-alive.
+fn pipeline() -> impl Strategy<Value = Vec<u8>> {
     (vec(request(true), 0..4), request(false))
         .prop_map(|(kept, last)| [kept.concat(), last].concat())
 }
 
 proptest! {
     #[test]
-    fn requests_cut_anywhere_give_the_same_events_and_answers(
-        requests in conversation(), cuts in vec(any::<prop::sample::Index>(), 0..20),
+    fn requests_split_anywhere_give_the_same_events_and_responses(
+        requests in pipeline(), splits in vec(any::<prop::sample::Index>(), 0..20),
     ) {
-        prop_assert_eq!(feed(pieces(&requests, &cuts)), feed([&requests[..]]));
+        prop_assert_eq!(feed(pieces(&requests, &splits)), feed([&requests[..]]));
     }
 
     #[test]
-    fn requests_in_single_bytes_give_the_same_events_and_answers(requests in conversation()) {
+    fn requests_byte_by_byte_give_the_same_events_and_responses(requests in pipeline()) {
         prop_assert_eq!(feed(requests.chunks(1)), feed([&requests[..]]));
     }
 
     #[test]
-    fn every_request_is_answered_in_its_turn(kept in vec(request(true), 0..5), last in request(false)) {
+    fn the_requests_of_a_connection_are_answered_in_order(kept in vec(request(true), 0..5), last in request(false)) {
         let outcome = feed([&[kept.concat(), last.clone()].concat()[..]]);
-        let alone: Vec<Outcome> = kept.iter().chain([&last]).map(|one| feed([&one[..]])).collect();
-        prop_assert_eq!(outcome.hooks, alone.iter().flat_map(|one| one.hooks.clone()).collect::<Vec<_>>());
-        prop_assert_eq!(outcome.answer, alone.iter().flat_map(|one| one.answer.clone()).collect::<Vec<_>>());
+        let separate: Vec<Outcome> =
+            kept.iter().chain([&last]).map(|request| feed([&request[..]])).collect();
+        prop_assert_eq!(
+            outcome.hooks,
+            separate.iter().flat_map(|outcome| outcome.hooks.clone()).collect::<Vec<_>>()
+        );
+        prop_assert_eq!(
+            outcome.responses,
+            separate.iter().flat_map(|outcome| outcome.responses.clone()).collect::<Vec<_>>()
+        );
         prop_assert!(outcome.closed);
     }
 
     #[test]
-    fn a_request_that_ends_early_is_never_an_event(request in request(false), end in any::<prop::sample::Index>()) {
+    fn an_incomplete_request_is_never_an_event(request in request(false), end in any::<prop::sample::Index>()) {
         let outcome = feed([&request[..end.index(request.len())]]);
         prop_assert_eq!(outcome.hooks, vec![]);
     }
 
     #[test]
-    fn a_chunked_body_is_the_body(body in vec(any::<u8>(), 0..300), sizes in vec(1..40_usize, 1..5)) {
+    fn a_chunked_body_is_decoded_exactly(body in vec(any::<u8>(), 0..300), sizes in vec(1..40_usize, 1..5)) {
         let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: CHUNKED\r\n\r\n";
         let outcome = feed([&[head, &chunked(&body, &sizes, "", &[])[..]].concat()[..]]);
         prop_assert_eq!(outcome.hooks, vec![("Unknown".into(), body)]);
@@ -280,52 +295,52 @@ proptest! {
     #[test]
     fn any_bytes_are_answered_or_refused(inputs in vec(vec(vec(any::<u8>(), 1..50), 0..10), 100)) {
         for pieces in inputs {
-            feed(pieces.iter().map(Vec::as_slice)).assert_sane();
+            feed(pieces.iter().map(Vec::as_slice)).assert_valid();
         }
     }
 
     #[test]
-    fn damaged_requests_are_answered_or_refused(
-        requests in conversation(),
-        damages in vec(vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..4), 200),
+    fn corrupted_requests_are_answered_or_refused(
+        requests in pipeline(),
+        edits in vec(vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..4), 200),
     ) {
-        for damage in damages {
-            feed([&damaged(&requests, &damage)[..]]).assert_sane();
+        for edits in edits {
+            feed([&corrupted(&requests, &edits)[..]]).assert_valid();
         }
     }
 }
 
-/// Bytes of which some are replaced, some added and some missing.
-fn damaged(bytes: &[u8], damage: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
+/// The bytes after some of them were replaced, inserted or removed.
+fn corrupted(bytes: &[u8], edits: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    for (place, byte, kind) in damage {
-        let place = place.index(bytes.len());
+    for (index, byte, kind) in edits {
+        let index = index.index(bytes.len());
         match kind {
-            0 => bytes[place] = *byte,
-            1 => bytes.insert(place, *byte),
-            _ => drop(bytes.remove(place)),
+            0 => bytes[index] = *byte,
+            1 => bytes.insert(index, *byte),
+            _ => drop(bytes.remove(index)),
         }
     }
     bytes
 }
 
-/// Something that happens to a log with three sinks.
+/// An operation on a log with three sinks.
 #[derive(Debug, Clone)]
-enum Happening {
-    /// An event of this many bytes.
+enum Operation {
+    /// Append an entry with this many bytes of text.
     Append(usize),
-    /// A sink takes this many bytes at most.
-    Take(usize, usize),
+    /// The sink of this index reads at most this many bytes.
+    Read(usize, usize),
 }
 
-/// A sink as the log's user sees it.
 struct Sink {
     cursor: Cursor,
-    got: String,
+    received: String,
 }
 
 impl Sink {
-    fn take(&mut self, log: &EventLog, mut room: usize) {
+    /// Reads at most `room` bytes of entries and notices.
+    fn read(&mut self, log: &EventLog, mut room: usize) {
         while room > 0 {
             if self.cursor.unread(log).is_empty() {
                 match self.cursor.missed(log) {
@@ -337,7 +352,7 @@ impl Sink {
             }
             let bytes = self.cursor.unread(log);
             let count = bytes.len().min(room);
-            self.got
+            self.received
                 .push_str(std::str::from_utf8(&bytes[..count]).unwrap());
             self.cursor.advance(log, count);
             room -= count;
@@ -347,28 +362,28 @@ impl Sink {
 
 proptest! {
     #[test]
-    fn every_sink_gets_whole_lines_in_order_and_knows_what_it_missed(
+    fn every_sink_gets_whole_lines_in_order_and_the_number_of_missed_ones(
         limit in 0..400_usize,
-        happenings in vec(
+        operations in vec(
             prop_oneof![
-                (1..150_usize).prop_map(Happening::Append),
-                (0..3_usize, 1..300_usize).prop_map(|(sink, room)| Happening::Take(sink, room)),
+                (1..150_usize).prop_map(Operation::Append),
+                (0..3_usize, 1..300_usize).prop_map(|(sink, room)| Operation::Read(sink, room)),
             ],
             0..200,
         ),
     ) {
         let mut log = EventLog::new(limit);
-        let mut sinks = [(); 3].map(|()| Sink { cursor: Cursor::new(log.end()), got: String::new() });
+        let mut sinks = [(); 3].map(|()| Sink { cursor: Cursor::new(log.end()), received: String::new() });
         let mut appended = 0_u64;
-        for happening in happenings {
-            match happening {
-                Happening::Append(length) => {
+        for operation in operations {
+            match operation {
+                Operation::Append(length) => {
                     let mut line = format!("{appended} {}\n", "x".repeat(length));
                     log.append(&mut line, sinks.iter_mut().map(|sink| &mut sink.cursor));
                     appended += 1;
                 }
-                Happening::Take(sink, room) => {
-                    sinks[sink].take(&log, room);
+                Operation::Read(sink, room) => {
+                    sinks[sink].read(&log, room);
                     let oldest = sinks.iter().map(|sink| sink.cursor.entry()).min().unwrap();
                     log.release(oldest);
                 }
@@ -376,16 +391,16 @@ proptest! {
         }
         for sink in &mut sinks {
             let outstanding = sink.cursor.outstanding(&log);
-            let whole = sink.got.rfind('\n').map_or(0, |end| end + 1);
-            let had: u64 = sink.got[..whole].lines().map(|line| match line.strip_prefix("missed ") {
+            let whole_lines = sink.received.rfind('\n').map_or(0, |end| end + 1);
+            let handled: u64 = sink.received[..whole_lines].lines().map(|line| match line.strip_prefix("missed ") {
                 Some(count) => count.parse::<u64>().unwrap(),
                 None => 1,
             }).sum();
-            prop_assert_eq!(had + outstanding, appended);
-            sink.take(&log, usize::MAX);
+            prop_assert_eq!(handled + outstanding, appended);
+            sink.read(&log, usize::MAX);
             prop_assert!(sink.cursor.has_reached(log.end()));
             let mut next = 0;
-            for line in sink.got.lines() {
+            for line in sink.received.lines() {
                 let (first, rest): (Cow<str>, &str) = line.split_once(' ').map(|(a, b)| (a.into(), b)).unwrap();
                 if first == "missed" {
                     next += rest.parse::<u64>().unwrap();

@@ -1,7 +1,6 @@
-# Reads lines of JSON from stdin, each {"yaml": text, "means": value} or
-# {"yaml": text, "means_yaml": text of the same meaning}, and tells for each
-# whether PyYAML's safe_load makes that value of that text.
-# `repr` tells 1 from 1.0 and from True, which `==` does not.
+# Checks that PyYAML reads YAML as an expected value. Each line of stdin is a case in JSON:
+# {"yaml": text, "expected": value}, or {"yaml": text, "expected_yaml": text}, whose value is
+# that of the second text. Prints "same" or the difference, one line for each case.
 import json
 import sys
 
@@ -20,10 +19,14 @@ def without_lone_surrogates(value):
 
 for line in sys.stdin:
     case = json.loads(line)
-    means = yaml.safe_load(case["means_yaml"]) if "means_yaml" in case else case["means"]
+    if "expected_yaml" in case:
+        expected = yaml.safe_load(case["expected_yaml"])
+    else:
+        expected = case["expected"]
     try:
-        read = yaml.safe_load(case["yaml"])
+        value = yaml.safe_load(case["yaml"])
     except Exception as error:
-        read = error
-    same = repr(read) == repr(without_lone_surrogates(means))
-    print("same" if same else "YAML %r was read as %r" % (case["yaml"], read), flush=True)
+        value = error
+    # `repr` distinguishes 1, 1.0 and True, which are equal.
+    same = repr(value) == repr(without_lone_surrogates(expected))
+    print("same" if same else "YAML %r was read as %r" % (case["yaml"], value), flush=True)

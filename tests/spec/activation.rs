@@ -1,4 +1,5 @@
-//! Sockets that a service manager holds: servers come and go, and nobody notices.
+//! Socket activation: a service manager keeps the listening sockets and passes them to each
+//! server (sd_listen_fds(3)). A server can restart without a client noticing.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -14,23 +15,24 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// Has a shell hand descriptors over, from 3 on, to the process that it becomes.
-fn hand_over<'c>(command: &'c mut Command, fds: &[OwnedFd], names: &str) -> &'c mut Command {
-    // The child's stdin is the first, its stdout the second; then they move.
-    let count = fds.len();
-    let move_them = match count {
-        0 => "",
+/// Passes one or two descriptors to the command, numbered from 3. A shell sets the variables
+/// and becomes the program, so that `LISTEN_PID` is right. With two descriptors, stdout is
+/// appended to the file `$EVENTS`.
+fn pass_on<'c>(command: &'c mut Command, fds: &[OwnedFd], names: &str) -> &'c mut Command {
+    // The shell gets them as stdin and stdout, and moves them to 3 and 4.
+    let redirections = match fds.len() {
         1 => "3<&0 </dev/null",
         _ => "3<&0 4<&1 </dev/null >>\"$EVENTS\"",
     };
-    let script = format!("export LISTEN_PID=$$ LISTEN_FDS={count}; exec \"$0\" \"$@\" {move_them}");
+    let count = fds.len();
+    let script =
+        format!("export LISTEN_PID=$$ LISTEN_FDS={count}; exec \"$0\" \"$@\" {redirections}");
     run_under(command, &["sh", "-c", &script]).env("LISTEN_FDNAMES", names);
-    let mut fds = fds.iter().map(|fd| fd.try_clone().unwrap());
-    if let Some(first) = fds.next() {
-        command.stdin(first);
-    }
-    if let Some(second) = fds.next() {
-        command.stdout(second).env("EVENTS", "/dev/null");
+    command.stdin(fds[0].try_clone().unwrap());
+    if let Some(second) = fds.get(1) {
+        command
+            .stdout(second.try_clone().unwrap())
+            .env("EVENTS", "/dev/null");
     }
     command
 }
@@ -39,23 +41,23 @@ fn listener(folder: &TempDir, name: &str) -> OwnedFd {
     UnixListener::bind(folder.path().join(name)).unwrap().into()
 }
 
-/// What the server says that will not start with these.
-fn refused(fds: &[OwnedFd], names: &str) -> String {
+/// Starts a server that must fail because of these descriptors. Returns its stderr.
+fn startup_error(fds: &[OwnedFd], names: &str) -> String {
     let folder = folder();
     let mut command = command(&folder.path().join("own.sock"), &[]);
-    let mut child = hand_over(&mut command, fds, names).spawn().unwrap();
-    // One that starts all the same ends with the test.
+    let mut child = pass_on(&mut command, fds, names).spawn().unwrap();
+    // Dropping a `Server` kills the child, should it start after all.
     let mut server = Server {
         stdout: Stream::collect(child.stdout.take()),
         stderr: Stream::collect(child.stderr.take()),
         child,
         folder,
     };
-    let code = server.ended().code();
-    let said = server.stderr.to_end();
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.starts_with("Error: "), "{said}");
-    said
+    let code = server.wait_for_exit().code();
+    let stderr = server.stderr.to_end();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.starts_with("Error: "), "{stderr}");
+    stderr
 }
 
 fn mode(path: &Path) -> u32 {
@@ -63,25 +65,25 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_socket_that_is_handed_over_is_used_as_it_is_and_left_as_it_was() {
+fn an_activation_socket_is_used_as_it_is_and_not_removed() {
     let folder = folder();
     let fds = [listener(&folder, "hooks.sock")];
     let path = folder.path().join("hooks.sock");
     fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
-    // The lock that a server which binds would wait for.
+    // A server that binds a socket itself waits for this lock.
     let lock = File::open(folder.path()).unwrap();
     lock.lock().unwrap();
     let mut server = Server::start_in(
         folder,
         &["--socket", "/nowhere/x", "--mode=0666"],
-        |command| hand_over(command, &fds, "hooks"),
+        |command| pass_on(command, &fds, "hooks"),
     );
     server.post("Stop", "{}");
-    let said = server
+    let stderr = server
         .stderr
-        .wait("the first lines", |text| text.ends_with("\n\n"));
+        .wait("the startup messages", |text| text.ends_with("\n\n"));
     let socket = path.display();
-    assert!(said.contains(&format!(
+    assert!(stderr.contains(&format!(
         "listening on {socket}\nSocket permissions: 0o640\n"
     )));
     let flags = fs::read_to_string(format!("/proc/{}/fdinfo/3", server.child.id())).unwrap();
@@ -90,22 +92,22 @@ fn a_socket_that_is_handed_over_is_used_as_it_is_and_left_as_it_was() {
     assert_eq!(flags & 0o2000000, 0o2000000, "O_CLOEXEC");
     server.stop();
     assert_eq!(mode(&path), 0o640);
-    // Nobody is refused between two servers.
+    // A client that connects between two servers waits for the next one.
     let mut waiting = UnixStream::connect(&path).unwrap();
     waiting
         .write_all(&request("/hook?event=Between", "{}"))
         .unwrap();
     let mut command = command(&path, &[]);
-    let mut next = hand_over(&mut command, &fds, "hooks").spawn().unwrap();
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
+    let mut next = pass_on(&mut command, &fds, "hooks").spawn().unwrap();
+    let mut response = String::new();
+    waiting.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
     signal(next.id(), "TERM");
     assert!(next.wait().unwrap().success());
 }
 
 #[test]
-fn the_second_is_for_readers_and_names_say_more_than_places() {
+fn the_second_socket_is_for_readers_unless_the_names_say_otherwise() {
     for (names, order) in [
         ("", ["hooks.sock", "output.sock"]),
         ("x.socket:x.socket", ["hooks.sock", "output.sock"]),
@@ -115,16 +117,16 @@ fn the_second_is_for_readers_and_names_say_more_than_places() {
         let fds = order.map(|name| listener(&folder, name));
         let events = folder.path().join("events");
         let mut server = Server::start_in(folder, &["--socket", "/nowhere/x"], |command| {
-            hand_over(command, &fds, names).env("EVENTS", &events)
+            pass_on(command, &fds, names).env("EVENTS", &events)
         });
         let mut reader = server.reader();
         server.post("Stop", "{\"n\":1}");
         assert_eq!(column(&read_lines(&mut reader, 1), "n"), [1]);
-        let said = server.stderr.text();
+        let stderr = server.stderr.text();
         let output = server.output_socket();
         assert!(
-            said.starts_with(&format!("Output socket: {}\n", output.display())),
-            "{said}"
+            stderr.starts_with(&format!("Output socket: {}\n", output.display())),
+            "{stderr}"
         );
         server.stop();
         assert_eq!(
@@ -144,16 +146,16 @@ fn with_tee_stdout_gets_the_events_too() {
     let mut server = Server::start_in(
         folder,
         &["--tee", "--output-socket=/nowhere/x"],
-        |command| hand_over(command, &fds, "").env("EVENTS", &events),
+        |command| pass_on(command, &fds, "").env("EVENTS", &events),
     );
     server.post("Stop", "{}");
     server.stop();
     assert_eq!(fs::read_to_string(&events).unwrap().lines().count(), 1);
 }
 
-/// As when a service manager's other child runs the server.
+/// The variables reach the server if another child of the service manager starts it.
 #[test]
-fn what_was_handed_to_another_process_is_not_touched() {
+fn sockets_for_another_process_are_ignored() {
     let mut server = Server::start_with(&[], |command| {
         command
             .env("LISTEN_PID", std::process::id().to_string())
@@ -165,35 +167,44 @@ fn what_was_handed_to_another_process_is_not_touched() {
 }
 
 #[test]
-fn what_is_no_listener_is_refused_and_says_what_is_wrong() {
+fn unusable_sockets_and_names_are_refused_with_the_reason() {
     let folder = folder();
     let file = File::open(folder.path()).unwrap();
     let datagram = UnixDatagram::bind(folder.path().join("datagram")).unwrap();
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (accepted, _other) = UnixStream::pair().unwrap();
-    for (fd, complaint) in [
+    let (connected, _other) = UnixStream::pair().unwrap();
+    for (fd, reason) in [
         (
             file.into(),
             "descriptor 3 was passed on as hooks: it is not a socket",
         ),
         (datagram.into(), "it is not a stream socket"),
         (tcp.into(), "it is not a Unix socket"),
-        (accepted.into(), "it is not listening"),
+        (connected.into(), "it is not listening"),
     ] {
-        let said = refused(&[fd], "");
-        assert!(said.contains(complaint), "{said}");
+        let stderr = startup_error(&[fd], "");
+        assert!(stderr.contains(reason), "{stderr}");
     }
     let two = || ["a", "b"].map(|name| listener(&crate::harness::folder(), name));
-    assert!(refused(&two(), "hooks:hooks").contains("Pass on one of each"));
-    assert!(refused(&two(), "hooks:inputs").contains("the names must be hooks and output"));
+    for (names, reason) in [
+        ("hooks:hooks", "Pass on one of each"),
+        ("hooks:inputs", "the names must be hooks and output"),
+    ] {
+        let stderr = startup_error(&two(), names);
+        assert!(stderr.contains(reason), "{stderr}");
+    }
     let [one, _] = two();
     let twice = [one.try_clone().unwrap(), one];
-    assert!(refused(&twice, "hooks:output").contains("it is the same socket as the other one"));
+    let stderr = startup_error(&twice, "hooks:output");
+    assert!(
+        stderr.contains("both descriptors are the same socket"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn descriptors_that_are_not_there_are_refused() {
-    let absent = |count: &str| {
+fn missing_descriptors_and_invalid_counts_are_refused() {
+    let startup_error = |count: &str| {
         let folder = folder();
         let mut command = command(&folder.path().join("own.sock"), &[]);
         let script = format!("export LISTEN_PID=$$ LISTEN_FDS={count}; exec \"$0\" \"$@\"");
@@ -202,37 +213,43 @@ fn descriptors_that_are_not_there_are_refused() {
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8(output.stderr).unwrap()
     };
-    assert!(absent("1").contains("descriptor 3 was passed on as hooks: it is not open"));
+    assert!(startup_error("1").contains("descriptor 3 was passed on as hooks: it is not open"));
     for count in ["3", "-1", "many"] {
-        assert!(absent(count).contains(&format!("LISTEN_FDS is {count:?}")));
+        assert!(startup_error(count).contains(&format!("LISTEN_FDS is {count:?}")));
     }
 }
 
-/// `send` waits for a second only, but what it has written stays in the backlog.
+/// `send` gives up after a second, but the request that it wrote stays in the backlog.
 #[test]
-fn a_hook_that_gave_up_waiting_between_two_servers_arrives_all_the_same() {
+fn the_event_of_a_hook_that_gave_up_reaches_the_next_server() {
     let folder = folder();
     let fds = [listener(&folder, "hooks.sock")];
     let status = command(&folder.path().join("hooks.sock"), &["send", "Between"]).status();
     assert!(status.unwrap().success());
-    let server = Server::start_in(folder, &[], |command| hand_over(command, &fds, ""));
+    let server = Server::start_in(folder, &[], |command| pass_on(command, &fds, ""));
     assert_eq!(server.stdout.lines(1)[0]["_event"], "Between");
 }
 
-/// Posts hooks without end; the numbers of all of them, each of which got its 200.
-fn post(socket: &Path, first: i64, count: &AtomicUsize, is_over: &AtomicBool) -> Vec<i64> {
-    let mut answered = Vec::new();
+/// Posts hooks numbered from `first` until `stop` is set. Each must get a 200. Returns their
+/// numbers.
+fn post_until_stopped(
+    socket: &Path,
+    first: i64,
+    posted: &AtomicUsize,
+    stop: &AtomicBool,
+) -> Vec<i64> {
+    let mut acknowledged = Vec::new();
     for n in first.. {
-        if is_over.load(Ordering::SeqCst) {
+        if stop.load(Ordering::SeqCst) {
             break;
         }
         let stream = UnixStream::connect(socket).expect("no hook is refused");
-        let answer = exchange(stream, &request("/", format!("{{\"n\":{n}}}")));
-        assert_eq!(answer, OK);
-        answered.push(n);
-        count.fetch_add(1, Ordering::SeqCst);
+        let response = exchange(stream, &request("/", format!("{{\"n\":{n}}}")));
+        assert_eq!(response, OK);
+        acknowledged.push(n);
+        posted.fetch_add(1, Ordering::SeqCst);
     }
-    answered
+    acknowledged
 }
 
 #[test]
@@ -243,42 +260,42 @@ fn restarts_under_load_refuse_no_hook_and_lose_no_event() {
         folder.path().join("events"),
     );
     let fds = [listener(&folder, "hooks.sock")];
-    let (count, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (posted, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let start = || {
         let events = File::options().create(true).append(true).open(&path);
         let mut command = command(&socket, &[]);
-        let command = hand_over(&mut command, &fds, "hooks").stdout(events.unwrap());
+        let command = pass_on(&mut command, &fds, "hooks").stdout(events.unwrap());
         command.spawn().unwrap()
     };
-    let mut answered: Vec<i64> = thread::scope(|scope| {
+    let mut acknowledged: Vec<i64> = thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|client| {
-                let (socket, count, is_over) = (&socket, &count, &is_over);
-                scope.spawn(move || post(socket, client * 1_000_000, count, is_over))
+                let (socket, posted, stop) = (&socket, &posted, &stop);
+                scope.spawn(move || post_until_stopped(socket, client * 1_000_000, posted, stop))
             })
             .collect();
         for round in 0..20 {
             let mut server = start();
-            let before = count.load(Ordering::SeqCst);
-            // Another moment each round.
+            let before = posted.load(Ordering::SeqCst);
+            // Each round stops the server after a different number of hooks.
             wait_until("there is load", || {
-                count.load(Ordering::SeqCst) > before + 100 + 37 * round
+                posted.load(Ordering::SeqCst) > before + 100 + 37 * round
                     || clients.iter().any(|client| client.is_finished())
             });
             signal(server.id(), "TERM");
             assert!(server.wait().unwrap().success());
         }
         let mut last = start();
-        is_over.store(true, Ordering::SeqCst);
-        let answered = clients.into_iter().map(|client| client.join().unwrap());
-        let answered = answered.flatten().collect();
+        stop.store(true, Ordering::SeqCst);
+        let acknowledged = clients.into_iter().map(|client| client.join().unwrap());
+        let acknowledged = acknowledged.flatten().collect();
         signal(last.id(), "TERM");
         assert!(last.wait().unwrap().success());
-        answered
+        acknowledged
     });
     let mut written = column(&events(&fs::read_to_string(&path).unwrap()), "n");
     written.sort();
-    answered.sort();
-    assert!(answered.len() > 20 * 100);
-    assert_eq!(written, answered);
+    acknowledged.sort();
+    assert!(acknowledged.len() > 20 * 100);
+    assert_eq!(written, acknowledged);
 }

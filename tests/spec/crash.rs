@@ -1,5 +1,5 @@
-//! What a 200 is worth: kill the server at any moment, and nothing that it
-//! acknowledged is missing.
+//! Durability: whenever the server is killed, every event that it acknowledged with a 200 is
+//! in the file.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,22 +11,24 @@ use std::thread;
 
 use crate::harness::*;
 
-/// Posts hooks until there is no server; the numbers of those that got their 200.
-fn post_until_the_end(socket: &Path, first: i64, count: &AtomicUsize) -> Vec<i64> {
-    let mut answered = Vec::new();
+/// Posts hooks numbered from `first` until the server is gone. Returns the numbers of those
+/// that got a 200.
+fn post_until_killed(socket: &Path, first: i64, posted: &AtomicUsize) -> Vec<i64> {
+    let mut acknowledged = Vec::new();
     for n in first.. {
         let Ok(mut stream) = UnixStream::connect(socket) else {
             break;
         };
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let sent = stream.write_all(&request("/", format!("{{\"n\":{n}}}")));
-        if sent.is_err() || stream.read_to_end(&mut answer).is_err() || answer != OK.as_bytes() {
+        if sent.is_err() || stream.read_to_end(&mut response).is_err() || response != OK.as_bytes()
+        {
             break;
         }
-        answered.push(n);
-        count.fetch_add(1, Ordering::SeqCst);
+        acknowledged.push(n);
+        posted.fetch_add(1, Ordering::SeqCst);
     }
-    answered
+    acknowledged
 }
 
 #[test]
@@ -36,17 +38,17 @@ fn sigkill_under_load_loses_no_acknowledged_event() {
         let path = folder.path().join("events");
         let file = fs::File::create(&path).unwrap();
         let mut server = Server::start_in(folder, &[], |command| command.stdout(file));
-        let (socket, count) = (server.socket(), AtomicUsize::new(0));
-        let answered: Vec<i64> = thread::scope(|scope| {
+        let (socket, posted) = (server.socket(), AtomicUsize::new(0));
+        let acknowledged: Vec<i64> = thread::scope(|scope| {
             let clients: Vec<_> = (0..8)
                 .map(|client| {
-                    let (socket, count) = (&socket, &count);
-                    scope.spawn(move || post_until_the_end(socket, client * 1_000_000, count))
+                    let (socket, posted) = (&socket, &posted);
+                    scope.spawn(move || post_until_killed(socket, client * 1_000_000, posted))
                 })
                 .collect();
-            // Another moment each round.
+            // Each round kills the server after a different number of hooks.
             wait_until("there is load", || {
-                count.load(Ordering::SeqCst) > 100 + 37 * round
+                posted.load(Ordering::SeqCst) > 100 + 37 * round
             });
             server.child.kill().unwrap();
             clients
@@ -54,16 +56,19 @@ fn sigkill_under_load_loses_no_acknowledged_event() {
                 .flat_map(|client| client.join().unwrap())
                 .collect()
         });
-        server.ended();
+        server.wait_for_exit();
 
         let text = fs::read_to_string(&path).unwrap();
-        let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-        let written: HashSet<i64> = column(&events(whole), "n").into_iter().collect();
-        let missing: Vec<_> = answered.iter().filter(|n| !written.contains(n)).collect();
+        let whole_lines = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+        let written: HashSet<i64> = column(&events(whole_lines), "n").into_iter().collect();
+        let missing: Vec<_> = acknowledged
+            .iter()
+            .filter(|n| !written.contains(n))
+            .collect();
         assert!(
             missing.is_empty(),
-            "round {round}: {missing:?} of {}",
-            answered.len()
+            "round {round}: {missing:?} of {} are missing",
+            acknowledged.len()
         );
     }
 }

@@ -1,15 +1,15 @@
-//! What an event says: the kernel's part, then the client's.
+//! The fields of an event: the metadata of the server, then the payload of the client.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use serde_json::json;
 
 use crate::harness::*;
 
-/// What a server prints for one body, less the line's end.
+/// The line that a server prints for one body, without the newline.
 fn printed(body: impl AsRef<[u8]>) -> String {
     let server = Server::start(&[]);
     server.post("E", body);
@@ -20,14 +20,20 @@ fn printed(body: impl AsRef<[u8]>) -> String {
         .to_owned()
 }
 
-/// The part of a line after the kernel's five fields.
+/// The part of a line after the metadata.
 fn payload(line: &str) -> &str {
     let gid = line.find("\"_peer_gid\":").unwrap();
     &line[gid + line[gid..].find([',', '}']).unwrap()..]
 }
 
+/// Seconds since the epoch.
+pub fn unix_time() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.unwrap().as_secs()
+}
+
 #[test]
-fn metadata_comes_first_then_the_payload_in_its_order() {
+fn metadata_comes_first_and_the_payload_keeps_its_order() {
     let line = printed(r#"{"z":1,"a":{"y":[1, 2]},"m":null}"#);
     let (uid, gid) = (
         rustix::process::getuid().as_raw(),
@@ -43,31 +49,25 @@ fn metadata_comes_first_then_the_payload_in_its_order() {
 }
 
 #[test]
-fn the_time_is_utc_to_the_second() {
-    let seconds = || {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
-    };
-    let before = seconds();
+fn the_timestamp_is_utc_in_whole_seconds() {
+    let before = unix_time();
     let event = &events(&printed("{}"))[0];
-    let after = seconds();
+    let after = unix_time();
     let date = Command::new("date")
         .args(["-u", "+%s", "-d"])
         .arg(event["_ts"].as_str().unwrap())
         .output();
-    let stamped: u64 = String::from_utf8(date.unwrap().stdout)
+    let timestamp: u64 = String::from_utf8(date.unwrap().stdout)
         .unwrap()
         .trim()
         .parse()
         .unwrap();
-    assert!((before..=after).contains(&stamped), "{event}");
+    assert!((before..=after).contains(&timestamp), "{event}");
     assert!(event["_ts"].as_str().unwrap().ends_with("+00:00"));
 }
 
 #[test]
-fn a_payload_cannot_claim_the_kernels_words() {
+fn a_payload_cannot_set_reserved_fields() {
     let line = printed(
         r#"{"a":1,"_peer_uid":0,"_ts":"x","_peer_\u0075id":7,"_claimed":[1, 2],"_dropped":9,"_raw":2,"b":3}"#,
     );
@@ -78,7 +78,7 @@ fn a_payload_cannot_claim_the_kernels_words() {
 }
 
 #[test]
-fn reserved_names_are_free_below_the_top_level() {
+fn reserved_names_are_allowed_below_the_top_level() {
     assert_eq!(
         payload(&printed(r#"{"a":{"_ts":1,"_peer_uid":2}}"#)),
         r#","a":{"_ts":1,"_peer_uid":2}}"#
@@ -91,7 +91,7 @@ fn an_empty_body_is_an_empty_payload() {
 }
 
 #[test]
-fn what_is_no_json_object_is_kept_as_text() {
+fn a_body_that_is_not_a_json_object_is_kept_as_text() {
     for (body, raw) in [
         ("plain text", r#""plain text""#),
         ("[1,2]", r#""[1,2]""#),
@@ -128,13 +128,13 @@ fn invalid_utf_8_becomes_replacement_characters() {
 }
 
 #[test]
-fn what_the_client_spelled_is_not_respelled() {
+fn numbers_and_escapes_are_kept_as_the_client_wrote_them() {
     let body = r#"{"n":[1.0,1e5,1E+05,-0,0.10,123456789012345678901234567890.123],"s":"\/\u00E9\ud83d\"","d":{"a":1,"a":2}}"#;
     assert_eq!(payload(&printed(body)), format!(",{}", &body[1..]));
 }
 
 #[test]
-fn a_repeated_key_keeps_its_first_place_and_its_last_value() {
+fn a_repeated_key_keeps_its_first_position_and_its_last_value() {
     assert_eq!(
         payload(&printed(
             r#"{"a":1,"b":2,"\u0061":3,"\ud83d":4,"\ud83e":5,"\uD83D":6}"#
@@ -144,14 +144,14 @@ fn a_repeated_key_keeps_its_first_place_and_its_last_value() {
 }
 
 #[test]
-fn no_nesting_is_too_deep() {
+fn the_depth_of_nesting_is_not_limited() {
     let depth = 100_000;
     let body = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(payload(&printed(&body)), format!(",{}", &body[1..]));
 }
 
 #[test]
-fn each_user_is_told_from_the_others() {
+fn each_event_has_the_pid_uid_and_gid_of_its_client() {
     let (true, Some(curl)) = (is_root(), tool("curl")) else {
         return;
     };

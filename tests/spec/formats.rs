@@ -1,5 +1,7 @@
-//! The three formats, against what the Python server prints for the same requests.
+//! Compact JSON, `--pretty-json` and `--pretty-yaml`. The reference is the output of the
+//! Python server for the same requests.
 
+use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -9,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// A request, and what the Python server prints for it at a fixed time for the
-/// peer 12345, 1000, 1001.
+/// A request, and the recorded output of the Python server for it. The time is fixed, and the
+/// client has the pid 12345, the uid 1000 and the gid 1001.
 struct Golden {
     target: String,
     body: Vec<u8>,
-    printed: String,
+    output: String,
 }
 
 fn golden(format: &str) -> Vec<Golden> {
@@ -25,24 +27,25 @@ fn golden(format: &str) -> Vec<Golden> {
         .map(|row| Golden {
             target: text(row, "target"),
             body: BASE64.decode(text(row, "body_base64")).unwrap(),
-            printed: text(row, format),
+            output: text(row, format),
         })
         .collect()
 }
 
-/// What Python printed, as it would have printed it now and for this peer.
-fn as_of_now(golden: &str, printed: &str) -> String {
+/// The Python server's output, with the time of `printed` and with this process as the
+/// client.
+fn with_current_metadata(golden: &str, printed: &str) -> String {
     let time = &printed[printed.find("20").unwrap()..][..25];
     let mut text = golden.replacen("2026-02-09T10:30:00+00:00", time, 1);
-    for (field, then, now) in [
+    for (field, recorded, current) in [
         ("_peer_pid", 12345, std::process::id()),
         ("_peer_uid", 1000, rustix::process::getuid().as_raw()),
         ("_peer_gid", 1001, rustix::process::getgid().as_raw()),
     ] {
         for colon in ["\":", "\": ", ": "] {
             text = text.replacen(
-                &format!("{field}{colon}{then}"),
-                &format!("{field}{colon}{now}"),
+                &format!("{field}{colon}{recorded}"),
+                &format!("{field}{colon}{current}"),
                 1,
             );
         }
@@ -50,25 +53,26 @@ fn as_of_now(golden: &str, printed: &str) -> String {
     text
 }
 
-fn assert_printed_as_by_python(format: &str, arguments: &[&str]) {
+fn assert_equals_python(format: &str, arguments: &[&str]) {
     let mut printer = Printer::new(arguments);
     for row in golden(format) {
         let printed = printer.print(&row.target, &row.body);
-        assert_eq!(printed, as_of_now(&row.printed, &printed));
+        assert_eq!(printed, with_current_metadata(&row.output, &printed));
     }
 }
 
 #[test]
-fn compact_json_is_pythons_byte_for_byte() {
-    assert_printed_as_by_python("jsonl", &[]);
+fn compact_json_equals_pythons_byte_for_byte() {
+    assert_equals_python("jsonl", &[]);
 }
 
 #[test]
-fn pretty_json_is_pythons_byte_for_byte() {
-    assert_printed_as_by_python("pretty-json", &["--pretty-json"]);
+fn pretty_json_equals_pythons_byte_for_byte() {
+    assert_equals_python("pretty-json", &["--pretty-json"]);
 }
 
-/// Asserts for each case, `{"yaml": …, "means": …}`, that PyYAML agrees.
+/// Asserts that PyYAML reads the YAML of each case as the expected value. See
+/// `same_meaning.py` for the fields of a case.
 fn assert_same_meaning(cases: &[Value]) {
     let Some(python) = python_with_yaml() else {
         return;
@@ -80,32 +84,33 @@ fn assert_same_meaning(cases: &[Value]) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let answers = Stream::collect(child.stdout.take());
+    let results = Stream::collect(child.stdout.take());
     let mut stdin = child.stdin.take().unwrap();
     for case in cases {
         writeln!(stdin, "{case}").unwrap();
     }
     drop(stdin);
-    let answers = answers.to_end();
+    let results = results.to_end();
     child.wait().unwrap();
-    assert_eq!(answers.lines().count(), cases.len());
-    for answer in answers.lines() {
-        assert_eq!(answer, "same");
+    assert_eq!(results.lines().count(), cases.len());
+    for result in results.lines() {
+        assert_eq!(result, "same");
     }
 }
 
 #[test]
-fn pretty_yaml_means_what_pythons_means() {
+fn pretty_yaml_has_the_same_meaning_as_pythons() {
     let mut printer = Printer::new(&["--pretty-yaml"]);
     let cases = golden("pretty-yaml").into_iter().map(|row| {
         let printed = printer.print(&row.target, &row.body);
-        json!({"means_yaml": as_of_now(&row.printed, &printed), "yaml": printed})
+        let expected = with_current_metadata(&row.output, &printed);
+        json!({"yaml": printed, "expected_yaml": expected})
     });
     assert_same_meaning(&cases.collect::<Vec<_>>());
 }
 
 #[test]
-fn pretty_yaml_is_read_back_exactly() {
+fn pretty_yaml_parses_back_to_the_same_values() {
     let strings = [
         "",
         " ",
@@ -220,7 +225,7 @@ fn pretty_yaml_is_read_back_exactly() {
     let mut printer = Printer::new(&["--pretty-yaml"]);
     let cases = payloads.into_iter().map(|payload| {
         let yaml = printer.print("/?event=E", payload.to_string());
-        json!({"yaml": without_metadata(&yaml), "means": payload})
+        json!({"yaml": without_metadata(&yaml), "expected": payload})
     });
     assert_same_meaning(&cases.collect::<Vec<_>>());
 }
@@ -233,7 +238,7 @@ fn without_metadata(yaml: &str) -> String {
 }
 
 #[test]
-fn pretty_yaml_is_laid_out_to_be_read() {
+fn pretty_yaml_uses_literal_blocks_and_quotes_only_where_needed() {
     let mut printer = Printer::new(&["--pretty-yaml"]);
     let printed = printer.print(
         "/?event=PostToolUse",
@@ -269,7 +274,7 @@ tiny: 1.0e-7
 }
 
 #[test]
-fn deep_nesting_stays_small_in_the_pretty_formats() {
+fn the_pretty_formats_indent_at_most_64_levels() {
     let nested = |depth: usize| {
         format!(
             "{{\"a\":{}7{}}}",
@@ -286,7 +291,7 @@ fn deep_nesting_stays_small_in_the_pretty_formats() {
             "{format}: {} bytes",
             printed.len()
         );
-        // The last level that is indented is the 64th, the event's own object being the first.
+        // The event itself is the first level.
         let printed = printer.print("/", nested(40));
         let deepest = printed
             .lines()
@@ -306,12 +311,20 @@ fn deep_nesting_stays_small_in_the_pretty_formats() {
     let mut printer = Printer::new(&["--pretty-yaml"]);
     let yaml = printer.print("/", nested(40));
     assert_same_meaning(&[
-        json!({"yaml": without_metadata(&yaml), "means": events(&nested(40))[0]}),
+        json!({"yaml": without_metadata(&yaml), "expected": events(&nested(40))[0]}),
     ]);
 }
 
+/// Starts a server that has an output socket and also writes to stdout.
+pub fn start_with_tee(format: &str, stdout: File) -> Server {
+    let folder = folder();
+    let output = folder.path().join("output.sock");
+    let arguments = [format, "--tee", "--output-socket", output.to_str().unwrap()];
+    Server::start_in(folder, &arguments, |command| command.stdout(stdout))
+}
+
 #[test]
-fn keys_stand_out_on_a_terminal_and_nowhere_else() {
+fn yaml_is_coloured_only_on_a_terminal() {
     let shown = |prepare: &dyn Fn(&mut Command) -> &mut Command| {
         let (screen, slave) = terminal();
         let server =
@@ -326,7 +339,7 @@ fn keys_stand_out_on_a_terminal_and_nowhere_else() {
             "{coloured:?}"
         );
     }
-    // When and what even more.
+    // The time and the name of the event are in reverse as well.
     assert!(
         coloured.contains("_event\x1b[0m: \x1b[1;7mStop\x1b[0m\r\n"),
         "{coloured:?}"
@@ -344,18 +357,9 @@ fn keys_stand_out_on_a_terminal_and_nowhere_else() {
             .contains('\x1b')
     );
 
-    // With an output socket readers get the same bytes as the terminal.
+    // With an output socket the terminal gets the same bytes as the readers.
     let (screen, slave) = terminal();
-    let server = Server::start_in(
-        folder(),
-        &["--pretty-yaml", "--tee", "--output-socket"],
-        |command| {
-            let socket = command.get_args().nth(1).unwrap().to_owned();
-            command
-                .arg(format!("{}.out", socket.to_str().unwrap()))
-                .stdout(slave)
-        },
-    );
+    let server = start_with_tee("--pretty-yaml", slave);
     server.post("Stop", "{\"a\":1}");
     assert!(
         !screen

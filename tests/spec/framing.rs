@@ -1,5 +1,5 @@
-//! Where a request ends (RFC 9112): every framing, and nothing that can be
-//! read in two ways.
+//! Framing: where a request ends (RFC 9112). Content-Length, chunked bodies, keep-alive and
+//! pipelining. An ambiguous request is refused.
 
 use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -12,31 +12,33 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use crate::harness::*;
 
-const KEPT: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
-                    Content-Length: 0\r\nConnection: keep-alive\r\n\r\n";
+const OK_KEEP_ALIVE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                             Content-Length: 0\r\nConnection: keep-alive\r\n\r\n";
 
-/// Posts by this head and body and expects 200; the payload's `n`.
-fn accepted(server: &Server, request: &str) {
+fn assert_accepted(server: &Server, request: &str) {
     assert_eq!(server.exchange(request), OK, "{request:?}");
 }
 
-/// Expects this status for each, no event, and a server as it was.
-fn refused(server: &Server, expected: &str, requests: &[&str]) {
+/// Asserts that each request gets this status and makes no event, and that the server
+/// continues to work and leaves no descriptor open.
+fn assert_refused(server: &Server, expected: &str, requests: &[&str]) {
     let before = server.descriptors();
     for request in requests {
-        let answer = server.exchange(request);
-        assert_eq!(status(&answer), expected, "{request:?}");
+        let response = server.exchange(request);
+        assert_eq!(status(&response), expected, "{request:?}");
         assert!(
-            answer.contains("Connection: close\r\n") && answer.ends_with("\r\n\r\n"),
-            "{answer:?}"
+            response.contains("Connection: close\r\n") && response.ends_with("\r\n\r\n"),
+            "{response:?}"
         );
         assert_eq!(server.health(), "200");
     }
-    wait_until("all are closed", || server.descriptors() == before);
+    wait_until("all connections are closed", || {
+        server.descriptors() == before
+    });
     server.post("Whole", "{}");
     let printed = server
         .stdout
-        .wait("the good one", |text| text.contains("Whole"));
+        .wait("the valid event", |text| text.contains("Whole"));
     assert_eq!(
         printed.matches("Whole").count(),
         printed.lines().count(),
@@ -44,14 +46,25 @@ fn refused(server: &Server, expected: &str, requests: &[&str]) {
     );
 }
 
+/// Reads a response without a body.
+fn read_head(stream: &mut UnixStream) -> String {
+    read_until(stream, |text| text.ends_with("\r\n\r\n"))
+}
+
+fn read_to_end(stream: &mut UnixStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
-fn a_length_may_be_repeated_but_not_differ() {
+fn equal_repeated_content_lengths_are_accepted() {
     let server = Server::start(&[]);
-    accepted(
+    assert_accepted(
         &server,
         "POST / HTTP/1.1\r\nContent-Length: 7\r\ncontent-length:7\r\n\r\n{\"n\":1}",
     );
-    accepted(
+    assert_accepted(
         &server,
         "POST / HTTP/1.1\r\nContent-Length: 007 \r\n\r\n{\"n\":2}",
     );
@@ -59,9 +72,9 @@ fn a_length_may_be_repeated_but_not_differ() {
 }
 
 #[test]
-fn chunks_are_decoded_with_extensions_and_trailers() {
+fn a_chunked_body_may_have_extensions_and_trailers() {
     let server = Server::start(&[]);
-    accepted(
+    assert_accepted(
         &server,
         "POST /hook?event=Chunked HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n\
          3;name=\"v\"\r\n{\"n\r\n4 ;x\r\n\":12\r\n0001\r\n}\r\n0\r\nTrailer: yes\r\n\r\n",
@@ -70,9 +83,9 @@ fn chunks_are_decoded_with_extensions_and_trailers() {
 }
 
 #[test]
-fn what_can_be_read_in_two_ways_is_refused() {
+fn an_ambiguous_request_is_refused() {
     let server = Server::start(&[]);
-    refused(
+    assert_refused(
         &server,
         "400",
         &[
@@ -98,9 +111,9 @@ fn what_can_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn an_unknown_coding_is_501() {
+fn an_unknown_transfer_coding_gets_501() {
     let server = Server::start(&[]);
-    refused(
+    assert_refused(
         &server,
         "501",
         &[
@@ -113,9 +126,9 @@ fn an_unknown_coding_is_501() {
 }
 
 #[test]
-fn a_target_may_name_the_server() {
+fn a_target_may_have_the_absolute_form() {
     let server = Server::start(&[]);
-    accepted(
+    assert_accepted(
         &server,
         "POST http://localhost:80/hook?event=A HTTP/1.1\r\n\r\n",
     );
@@ -127,18 +140,18 @@ fn a_target_may_name_the_server() {
 }
 
 #[test]
-fn a_client_that_waits_for_it_is_told_to_continue() {
+fn a_client_that_expects_100_continue_gets_it() {
     let server = Server::start(&[]);
     let head = "POST /hook?event=A HTTP/1.1\r\nContent-Length: 7\r\nExpect: 100-Continue\r\n\r\n";
     let mut stream = server.connect();
     stream.write_all(head.as_bytes()).unwrap();
-    let interim = read_until(&mut stream, |text| text.ends_with("\r\n\r\n"));
-    assert_eq!(interim, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(read_head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
     assert_eq!(exchange(stream, b"{\"n\":1}"), OK);
 
-    // Not where the body is there already, nor in HTTP/1.0, which has no such answer.
-    accepted(&server, &format!("{head}{{\"n\":2}}"));
-    accepted(
+    // It is omitted if the body has arrived already, and in HTTP/1.0, which has no such
+    // response (RFC 9110 section 10.1.1).
+    assert_accepted(&server, &format!("{head}{{\"n\":2}}"));
+    assert_accepted(
         &server,
         &format!("{}{{\"n\":3}}", head.replace("HTTP/1.1", "HTTP/1.0")),
     );
@@ -146,16 +159,16 @@ fn a_client_that_waits_for_it_is_told_to_continue() {
 }
 
 #[test]
-fn a_client_that_waits_with_too_much_is_refused_instead() {
+fn a_body_that_is_too_large_gets_413_instead_of_100_continue() {
     let server = Server::start(&["--max-body", "6"]);
     let head = "POST / HTTP/1.1\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n";
     assert_eq!(status(&server.exchange(head)), "413");
 }
 
 #[test]
-fn a_connection_is_kept_when_the_client_asks() {
+fn a_connection_is_kept_open_only_if_the_client_asks() {
     let server = Server::start(&[]);
-    for (version, asks, kept) in [
+    for (version, fields, keep_alive) in [
         ("1.1", "", false),
         ("1.1", "Connection: keep-alive\r\n", true),
         ("1.1", "Connection: x, Keep-Alive\r\n", true),
@@ -168,17 +181,14 @@ fn a_connection_is_kept_when_the_client_asks() {
         ("1.0", "", false),
         ("1.0", "Connection: keep-alive\r\n", true),
     ] {
-        let request = format!("POST / HTTP/{version}\r\n{asks}Content-Length: 2\r\n\r\n{{}}");
+        let request = format!("POST / HTTP/{version}\r\n{fields}Content-Length: 2\r\n\r\n{{}}");
         let mut stream = server.connect();
         stream.write_all(request.as_bytes()).unwrap();
-        let answer = read_until(&mut stream, |text| text.ends_with("\r\n\r\n"));
-        assert_eq!(answer, if kept { KEPT } else { OK }, "{request:?}");
-        if kept {
+        let expected = if keep_alive { OK_KEEP_ALIVE } else { OK };
+        assert_eq!(read_head(&mut stream), expected, "{request:?}");
+        if keep_alive {
             stream.write_all(request.as_bytes()).unwrap();
-            assert_eq!(
-                read_until(&mut stream, |text| text.ends_with("\r\n\r\n")),
-                KEPT
-            );
+            assert_eq!(read_head(&mut stream), OK_KEEP_ALIVE);
         } else {
             assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         }
@@ -186,7 +196,7 @@ fn a_connection_is_kept_when_the_client_asks() {
 }
 
 #[test]
-fn a_kept_connection_serves_whatever_is_asked() {
+fn a_kept_connection_serves_requests_of_any_kind() {
     let server = Server::start(&[]);
     let mut stream = server.connect();
     for (request, expected) in [
@@ -206,15 +216,18 @@ fn a_kept_connection_serves_whatever_is_asked() {
         stream
             .write_all(format!("{request}Connection: keep-alive\r\n\r\n{body}").as_bytes())
             .unwrap();
-        let answer = read_until(&mut stream, |text| {
+        let response = read_until(&mut stream, |text| {
             text.ends_with(expected) && text.contains("\r\n\r\n")
         });
-        assert!(answer.contains("Connection: keep-alive\r\n"), "{answer:?}");
+        assert!(
+            response.contains("Connection: keep-alive\r\n"),
+            "{response:?}"
+        );
     }
     assert_eq!(server.stdout.lines(2)[1]["_event"], "B");
 }
 
-/// Numbered hooks in one go, the last of which asks for the end.
+/// Numbered hook requests. The last one asks to close the connection.
 fn pipeline(count: usize) -> String {
     let request = |n: usize| {
         let connection = if n + 1 < count { "keep-alive" } else { "close" };
@@ -228,10 +241,10 @@ fn pipeline(count: usize) -> String {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let server = Server::start(&[]);
-    let answers = server.exchange(pipeline(500));
-    assert_eq!(answers, format!("{}{OK}", KEPT.repeat(499)));
+    let responses = server.exchange(pipeline(500));
+    assert_eq!(responses, format!("{}{OK}", OK_KEEP_ALIVE.repeat(499)));
     assert_eq!(
         column(&server.stdout.lines(500), "n"),
         (0..500).collect::<Vec<_>>()
@@ -239,7 +252,7 @@ fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[test]
-fn a_large_body_keeps_its_place_among_the_requests_of_its_connection() {
+fn a_large_body_keeps_its_place_among_pipelined_requests() {
     let server = Server::start(&[]);
     let text = "é".repeat(1 << 20);
     let large = format!("{{\"n\":0,\"text\":\"{text}\"}}");
@@ -252,121 +265,118 @@ fn a_large_body_keeps_its_place_among_the_requests_of_its_connection() {
     stream
         .write_all(format!("{head}{large}{small}").as_bytes())
         .unwrap();
-    let mut answers = String::new();
-    stream.read_to_string(&mut answers).unwrap();
-    assert_eq!(answers, format!("{}{OK}", KEPT.repeat(2)));
+    assert_eq!(
+        read_to_end(&mut stream),
+        format!("{}{OK}", OK_KEEP_ALIVE.repeat(2))
+    );
     let printed = server.stdout.lines(3);
     assert_eq!(column(&printed, "n"), [0, 2, 1]);
     assert_eq!(printed[0]["text"], text);
 }
 
-/// The client that reads late is watched for room to write and has its next
-/// requests read at the same time: none may be forgotten over the other.
+/// The server waits until it can write to this client, while the client's next requests have
+/// already arrived. It must remember both.
 #[test]
-fn a_client_that_pipelines_and_reads_late_gets_every_answer() {
+fn a_client_that_pipelines_and_reads_late_gets_every_response() {
     let server = Server::start(&["--timeout", "600"]);
     for _ in 0..5 {
         let mut stream = server.connect();
         let mut sending = stream.try_clone().unwrap();
         let sender =
             std::thread::spawn(move || sending.write_all(pipeline(1500).as_bytes()).unwrap());
-        // Until the server waits for room: it answers others, and not this one.
-        wait_until("the server waits for room", || {
+        // The buffer is full if the server answers others and sends this client nothing more.
+        wait_until("the client's socket buffer is full", || {
             let before = unread(&stream);
             (0..50).for_each(|_| assert_eq!(server.health(), "200"));
             before > 0 && unread(&stream) == before
         });
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         let mut piece = [0; 200];
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         while let count @ 1.. = stream.read(&mut piece).unwrap() {
-            answers.extend(&piece[..count]);
+            responses.extend(&piece[..count]);
         }
         sender.join().unwrap();
         assert_eq!(
-            String::from_utf8(answers).unwrap(),
-            format!("{}{OK}", KEPT.repeat(1499))
+            String::from_utf8(responses).unwrap(),
+            format!("{}{OK}", OK_KEEP_ALIVE.repeat(1499))
         );
     }
 }
 
-/// Bytes that wait to be read.
+/// The number of bytes in the receive buffer of a socket.
 fn unread(stream: &UnixStream) -> u64 {
     rustix::io::ioctl_fionread(stream).unwrap()
 }
 
 #[test]
-fn a_client_that_pipelines_and_never_reads_costs_nothing() {
+fn pipelined_requests_are_not_buffered_for_a_client_that_never_reads() {
     let server = Server::start(&["--timeout", "600"]);
     let mut stream = server.connect();
     stream.set_nonblocking(true).unwrap();
     let request = b"POST / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
     let mut sent = 0;
-    let mut refusals = 0;
-    // Until neither side takes any more, while others are served.
-    while refusals < 20 {
+    let mut full = 0;
+    // Writes until the socket buffers stay full while the server answers others.
+    while full < 20 {
         match stream.write(&request[sent % request.len()..]) {
-            Ok(count) => (sent, refusals) = (sent + count, 0),
+            Ok(count) => (sent, full) = (sent + count, 0),
             Err(error) => {
                 assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-                refusals += 1;
+                full += 1;
                 server.post("Other", "{}");
             }
         }
     }
     assert!(server.resident_kb() < 20_000, "{} kB", server.resident_kb());
-    // Now it reads, and every request that is whole has its answer.
+    // Once the client reads, it gets a response to each complete request.
     stream.set_nonblocking(false).unwrap();
-    let expected = sent / request.len() * KEPT.len();
-    let answers = read_until(&mut stream, |text| text.len() >= expected);
-    assert_eq!(answers.len(), expected);
+    let expected = sent / request.len() * OK_KEEP_ALIVE.len();
+    let responses = read_until(&mut stream, |text| text.len() >= expected);
+    assert_eq!(responses.len(), expected);
 }
 
 #[test]
-fn a_half_closed_client_is_answered() {
+fn a_half_closed_client_gets_its_response() {
     let server = Server::start(&[]);
     assert_eq!(server.exchange(request("/hook?event=A", "{}")), OK);
-    let kept = "POST / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
-    assert_eq!(server.exchange(kept), KEPT);
-    assert_eq!(server.exchange(format!("{kept}{kept}")), KEPT.repeat(2));
+    let keep_alive = "POST / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
+    assert_eq!(server.exchange(keep_alive), OK_KEEP_ALIVE);
     assert_eq!(
-        status(
-            server
-                .exchange(format!("{kept}POST"))
-                .rsplit("\r\n\r\nHTTP")
-                .next()
-                .unwrap()
-        ),
-        "400"
+        server.exchange(keep_alive.repeat(2)),
+        OK_KEEP_ALIVE.repeat(2)
     );
+    let responses = server.exchange(format!("{keep_alive}POST"));
+    let last = responses.rsplit("\r\n\r\nHTTP").next().unwrap();
+    assert_eq!(status(last), "400");
 }
 
 #[test]
-fn empty_lines_before_a_request_are_passed_over() {
+fn empty_lines_before_a_request_are_skipped() {
     let server = Server::start(&[]);
-    accepted(&server, "\r\n\n\r\nPOST / HTTP/1.1\r\n\r\n");
+    assert_accepted(&server, "\r\n\n\r\nPOST / HTTP/1.1\r\n\r\n");
     assert_eq!(server.exchange("\r\n"), "");
 }
 
 #[test]
-fn a_request_split_at_every_byte_is_the_same_request() {
+fn a_request_may_be_split_at_any_byte() {
     let server = Server::start(&[]);
     for whole in [
         String::from_utf8(request("/hook?event=A", "{\"n\":1}")).unwrap(),
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7;x\r\n{\"n\":1}\r\n0\r\nT: x\r\n\r\n".into(),
     ] {
-        for place in 1..whole.len() {
+        for split in 1..whole.len() {
             let mut stream = server.connect();
-            stream.write_all(&whole.as_bytes()[..place]).unwrap();
-            // The server has read the first part when it has answered somebody after it.
+            stream.write_all(&whole.as_bytes()[..split]).unwrap();
+            // Once the server has answered a later client, it has read the first part.
             assert_eq!(server.health(), "200");
-            assert_eq!(exchange(stream, &whole.as_bytes()[place..]), OK, "{place}");
+            assert_eq!(exchange(stream, &whole.as_bytes()[split..]), OK, "{split}");
         }
     }
 }
 
 #[test]
-fn a_refused_client_that_goes_on_sending_can_read_why() {
+fn a_refused_client_that_keeps_sending_can_read_the_response() {
     let server = Server::start(&["--max-body", "1000"]);
     let before = server.descriptors();
     for head in [
@@ -379,68 +389,72 @@ fn a_refused_client_that_goes_on_sending_can_read_why() {
         let head = format!("POST / HTTP/1.1\r\n{head}\r\n\r\n");
         let sender = std::thread::spawn(move || {
             sending.write_all(head.as_bytes()).unwrap();
-            // The server may close before the last of it, but not before it has answered.
+            // This fails if the server closes the connection first. It may do so once it has
+            // sent the response.
             let _ = sending.write_all(&vec![b'x'; 20_000_000]);
             let _ = sending.shutdown(Shutdown::Write);
         });
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let response = read_to_end(&mut stream);
         assert!(
-            ["400", "413", "501"].contains(&status(&answer)),
-            "{answer:?}"
+            ["400", "413", "501"].contains(&status(&response)),
+            "{response:?}"
         );
         sender.join().unwrap();
     }
-    wait_until("all are closed", || server.descriptors() == before);
+    wait_until("all connections are closed", || {
+        server.descriptors() == before
+    });
 }
 
 #[test]
-fn a_refused_client_that_never_stops_sending_is_cut_off() {
+fn a_refused_client_that_never_stops_sending_is_disconnected() {
     let server = Server::start(&["--trace"]);
     let mut client = server.connect();
-    // More than the server reads away in a turn.
+    // The input must exceed what the server discards in one turn.
     set_socket_send_buffer_size(&client, 1 << 20).unwrap();
     client.write_all(b"BAD\r\n\r\n").unwrap();
-    let farewell = ": lingering\n";
+    let lingering = ": lingering\n";
     server
         .stderr
-        .wait("it is refused", |told| told.contains(farewell));
+        .wait("the refusal", |trace| trace.contains(lingering));
     server.signal("STOP");
     client.set_nonblocking(true).unwrap();
     while client.write(&[b'x'; 64 << 10]).is_ok() {}
-    // Its two seconds go by.
+    // The server lingers for two seconds.
     std::thread::sleep(Duration::from_secs(2));
     server.signal("CONT");
-    let told = server.stderr.wait("it is closed", |told| {
-        told.rsplit(farewell)
+    let trace = server.stderr.wait("the end of the connection", |trace| {
+        trace
+            .rsplit(lingering)
             .next()
             .unwrap()
             .contains(": closed after ")
     });
-    assert_eq!(told.matches(farewell).count(), 1, "{told}");
+    assert_eq!(trace.matches(lingering).count(), 1, "{trace}");
 }
 
-/// A read from a Unix socket ends where a message came with descriptors, though
-/// more is there (unix(7), `SCM_RIGHTS`).
+/// A read from a Unix socket ends after a message with descriptors, even if more input has
+/// arrived (`SCM_RIGHTS`, unix(7)).
 #[test]
-fn what_comes_after_passed_descriptors_is_read() {
+fn input_after_passed_descriptors_is_read() {
     let server = Server::start(&["--trace"]);
     let mut client = server.connect();
     let request = request("/", "{}");
     let (first, rest) = request.split_at(5);
     client.write_all(first).unwrap();
-    server.stderr.wait("the first piece", |told| {
-        told.rsplit(": read 5 bytes\n")
+    server.stderr.wait("the read of the first part", |trace| {
+        trace
+            .rsplit(": read 5 bytes\n")
             .next()
             .unwrap()
             .contains("poll: waiting")
     });
     server.signal("STOP");
     let (second, third) = rest.split_at(15);
-    let passed = [client.as_fd()];
+    let fds = [client.as_fd()];
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&passed)));
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
     let sent = sendmsg(
         &client,
         &[IoSlice::new(second)],
@@ -450,13 +464,11 @@ fn what_comes_after_passed_descriptors_is_read() {
     assert_eq!(sent, Ok(15));
     client.write_all(third).unwrap();
     server.signal("CONT");
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
+    assert_eq!(read_to_end(&mut client), OK);
 }
 
 #[test]
-fn curl_delivers_a_megabyte_and_a_half_within_its_second() {
+fn curl_delivers_1500_kilobytes_within_a_second() {
     let Some(curl) = tool("curl") else { return };
     let server = Server::start(&[]);
     let file = server.folder.path().join("body");
@@ -480,11 +492,11 @@ fn curl_delivers_a_megabyte_and_a_half_within_its_second() {
         .arg("http://localhost/hook?event=Big")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     assert!(
-        said.contains("Expect: 100-continue") && said.contains("100 Continue"),
-        "{said}"
+        stderr.contains("Expect: 100-continue") && stderr.contains("100 Continue"),
+        "{stderr}"
     );
     assert_eq!(
         server.stdout.lines(1)[0]["text"].as_str().unwrap().len(),
@@ -493,14 +505,14 @@ fn curl_delivers_a_megabyte_and_a_half_within_its_second() {
 }
 
 #[test]
-fn clients_that_vanish_in_any_state_leave_nothing_behind() {
+fn clients_that_disconnect_in_any_state_leave_no_descriptor_open() {
     let server = Server::start(&[]);
     let before = server.descriptors();
-    let kept = pipeline(3);
+    let pipelined = pipeline(3);
     let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n\
                    7\r\n{\"n\":1}\r\n0\r\n\r\n";
     for whole in [
-        &kept,
+        &pipelined,
         chunked,
         "GET /health HTTP/1.1\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: x\r\n\r\nxx",
@@ -510,6 +522,8 @@ fn clients_that_vanish_in_any_state_leave_nothing_behind() {
             stream.write_all(&whole.as_bytes()[..length]).unwrap();
         }
     }
-    wait_until("all are closed", || server.descriptors() == before);
+    wait_until("all connections are closed", || {
+        server.descriptors() == before
+    });
     assert_eq!(server.health(), "200");
 }

@@ -1,5 +1,5 @@
-//! What every test needs: a server of its own in a folder of its own, clients,
-//! readers, and waiting for conditions instead of times.
+//! Shared by all tests: servers, each in its own temporary folder, clients, readers, and
+//! waiting for conditions instead of sleeping.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,12 +15,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_hooks-observatory");
-/// How long a condition may take to become true on the slowest machine. Only a
-/// test that fails waits this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+#[path = "../support/skips.rs"]
+mod skips;
 
-/// A running server, its files in a folder that goes with it.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_hooks-observatory");
+/// How long a condition may take to become true. Only a test that fails waits this long, so
+/// it can be generous to slow machines.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running server, and the temporary folder with its sockets. Dropping it kills the server
+/// and removes the folder.
 pub struct Server {
     pub child: Child,
     pub folder: TempDir,
@@ -29,12 +33,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `hooks-observatory --socket FOLDER/hooks.sock ARGUMENTS…` and waits until it listens.
+    /// Starts `hooks-observatory --socket FOLDER/hooks.sock ARGUMENTS…`, and waits until it
+    /// accepts clients.
     pub fn start(arguments: &[&str]) -> Server {
         Server::start_with(arguments, |command| command)
     }
 
-    /// The same with an output socket, `FOLDER/output.sock`.
+    /// Starts a server with an output socket, `FOLDER/output.sock`.
     pub fn with_readers(arguments: &[&str]) -> Server {
         let folder = folder();
         let output = folder.path().join("output.sock");
@@ -42,7 +47,7 @@ impl Server {
         Server::start_in(folder, &arguments, |command| command)
     }
 
-    /// The same, after `prepare` has had its way with the command.
+    /// Starts a server whose command is modified by `prepare`.
     pub fn start_with(
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command) -> &mut Command,
@@ -50,6 +55,7 @@ impl Server {
         Server::start_in(folder(), arguments, prepare)
     }
 
+    /// Starts a server in an existing folder.
     pub fn start_in(
         folder: TempDir,
         arguments: &[&str],
@@ -67,11 +73,15 @@ impl Server {
             stderr,
         };
         wait_until("the server listens", || {
-            let ended = server.child.try_wait().unwrap();
-            assert!(ended.is_none(), "it ended: {}", server.stderr.to_end());
+            let status = server.child.try_wait().unwrap();
+            assert!(
+                status.is_none(),
+                "the server exited: {}",
+                server.stderr.to_end()
+            );
             UnixStream::connect(server.socket()).is_ok()
         });
-        // When this has its answer, the server has closed the connection before.
+        // After this response, the server has also closed the connection above.
         assert_eq!(server.health(), "200");
         server
     }
@@ -88,7 +98,7 @@ impl Server {
         UnixStream::connect(self.socket()).unwrap()
     }
 
-    /// Posts a body under an event's name and expects 200.
+    /// Posts an event. The response must be 200.
     pub fn post(&self, event: &str, body: impl AsRef<[u8]>) {
         let response = exchange(
             self.connect(),
@@ -97,23 +107,20 @@ impl Server {
         assert_eq!(response, OK);
     }
 
-    /// Sends bytes, then nothing more, and returns the whole answer.
+    /// Sends bytes, shuts down writing, and returns everything that the server sends.
     pub fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
         exchange(self.connect(), bytes.as_ref())
     }
 
-    /// Connects a reader and waits until the server has counted it.
+    /// Connects a reader, and waits until the server has accepted it.
     pub fn reader(&self) -> UnixStream {
-        let said = |server: &Server| {
-            server
-                .stderr
-                .text()
-                .matches("Output reader connected")
-                .count()
+        let accepted = || {
+            let stderr = self.stderr.text();
+            stderr.matches("Output reader connected").count()
         };
-        let before = said(self);
+        let before = accepted();
         let reader = UnixStream::connect(self.output_socket()).unwrap();
-        wait_until("the reader is counted", || said(self) > before);
+        wait_until("the reader is accepted", || accepted() > before);
         reader
     }
 
@@ -122,28 +129,32 @@ impl Server {
         assert!(signal(self.child.id(), name));
     }
 
-    /// Waits until the server has ended by itself.
-    pub fn ended(&mut self) -> ExitStatus {
+    /// Waits until the server exits.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
-        wait_until("the server ends", || {
+        wait_until("the server exits", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
         status.unwrap()
     }
 
-    /// Stops the server with SIGTERM, which must succeed.
+    /// Stops the server with SIGTERM. It must exit with success.
     pub fn stop(&mut self) {
         self.signal("TERM");
-        assert!(self.ended().success(), "stderr: {}", self.stderr.text());
+        assert!(
+            self.wait_for_exit().success(),
+            "stderr: {}",
+            self.stderr.text()
+        );
     }
 
-    /// The status of `GET /health`.
+    /// The status of the response to `GET /health`.
     pub fn health(&self) -> String {
         status(&self.exchange("GET /health HTTP/1.1\r\n\r\n")).to_owned()
     }
 
-    /// The server's resident memory.
+    /// The server's resident memory, in kB.
     pub fn resident_kb(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
@@ -153,7 +164,7 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// The time that the server has worked, in the kernel's ticks of 10 ms.
+    /// The CPU time that the server has used, in the kernel's ticks of 10 ms.
     pub fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields = stat.rsplit(')').next().unwrap().split_whitespace();
@@ -164,7 +175,7 @@ impl Server {
             .sum()
     }
 
-    /// The open descriptors of the server.
+    /// The number of descriptors that the server has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .unwrap()
@@ -174,13 +185,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already ended where the test got as far as that.
+        // It fails if the test has waited for the exit.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A server whose stdout is a file, so that what a 200 promises can be read at once.
+/// A server whose stdout is a file: an event is there before its 200.
 pub struct Printer {
     server: Server,
     file: fs::File,
@@ -191,7 +202,7 @@ impl Printer {
         Printer::new_with(arguments, |command| command)
     }
 
-    /// The same, after `prepare` has had its way with the command.
+    /// A printer whose command is modified by `prepare`.
     pub fn new_with(
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command) -> &mut Command,
@@ -206,7 +217,7 @@ impl Printer {
         }
     }
 
-    /// What the server prints for one request.
+    /// Posts a body, and returns what the server prints for it.
     pub fn print(&mut self, target: &str, body: impl AsRef<[u8]>) -> String {
         assert_eq!(self.server.exchange(request(target, body)), OK);
         let mut printed = String::new();
@@ -215,7 +226,7 @@ impl Printer {
     }
 }
 
-/// The recorded bodies of one session: each one's event and bytes, in order.
+/// The hooks of a recorded session, in order: the event's name and the body of each.
 pub fn recorded() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/payloads");
     let mut files: Vec<_> = fs::read_dir(folder)
@@ -234,7 +245,8 @@ pub fn recorded() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// The program with a hook socket, its outputs collected, nothing inherited that matters.
+/// The command of the program with this hook socket. stdout and stderr are pipes, and the
+/// environment variables that would influence the program are unset.
 pub fn command(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     let (subcommand, options) = match arguments {
@@ -258,7 +270,7 @@ fn piped(mut command: Command) -> Command {
     command
 }
 
-/// Has another program start the command: `wrapper` gets its words as further arguments.
+/// Makes `wrapper` start the command, which is appended to its arguments.
 pub fn run_under<'c>(command: &'c mut Command, wrapper: &[&str]) -> &'c mut Command {
     let mut outer = Command::new(wrapper[0]);
     outer
@@ -269,7 +281,7 @@ pub fn run_under<'c>(command: &'c mut Command, wrapper: &[&str]) -> &'c mut Comm
     command
 }
 
-/// Runs the program with just these arguments until it ends by itself.
+/// Runs the program with exactly these arguments until it exits.
 pub fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
     command
@@ -286,7 +298,7 @@ pub fn folder() -> TempDir {
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                       Content-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// A `POST` as curl writes it.
+/// A POST request as curl writes it.
 pub fn request(target: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let head = format!(
@@ -297,23 +309,23 @@ pub fn request(target: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// The status of an answer.
-pub fn status(answer: &str) -> &str {
-    answer.split(' ').nth(1).unwrap_or_default()
+/// The status of a response.
+pub fn status(response: &str) -> &str {
+    response.split(' ').nth(1).unwrap_or_default()
 }
 
-/// Sends bytes, then nothing more, and returns the whole answer.
+/// Sends bytes, shuts down writing, and returns everything that the server sends.
 pub fn exchange(mut stream: UnixStream, bytes: &[u8]) -> String {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // A server that has already refused need not hear the rest.
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    // They fail if the server has refused the request and closed the connection.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
-/// Sends a signal to a process; false if there is no such process.
+/// Sends a signal to a process. Returns false if there is no such process.
 pub fn signal(pid: u32, name: &str) -> bool {
     let kill = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
@@ -321,18 +333,18 @@ pub fn signal(pid: u32, name: &str) -> bool {
     kill.unwrap().success()
 }
 
-/// Runs a hook's command as the client does: by a shell, the payload on stdin. It
-/// must succeed and print nothing.
+/// Runs a hook's command as Claude Code does: in a shell, with the payload on stdin. It must
+/// succeed and print nothing.
 pub fn run_hook(command: &str, payload: &[u8]) {
     let mut child = shell(command).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(payload).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command}");
-    assert_eq!(output.stdout, b"", "what a hook prints goes to the client");
+    assert_eq!(output.stdout, b"", "Claude Code would read this stdout");
     assert_eq!(output.stderr, b"", "{command}");
 }
 
-/// A shell that runs a command of README.md, this program in its PATH.
+/// A shell that runs a command of README.md. The tested program is in its PATH.
 pub fn shell(command: &str) -> Command {
     let mut path = std::ffi::OsString::from(Path::new(BINARY).parent().unwrap());
     path.push(":");
@@ -347,28 +359,28 @@ pub fn shell(command: &str) -> Command {
     shell
 }
 
-/// The settings that `hooks` prints for a socket.
+/// The settings that the subcommand `hooks` prints for a socket.
 pub fn settings(socket: &Path, arguments: &[&str]) -> Value {
     let output = command(socket, &[&["hooks"], arguments].concat())
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), &*said), (Some(0), ""));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The command that settings have for an event.
+/// The command in the settings for an event.
 pub fn hook_command<'s>(settings: &'s Value, event: &str) -> &'s str {
     let command = settings["hooks"][event][0]["hooks"][0]["command"].as_str();
     command.unwrap_or_else(|| panic!("no {event} in {settings}"))
 }
 
-/// Reads from a reader's socket until `enough` says so of all that came.
-pub fn read_until(reader: &mut UnixStream, mut enough: impl FnMut(&str) -> bool) -> String {
-    reader.set_read_timeout(Some(PATIENCE)).unwrap();
+/// Reads until `is_complete` returns true for all that was read.
+pub fn read_until(reader: &mut UnixStream, mut is_complete: impl FnMut(&str) -> bool) -> String {
+    reader.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut text = Vec::new();
     let mut buffer = vec![0; 1 << 16];
-    while !enough(&String::from_utf8_lossy(&text)) {
+    while !is_complete(&String::from_utf8_lossy(&text)) {
         let count = reader.read(&mut buffer).unwrap();
         assert!(
             count > 0,
@@ -380,14 +392,14 @@ pub fn read_until(reader: &mut UnixStream, mut enough: impl FnMut(&str) -> bool)
     String::from_utf8(text).unwrap()
 }
 
-/// Reads until there are `count` lines.
+/// Reads events until there are `count` lines.
 pub fn read_lines(reader: &mut UnixStream, count: usize) -> Vec<Value> {
     events(&read_until(reader, |text| {
         text.lines().count() >= count && text.ends_with('\n')
     }))
 }
 
-/// JSON lines as values.
+/// Parses JSON lines.
 pub fn events(text: &str) -> Vec<Value> {
     let event = |line: &str| {
         serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {:.200}…", line))
@@ -395,7 +407,7 @@ pub fn events(text: &str) -> Vec<Value> {
     text.lines().map(event).collect()
 }
 
-/// What `field` is in each event.
+/// The values of a field. Events without the field are left out.
 pub fn column(events: &[Value], field: &str) -> Vec<i64> {
     events
         .iter()
@@ -403,7 +415,7 @@ pub fn column(events: &[Value], field: &str) -> Vec<i64> {
         .collect()
 }
 
-/// How many events reached a reader, and how many it was told that it missed.
+/// How many events a reader received, and how many it missed according to the notices.
 pub fn tally(text: &str) -> (usize, u64) {
     let (notices, received): (Vec<_>, Vec<_>) = events(text)
         .into_iter()
@@ -417,7 +429,7 @@ pub fn tally(text: &str) -> (usize, u64) {
     )
 }
 
-/// A listener that keeps few waiting.
+/// A listener with a backlog of 1.
 pub fn listener_with_short_backlog(path: &Path) -> UnixListener {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
@@ -426,7 +438,7 @@ pub fn listener_with_short_backlog(path: &Path) -> UnixListener {
     listener.into()
 }
 
-/// Connects now or not at all: a full backlog is an error.
+/// Connects without blocking. A full backlog is an error.
 pub fn connect_without_waiting(path: &Path) -> rustix::io::Result<OwnedFd> {
     use rustix::net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
@@ -437,16 +449,16 @@ pub fn connect_without_waiting(path: &Path) -> rustix::io::Result<OwnedFd> {
     Ok(stream)
 }
 
-/// Waits for a condition; fails, saying which, when it does not become true.
+/// Waits until a condition is true. Panics after [`TIMEOUT`].
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !condition() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
+        assert!(Instant::now() < end, "timed out: waiting until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// What comes out of a pipe, collected by a thread.
+/// The output of a program, collected by a thread that reads it from a pipe.
 #[derive(Clone)]
 pub struct Stream(Arc<(Mutex<Collected>, Condvar)>);
 
@@ -479,24 +491,24 @@ impl Stream {
         stream
     }
 
-    /// What has come so far.
+    /// Everything that was read so far.
     pub fn text(&self) -> String {
         String::from_utf8(self.0.0.lock().unwrap().bytes.clone()).unwrap()
     }
 
-    /// What has come when `enough` says so of it.
-    pub fn wait(&self, what: &str, enough: impl Fn(&str) -> bool) -> String {
+    /// Waits until `is_complete` returns true for all that was read, and returns that.
+    pub fn wait(&self, what: &str, is_complete: impl Fn(&str) -> bool) -> String {
         self.wait_while(what, |collected| {
-            !enough(&String::from_utf8_lossy(&collected.bytes))
+            !is_complete(&String::from_utf8_lossy(&collected.bytes))
         })
     }
 
-    /// All of it, once it has ended.
+    /// Waits for the end of the stream, and returns everything.
     pub fn to_end(&self) -> String {
         self.wait_while("the end of the stream", |collected| !collected.ended)
     }
 
-    /// What has come when there are `count` lines of it.
+    /// Waits until there are `count` lines, and returns the events.
     pub fn lines(&self, count: usize) -> Vec<Value> {
         events(&self.wait(&format!("{count} lines"), |text| {
             text.lines().count() >= count && text.ends_with('\n')
@@ -507,19 +519,18 @@ impl Stream {
         let (collected, changed) = &*self.0;
         let guard = collected.lock().unwrap();
         let (guard, timeout) = changed
-            .wait_timeout_while(guard, PATIENCE, |collected| waiting(collected))
+            .wait_timeout_while(guard, TIMEOUT, |collected| waiting(collected))
             .unwrap();
         let text = String::from_utf8(guard.bytes.clone()).unwrap();
         assert!(
             !timeout.timed_out(),
-            "waited in vain for {what} after {text:?}"
+            "timed out: waiting for {what} after {text:?}"
         );
         text
     }
 }
 
-/// A terminal that does not know its size: its master side, collected, and its
-/// slave side for a child.
+/// A terminal of unknown size: what is written to it, and its slave side for a child.
 pub fn terminal() -> (Stream, fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -534,10 +545,10 @@ pub fn terminal() -> (Stream, fs::File) {
     (Stream::collect(Some(fs::File::from(master))), slave)
 }
 
-/// Where a program is that a test needs. Without it the test skips, and says
-/// so past the test runner's capture; with `NO_SKIPS` set that is a failure.
+/// The path of a program that a test needs. If there is no such program, the test is to be
+/// skipped.
 pub fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file());
@@ -547,7 +558,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A python3 that has PyYAML.
+/// A python3 with PyYAML. If there is none, the test is to be skipped.
 pub fn python_with_yaml() -> Option<&'static str> {
     let works = |python: &&str| {
         let import = Command::new(python)
@@ -563,25 +574,25 @@ pub fn python_with_yaml() -> Option<&'static str> {
     found
 }
 
-/// Says that a test does nothing, and why.
+/// Reports that the current test is skipped: on stderr, and in the summary at the end of
+/// `cargo test`. With `NO_SKIPS` set, the test fails instead.
 pub fn skip(reason: &str) {
     let test = thread::current().name().unwrap_or_default().to_owned();
     assert!(
         std::env::var_os("NO_SKIPS").is_none(),
-        "{test} would skip: {reason}"
+        "{test} would be skipped: {reason}"
     );
+    // The test runner captures `eprintln!`.
     let _ = writeln!(io::stderr(), "SKIPPED {test}: {reason}");
+    skips::record(&format!("{test}: {reason}"));
 }
 
-/// Whether the test runs as root and so may run programs as other users.
+/// Whether the tests run as root. If not, a test that runs programs as other users is to be
+/// skipped.
 pub fn is_root() -> bool {
-    let root = rustix::process::getuid().is_root();
-    if !root {
-        let test = thread::current().name().unwrap_or_default().to_owned();
-        let _ = writeln!(
-            io::stderr(),
-            "SKIPPED {test}: only root can run programs as other users"
-        );
+    let is_root = rustix::process::getuid().is_root();
+    if !is_root {
+        skip("only root can run programs as other users");
     }
-    root
+    is_root
 }

@@ -8,7 +8,7 @@ const HEALTHY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                        Content-Length: 16\r\nConnection: close\r\n\r\n{\"status\": \"ok\"}";
 
 #[test]
-fn health_is_told_to_whoever_asks_for_exactly_that() {
+fn get_health_is_answered_and_similar_targets_get_404() {
     let server = Server::start(&[]);
     assert_eq!(
         server.exchange("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"),
@@ -24,12 +24,12 @@ fn health_is_told_to_whoever_asks_for_exactly_that() {
 }
 
 #[test]
-fn anything_but_a_post_is_404_with_an_empty_body() {
+fn a_method_other_than_post_gets_404_with_an_empty_body() {
     let server = Server::start(&[]);
     for method in ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "post"] {
-        let answer = server.exchange(format!("{method} /hook?event=A HTTP/1.1\r\n\r\n"));
-        assert_eq!(status(&answer), "404", "{method}");
-        assert!(answer.contains("Content-Length: 0\r\n") && answer.ends_with("\r\n\r\n"));
+        let response = server.exchange(format!("{method} /hook?event=A HTTP/1.1\r\n\r\n"));
+        assert_eq!(status(&response), "404", "{method}");
+        assert!(response.contains("Content-Length: 0\r\n") && response.ends_with("\r\n\r\n"));
     }
     server.post("Stop", "{}");
     assert_eq!(server.stdout.lines(1)[0]["_event"], "Stop");
@@ -51,7 +51,7 @@ fn a_post_to_any_path_is_an_event() {
 }
 
 #[test]
-fn a_request_needs_no_host_and_no_length() {
+fn a_request_needs_neither_host_nor_content_length() {
     let server = Server::start(&[]);
     assert_eq!(
         server.exchange("POST /hook?event=Bare HTTP/1.1\r\n\r\n"),
@@ -62,19 +62,19 @@ fn a_request_needs_no_host_and_no_length() {
 }
 
 #[test]
-fn the_event_is_out_before_the_response_is() {
+fn an_event_is_written_before_its_response() {
     let folder = folder();
-    let file = folder.path().join("events");
-    let out = std::fs::File::create(&file).unwrap();
-    let server = Server::start_with(&[], |command| command.stdout(out));
+    let path = folder.path().join("events");
+    let file = std::fs::File::create(&path).unwrap();
+    let server = Server::start_with(&[], |command| command.stdout(file));
     for n in 1..=50 {
         server.post("Stop", format!("{{\"n\":{n}}}"));
-        assert_eq!(events(&std::fs::read_to_string(&file).unwrap()).len(), n);
+        assert_eq!(events(&std::fs::read_to_string(&path).unwrap()).len(), n);
     }
 }
 
 #[test]
-fn a_malformed_head_is_400_and_no_event() {
+fn a_malformed_head_gets_400_and_no_event() {
     let server = Server::start(&[]);
     for head in [
         "garbage\r\n\r\n",
@@ -87,11 +87,11 @@ fn a_malformed_head_is_400_and_no_event() {
         "POST / HTTP/1.1\r\n",
         "POST",
     ] {
-        let answer = server.exchange(head);
-        assert_eq!(status(&answer), "400", "{head:?}");
+        let response = server.exchange(head);
+        assert_eq!(status(&response), "400", "{head:?}");
         assert!(
-            answer.ends_with("\r\n\r\n"),
-            "the body is empty: {answer:?}"
+            response.ends_with("\r\n\r\n"),
+            "the body must be empty: {response:?}"
         );
     }
     server.post("Whole", "{}");
@@ -99,36 +99,36 @@ fn a_malformed_head_is_400_and_no_event() {
 }
 
 #[test]
-fn a_body_cut_short_is_400_and_no_event() {
+fn an_incomplete_body_gets_400_and_no_event() {
     let server = Server::start(&[]);
-    let answer =
+    let response =
         server.exchange("POST /hook?event=Half HTTP/1.1\r\nContent-Length: 9\r\n\r\n{\"a\"");
-    assert_eq!(status(&answer), "400");
+    assert_eq!(status(&response), "400");
     server.post("Whole", "{}");
     assert_eq!(server.stdout.lines(1)[0]["_event"], "Whole");
 }
 
 #[test]
-fn one_who_connects_and_says_nothing_gets_nothing() {
+fn a_client_that_sends_nothing_gets_no_response() {
     let server = Server::start(&[]);
     assert_eq!(server.exchange(""), "");
 }
 
 #[test]
-fn bytes_left_after_the_request_cost_nobody_the_answer() {
+fn a_client_that_sends_extra_bytes_can_read_its_response() {
     let server = Server::start(&[]);
     let mut stream = server.connect();
     let mut bytes = request("/hook?event=A", "{}");
     bytes.extend([b'x'; 100_000]);
     stream.write_all(&bytes).unwrap();
-    let mut answer = String::new();
-    // An unread byte at the server's end would make this ECONNRESET.
-    stream.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
+    let mut response = String::new();
+    // If the server closed the connection with unread input, this would be ECONNRESET.
+    stream.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
 }
 
 #[test]
-fn a_stalled_client_stops_nobody() {
+fn a_stalled_client_does_not_block_others() {
     let server = Server::start(&[]);
     let stalled: Vec<_> = [
         &b""[..],
@@ -149,7 +149,7 @@ fn a_stalled_client_stops_nobody() {
 }
 
 #[test]
-fn clients_that_vanish_leave_nothing_behind() {
+fn clients_that_disconnect_after_any_byte_leave_no_descriptor_open() {
     let server = Server::start(&[]);
     server.post("Stop", "{}");
     let before = server.descriptors();
@@ -157,12 +157,14 @@ fn clients_that_vanish_leave_nothing_behind() {
     for length in 0..=whole.len() {
         server.connect().write_all(&whole[..length]).unwrap();
     }
-    wait_until("all are closed", || server.descriptors() == before);
+    wait_until("all connections are closed", || {
+        server.descriptors() == before
+    });
     server.post("Stop", "{}");
 }
 
 #[test]
-fn a_megabyte_arrives_whole() {
+fn a_body_of_more_than_a_megabyte_arrives_complete() {
     let server = Server::start(&[]);
     let text = "é😀x".repeat(200_000);
     server.post("Big", serde_json::json!({"text": text}).to_string());

@@ -1,4 +1,4 @@
-//! How much a client may ask for, and how long it may take.
+//! Limits: the size of a request, the time for it, and the number of connections.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -8,42 +8,53 @@ use std::time::Duration;
 
 use crate::harness::*;
 
-/// The status that a head of one line and these fields gets.
-fn answered(server: &Server, line: &str, fields: &str) -> String {
-    status(&server.exchange(format!("{line}\r\n{fields}\r\n"))).to_owned()
+const REQUEST_LINE: &str = "POST / HTTP/1.1";
+
+/// The status of the response to a head with this request line and these fields.
+fn status_of(server: &Server, request_line: &str, fields: &str) -> String {
+    status(&server.exchange(format!("{request_line}\r\n{fields}\r\n"))).to_owned()
+}
+
+/// Asserts that the server uses no CPU for a while.
+fn assert_idle(server: &Server) {
+    let ticks = server.cpu_ticks();
+    // There is no condition to wait for: nothing may happen.
+    thread::sleep(Duration::from_millis(300));
+    let ticks = server.cpu_ticks() - ticks;
+    assert!(ticks <= 1, "the server used {ticks} ticks of CPU");
 }
 
 #[test]
-fn a_head_has_64_kib() {
+fn a_head_of_more_than_64_kib_gets_431() {
     let server = Server::start(&[]);
-    // Line, field name and line ends: 36 bytes.
-    let field = |length: usize| format!("A: {}\r\n", "x".repeat(length - 24 - 3));
-    let line = "POST / HTTP/1.1";
-    assert_eq!(answered(&server, line, &field((64 << 10) + 3)), "200");
-    assert_eq!(answered(&server, line, &field((64 << 10) + 4)), "431");
-    assert_eq!(answered(&server, line, &"x".repeat(100_000)), "431");
+    // The rest of the head has 24 bytes.
+    let field = |head: usize| format!("A: {}\r\n", "x".repeat(head - 24));
+    for (fields, expected) in [
+        (field(64 << 10), "200"),
+        (field((64 << 10) + 1), "431"),
+        ("x".repeat(100_000), "431"),
+    ] {
+        assert_eq!(status_of(&server, REQUEST_LINE, &fields), expected);
+    }
     assert_eq!(server.health(), "200");
 }
 
 #[test]
-fn a_head_has_100_fields() {
+fn a_head_of_more_than_100_fields_gets_431() {
     let server = Server::start(&[]);
-    assert_eq!(
-        answered(&server, "POST / HTTP/1.1", &"A: b\r\n".repeat(100)),
-        "200"
-    );
-    assert_eq!(
-        answered(&server, "POST / HTTP/1.1", &"A: b\r\n".repeat(101)),
-        "431"
-    );
+    for (count, expected) in [(100, "200"), (101, "431")] {
+        let fields = "A: b\r\n".repeat(count);
+        assert_eq!(status_of(&server, REQUEST_LINE, &fields), expected);
+    }
 }
 
 #[test]
-fn a_target_has_16_kib() {
+fn a_target_of_more_than_16_kib_gets_414() {
     let server = Server::start(&[]);
-    let line = |length: usize| format!("POST /{} HTTP/1.1", "x".repeat(length - 1));
-    assert_eq!(answered(&server, &line(16 << 10), ""), "200");
-    assert_eq!(answered(&server, &line((16 << 10) + 1), ""), "414");
+    let request_line = |target: usize| format!("POST /{} HTTP/1.1", "x".repeat(target - 1));
+    assert_eq!(status_of(&server, &request_line(16 << 10), ""), "200");
+    assert_eq!(status_of(&server, &request_line((16 << 10) + 1), ""), "414");
+    // The server does not wait for the end of the line.
     assert_eq!(
         status(&server.exchange(format!("POST /{}", "x".repeat(60_000)))),
         "414"
@@ -51,21 +62,21 @@ fn a_target_has_16_kib() {
 }
 
 #[test]
-fn a_body_has_max_body_however_it_is_framed() {
+fn a_body_of_more_than_max_body_gets_413() {
     let server = Server::start(&["--max-body", "10"]);
     let length = |length: &str| format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
-    let chunks = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
     for (request, expected) in [
         (length("10") + "{\"n\":1234}", "200"),
-        // At the announcement: nothing of it need have come.
+        // The response does not wait for the body.
         (length("11"), "413"),
         (length("18446744073709551615"), "413"),
         (
-            format!("{chunks}5\r\n{{\"n\":\r\n5\r\n1234}}\r\n0\r\n\r\n"),
+            format!("{chunked}5\r\n{{\"n\":\r\n5\r\n1234}}\r\n0\r\n\r\n"),
             "200",
         ),
-        (format!("{chunks}5\r\n{{\"n\":\r\n6\r\n"), "413"),
-        (format!("{chunks}ffffffffffffffff\r\n"), "413"),
+        (format!("{chunked}5\r\n{{\"n\":\r\n6\r\n"), "413"),
+        (format!("{chunked}ffffffffffffffff\r\n"), "413"),
     ] {
         assert_eq!(status(&server.exchange(&request)), expected, "{request:?}");
     }
@@ -73,7 +84,7 @@ fn a_body_has_max_body_however_it_is_framed() {
 }
 
 #[test]
-fn whoever_takes_too_long_for_a_request_gets_408() {
+fn a_client_that_takes_too_long_gets_408() {
     let server = Server::start(&["--timeout", "0.2"]);
     let before = server.descriptors();
     for part in [
@@ -84,20 +95,22 @@ fn whoever_takes_too_long_for_a_request_gets_408() {
     ] {
         let mut stream = server.connect();
         stream.write_all(part.as_bytes()).unwrap();
-        let answer = read_until(&mut stream, |text| text.contains("408"));
-        assert!(answer.ends_with("\r\n\r\n"), "{answer:?}");
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "and the end");
+        let response = read_until(&mut stream, |text| text.contains("408"));
+        assert!(response.ends_with("\r\n\r\n"), "{response:?}");
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "end of input");
     }
-    wait_until("all are closed", || server.descriptors() == before);
+    wait_until("all connections are closed", || {
+        server.descriptors() == before
+    });
     assert_eq!(server.stdout.text(), "");
 }
 
 #[test]
-fn a_byte_now_and_then_does_not_buy_time() {
+fn sending_slowly_does_not_extend_the_timeout() {
     let server = Server::start(&["--timeout", "0.3"]);
     let mut stream = server.connect();
     let mut reading = stream.try_clone().unwrap();
-    let dripping = thread::spawn(move || {
+    let sender = thread::spawn(move || {
         for byte in request("/", "{\"a\":1}").chunks(1).cycle() {
             if stream.write_all(byte).is_err() {
                 return;
@@ -105,13 +118,13 @@ fn a_byte_now_and_then_does_not_buy_time() {
             thread::sleep(Duration::from_millis(20));
         }
     });
-    let answer = read_until(&mut reading, |text| text.ends_with("\r\n\r\n"));
-    assert_eq!(status(&answer), "408");
-    dripping.join().unwrap();
+    let response = read_until(&mut reading, |text| text.ends_with("\r\n\r\n"));
+    assert_eq!(status(&response), "408");
+    sender.join().unwrap();
 }
 
 #[test]
-fn an_idle_kept_connection_closes_silently() {
+fn an_idle_kept_connection_is_closed_without_a_response() {
     let server = Server::start(&["--timeout", "0.2"]);
     let mut stream = server.connect();
     for _ in 0..2 {
@@ -137,27 +150,27 @@ fn empty_lines_do_not_keep_an_idle_connection_open() {
             thread::sleep(Duration::from_millis(20));
         }
     });
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     sender.join().unwrap();
 }
 
 #[test]
-fn a_client_that_never_reads_its_answers_is_let_go() {
+fn a_client_that_never_reads_its_responses_is_disconnected() {
     let server = Server::start(&["--timeout", "0.2"]);
     let before = server.descriptors();
     let mut stream = server.connect();
     stream.set_nonblocking(true).unwrap();
     let request = b"GET /health HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
-    wait_until("it is let go", || {
-        // More than both sides' buffers take.
+    wait_until("the client is disconnected", || {
+        // Fills the socket buffers of both sides.
         while matches!(stream.write(request), Ok(1..)) {}
         server.descriptors() == before
     });
 }
 
 #[test]
-fn deadlines_do_not_jump_with_the_clock() {
+fn deadlines_do_not_depend_on_the_system_clock() {
     let Some(faketime) = tool("faketime") else {
         return;
     };
@@ -165,8 +178,8 @@ fn deadlines_do_not_jump_with_the_clock() {
     let clock = folder.path().join("clock");
     std::fs::write(&clock, "+0").unwrap();
     let server = Server::start_in(folder, &["--timeout", "30"], |command| {
-        // The wrapper's own idea of the time would go before the file's.
-        let own = "unset FAKETIME; exec \"$0\" \"$@\"";
+        // The wrapper sets FAKETIME, which would override the file.
+        let unset = "unset FAKETIME; exec \"$0\" \"$@\"";
         let faketime = [
             faketime.to_str().unwrap(),
             "-m",
@@ -174,7 +187,7 @@ fn deadlines_do_not_jump_with_the_clock() {
             "+0",
             "sh",
             "-c",
-            own,
+            unset,
         ];
         let command = run_under(command, &faketime);
         command
@@ -182,36 +195,41 @@ fn deadlines_do_not_jump_with_the_clock() {
             .env("FAKETIME_NO_CACHE", "1");
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     });
-    let year = |n: usize| server.stdout.lines(n)[n - 1]["_ts"].as_str().unwrap()[..4].to_owned();
+    let year = |line: usize| -> i32 {
+        let events = server.stdout.lines(line);
+        events[line - 1]["_ts"].as_str().unwrap()[..4]
+            .parse()
+            .unwrap()
+    };
     let whole = request("/", "{}");
     let mut stream = server.connect();
     stream.write_all(&whole[..60]).unwrap();
     server.post("Now", "{}");
-    let now: i32 = year(1).parse().unwrap();
+    let now = year(1);
     for (count, (offset, years)) in [("+3650d", 9..11), ("-3650d", -11..-8)]
         .into_iter()
         .enumerate()
     {
         std::fs::write(&clock, offset).unwrap();
         server.post("Then", "{}");
-        let then: i32 = year(count + 2).parse().unwrap();
+        let then = year(count + 2);
         assert!(
             years.contains(&(then - now)),
-            "the clock has jumped: {now} {then}"
+            "faketime did not move the clock: {now}, then {then}"
         );
     }
     assert_eq!(
         exchange(stream, &whole[60..]),
         OK,
-        "and the request has not timed out"
+        "the request must not time out"
     );
 }
 
-/// 2,000 clients in the middle of a request, and what they cost in memory.
+/// 2,000 clients stall in the middle of a request.
 #[test]
-fn half_sent_requests_cost_what_has_arrived_and_hold_up_nobody() {
+fn incomplete_requests_use_little_memory_and_do_not_block_others() {
     let server = Server::start(&["--timeout", "600"]);
-    server.post("Warm", "{}");
+    server.post("WarmUp", "{}");
     let before = server.resident_kb();
     let head = "POST / HTTP/1.1\r\nContent-Length: 60000000\r\n\r\n{\"a\":";
     let stalled: Vec<_> = (0..2000)
@@ -229,16 +247,13 @@ fn half_sent_requests_cost_what_has_arrived_and_hold_up_nobody() {
         after < 8_000 && after - before < 2_000,
         "{before} kB before, {after} kB after"
     );
-    let ticks = server.cpu_ticks();
-    // Nothing to wait for: the assertion is that nothing happens.
-    thread::sleep(Duration::from_millis(300));
-    assert!(server.cpu_ticks() - ticks <= 1, "it works while they stall");
+    assert_idle(&server);
     drop(stalled);
-    wait_until("all are closed", || server.descriptors() < 30);
+    wait_until("all connections are closed", || server.descriptors() < 30);
 }
 
 #[test]
-fn an_upload_in_progress_holds_up_nobody() {
+fn a_large_upload_does_not_block_others() {
     let server = Server::start(&[]);
     let body = vec![b' '; 32 << 20];
     let whole = request("/hook?event=Big", &body);
@@ -249,8 +264,8 @@ fn an_upload_in_progress_holds_up_nobody() {
     assert_eq!(exchange(upload, &whole[16 << 20..]), OK);
 }
 
-/// With so few descriptors, clients and readers have ten each.
-fn with_40_descriptors(arguments: &[&str]) -> Server {
+/// A server whose limit of 40 descriptors allows ten clients and ten readers.
+fn start_with_40_descriptors(arguments: &[&str]) -> Server {
     let folder = folder();
     let output = folder.path().join("output.sock");
     let arguments = [&["--output-socket", output.to_str().unwrap()], arguments].concat();
@@ -259,37 +274,36 @@ fn with_40_descriptors(arguments: &[&str]) -> Server {
     })
 }
 
-#[test]
-fn clients_beyond_the_limit_of_descriptors_wait_and_are_served() {
-    let server = with_40_descriptors(&["--timeout", "600"]);
-    let stalled: Vec<UnixStream> = (0..30).map(|_| server.connect()).collect();
-    server.stderr.wait("the complaint", |text| {
+fn wait_for_shortage_report(server: &Server) {
+    server.stderr.wait("the report of the shortage", |text| {
         text.contains("New connections must wait")
     });
-    let ticks = server.cpu_ticks();
-    // Nothing to wait for: the assertion is that nothing happens.
-    thread::sleep(Duration::from_millis(300));
-    assert!(server.cpu_ticks() - ticks <= 1, "it spins");
-    // Those in the backlog are served as others leave.
+}
+
+#[test]
+fn clients_over_the_descriptor_limit_wait_in_the_backlog_and_are_served() {
+    let server = start_with_40_descriptors(&["--timeout", "600"]);
+    let stalled: Vec<UnixStream> = (0..30).map(|_| server.connect()).collect();
+    wait_for_shortage_report(&server);
+    assert_idle(&server);
+    // As clients disconnect, those in the backlog are served.
     for stream in stalled {
         assert_eq!(exchange(stream, &request("/", "{}")), OK);
     }
 }
 
 #[test]
-fn readers_cannot_use_up_the_descriptors_of_hooks_nor_hooks_those_of_readers() {
-    let server = with_40_descriptors(&["--timeout", "600"]);
+fn hooks_and_readers_cannot_use_up_each_others_descriptors() {
+    let server = start_with_40_descriptors(&["--timeout", "600"]);
     let readers: Vec<_> = (0..30)
         .map(|_| UnixStream::connect(server.output_socket()).unwrap())
         .collect();
-    server.stderr.wait("the complaint", |text| {
-        text.contains("New connections must wait")
-    });
+    wait_for_shortage_report(&server);
     server.post("Stop", "{}");
     drop(readers);
-    server
-        .stderr
-        .wait("all leave", |text| text.contains("disconnected (0 total)"));
+    server.stderr.wait("the readers to disconnect", |text| {
+        text.contains("disconnected (0 total)")
+    });
 
     let clients: Vec<_> = (0..30).map(|_| server.connect()).collect();
     let mut reader = server.reader();
@@ -299,7 +313,7 @@ fn readers_cannot_use_up_the_descriptors_of_hooks_nor_hooks_those_of_readers() {
 }
 
 #[test]
-fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+fn the_soft_descriptor_limit_is_raised_to_the_hard_limit() {
     let server = Server::start_with(&[], |command| {
         run_under(command, &["prlimit", "--nofile=64:512"])
     });
@@ -311,7 +325,7 @@ fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
     assert_eq!(files.split_whitespace().nth(3), Some("512"), "{files}");
 }
 
-/// The kernel knows no number here for a process of another pid namespace.
+/// A process of a parent pid namespace has no pid in the server's namespace.
 #[test]
 fn a_peer_in_another_pid_namespace_has_no_pid() {
     let (true, Some(unshare)) = (is_root(), tool("unshare")) else {
@@ -321,7 +335,7 @@ fn a_peer_in_another_pid_namespace_has_no_pid() {
         .args(["--pid", "--fork", "true"])
         .status();
     if !works.is_ok_and(|status| status.success()) {
-        return skip("namespaces are not allowed here");
+        return skip("unshare may not create a pid namespace");
     }
     let server = Server::start_with(&[], |command| {
         run_under(

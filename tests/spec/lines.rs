@@ -1,14 +1,15 @@
-//! `--pretty-line`: what one leaves open beside the client.
+//! `--pretty-line`: a summary of each event on one line, for people.
 
 use std::fs::File;
-use std::time::SystemTime;
 
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::json;
 
+use crate::events::unix_time;
+use crate::formats::start_with_tee;
 use crate::harness::*;
 
-/// What is printed for each recorded body, after the time and the session's `a476`.
+/// The line of each recorded event, after the time and the session's `a476`.
 const LINES: &str = r#"
 SessionStart       source: startup
 InstructionsLoaded CLAUDE.md
@@ -51,7 +52,7 @@ SessionEnd         reason: other
 "#;
 
 #[test]
-fn the_recorded_session_in_lines() {
+fn the_recorded_session_is_shown_as_one_line_for_each_event() {
     let mut printer = Printer::new(&["--pretty-line"]);
     let expected = LINES.trim_start().lines();
     for ((event, body), expected) in recorded().iter().zip(expected) {
@@ -60,18 +61,16 @@ fn the_recorded_session_in_lines() {
     }
     assert_eq!(LINES.trim_start().lines().count(), recorded().len());
 
-    let readme = include_str!("../../README.md")
-        .split("```text\n")
-        .nth(1)
-        .unwrap();
-    for shown in readme.split("```").next().unwrap().lines() {
+    let mut blocks = include_str!("../../README.md").split("```");
+    let example = blocks.find(|block| block.starts_with("text\n") && block.contains(" a476 "));
+    for shown in example.unwrap().lines().skip(1) {
         let line = shown[8..].strip_prefix(" a476 ").unwrap();
         assert!(LINES.contains(&format!("\n{line}\n")), "{shown}");
     }
 }
 
 #[test]
-fn payloads_of_any_shape_in_lines() {
+fn a_payload_of_any_shape_becomes_one_line() {
     let mut printer = Printer::new(&["--pretty-line"]);
     let mut assert_line = |body: &str, expected: &str| {
         let printed = printer.print("/?event=Some+Event", body);
@@ -129,7 +128,7 @@ fn payloads_of_any_shape_in_lines() {
             r#"{"prompt":"a\u00ad\u3164\u2060\udb40\udc41b"}"#,
             "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}b",
         ),
-        // Nobody but the server says that events are missing.
+        // A client cannot forge the notice of missing events.
         (r#"{"_dropped":17}"#, r#"_claimed: {"_dropped":17}"#),
         (r#"{"tool_calls":[{"_dropped":17}]}"#, ""),
     ];
@@ -146,7 +145,7 @@ fn payloads_of_any_shape_in_lines() {
 }
 
 #[test]
-fn a_reader_that_was_too_slow_sees_how_many_events_are_missing() {
+fn a_slow_reader_sees_how_many_events_are_missing() {
     let server = Server::with_readers(&["--pretty-line", "--buffer", "300000"]);
     let mut reader = server.reader();
     let prompt = json!({"prompt": "x".repeat(100_000)}).to_string();
@@ -164,14 +163,9 @@ fn a_reader_that_was_too_slow_sees_how_many_events_are_missing() {
 }
 
 #[test]
-fn the_time_is_that_of_the_users_zone() {
-    let second = || {
-        SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
-    };
-    // POSIX says how far the zone is west of Greenwich.
+fn the_time_is_in_the_local_time_zone() {
+    // In POSIX, TZ contains the offset to the west. `east` is the offset to the east, modulo
+    // one day.
     for (zone, east) in [
         ("UTC0", 0),
         ("HERE-5:30", 19_800),
@@ -179,10 +173,10 @@ fn the_time_is_that_of_the_users_zone() {
         ("no zone", 0),
     ] {
         let mut printer = Printer::new_with(&["--pretty-line"], |command| command.env("TZ", zone));
-        let before = second();
+        let before = unix_time();
         let printed = printer.print("/", "{}");
-        let shown = (before..=second()).map(|second| {
-            let second = (second + east) % 86_400;
+        let shown = (before..=unix_time()).map(|time| {
+            let second = (time + east) % 86_400;
             format!(
                 "{:02}:{:02}:{:02}",
                 second / 3600,
@@ -197,13 +191,13 @@ fn the_time_is_that_of_the_users_zone() {
     }
 }
 
-/// A terminal of so many columns: its screen, the slave for a server, and one to
-/// change its size with.
+/// A terminal of this width: its screen, the slave for the server, and a copy of the slave
+/// for [`resize`].
 fn terminal_of(columns: u16) -> (Stream, File, File) {
     let (screen, slave) = terminal();
-    let held = slave.try_clone().unwrap();
-    resize(&held, columns);
-    (screen, slave, held)
+    let copy = slave.try_clone().unwrap();
+    resize(&copy, columns);
+    (screen, slave, copy)
 }
 
 fn resize(terminal: &File, columns: u16) {
@@ -217,8 +211,8 @@ fn resize(terminal: &File, columns: u16) {
 }
 
 #[test]
-fn a_line_is_cut_at_the_terminals_width_and_coloured_there() {
-    let (screen, slave, held) = terminal_of(40);
+fn on_a_terminal_lines_are_coloured_and_cut_to_its_width() {
+    let (screen, slave, terminal) = terminal_of(40);
     let server = Server::start_with(&["--pretty-line"], |command| command.stdout(slave));
     let post = |session: &str, prompt: &str| {
         let before = screen.text().len();
@@ -237,17 +231,17 @@ fn a_line_is_cut_at_the_terminals_width_and_coloured_there() {
         &shown["\x1b[2m00:00:00".len()..],
         styled("ab-1", "96", "[e]\x1b[0m …\x1b[0m")
     );
-    // The same session has the same colour, another one another.
+    // Each session keeps its colour.
     assert!(post("ab-1", "").contains("\x1b[96m ab-1\x1b[0m"));
     assert!(post("ab-2", "").contains("\x1b[32m ab-2\x1b[0m"));
-    resize(&held, 43);
+    resize(&terminal, 43);
     assert!(post("ab-1", "long").ends_with("[e]\x1b[0m long\r\n"));
 }
 
 #[test]
-fn no_color_leaves_the_width_and_a_pipe_neither() {
+fn no_color_removes_only_the_colours_and_a_pipe_gets_whole_plain_lines() {
     let long = json!({"prompt": "long ".repeat(20)}).to_string();
-    let (screen, slave, _held) = terminal_of(40);
+    let (screen, slave, _terminal) = terminal_of(40);
     let server = Server::start_with(&["--pretty-line"], |command| {
         command.stdout(slave).env("NO_COLOR", "1")
     });
@@ -264,18 +258,9 @@ fn no_color_leaves_the_width_and_a_pipe_neither() {
         )
     );
 
-    // With an output socket readers get the same bytes as the terminal.
-    let (screen, slave, _held) = terminal_of(40);
-    let server = Server::start_in(
-        folder(),
-        &["--pretty-line", "--tee", "--output-socket"],
-        |command| {
-            let socket = command.get_args().nth(1).unwrap().to_owned();
-            command
-                .arg(format!("{}.out", socket.to_str().unwrap()))
-                .stdout(slave)
-        },
-    );
+    // With an output socket the terminal gets the same bytes as the readers.
+    let (screen, slave, _terminal) = terminal_of(40);
+    let server = start_with_tee("--pretty-line", slave);
     server.post("Stop", &long);
     let shown = screen.wait("the event", |text| text.ends_with("\r\n"));
     assert!(

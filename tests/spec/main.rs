@@ -1,9 +1,10 @@
-//! What the server does, seen from outside: the real binary over real sockets.
+//! The specification: what the program does, tested from outside with the real binary and
+//! real sockets.
 //!
-//! Each module is a chapter of the specification, each test's name a sentence
-//! of it.
+//! Each module is a chapter, and the name of each test is a sentence.
 
 mod activation;
+mod architecture;
 mod crash;
 mod events;
 mod fleet;

@@ -1,10 +1,11 @@
-//! EDU_NOTES.md is true: its excerpts stand in the source, its commands print what it
-//! says, its links lead somewhere, and every file of the source says which stop tells of it.
+//! The notes are correct: the excerpts in EDU_NOTES.md are in the source, its commands print
+//! what it shows, its links and those of README.md lead somewhere, and every source file names
+//! its stop.
 //!
-//! A section of the notes is one shell session, in a folder of its own. Each command
-//! is given once what the one before it should print has come, so nothing is waited for
-//! by the clock. `…` on a line by itself stands for any lines, or none. What differs from
-//! run to run (times, pids, users, lengths with such numbers in them) is not compared.
+//! The commands of one section run in one shell session, in a folder of their own. A command
+//! runs after the previous one has printed its expected lines, so no test sleeps. A line with
+//! only `…` matches any number of lines. What differs from run to run is masked: times, pids,
+//! users, and lengths that depend on them.
 
 use std::fs;
 use std::io::{PipeReader, Write};
@@ -18,12 +19,11 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
-const README: &str = include_str!("../../README.md");
 const SOURCE_FOLDERS: &str = "src src/cli src/server src/listen src/http src/event src/format src/output \
      src/diagnostics src/client";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A fenced block: the section that it stands in, its language, its lines.
+/// A fenced code block, and the section that contains it.
 struct Block {
     section: &'static str,
     language: &'static str,
@@ -50,7 +50,7 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// The source files, as paths from the root.
+/// The source files, as paths relative to the root.
 fn sources() -> Vec<PathBuf> {
     let list = |folder: &str| {
         let files = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
@@ -64,7 +64,7 @@ fn sources() -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_excerpt_stands_in_the_file_that_it_names() {
+fn every_excerpt_is_in_the_file_that_it_names() {
     let excerpts: Vec<Block> = blocks()
         .into_iter()
         .filter(|block| block.language == "rust")
@@ -73,7 +73,7 @@ fn every_excerpt_stands_in_the_file_that_it_names() {
     for block in excerpts {
         let name = block.lines[0]
             .strip_prefix("// ")
-            .expect("an excerpt begins with its file's name");
+            .expect("an excerpt begins with a comment that names its file");
         let source = fs::read_to_string(Path::new(ROOT).join(name)).expect(name);
         let source: Vec<&str> = source.lines().map(str::trim).collect();
         let mut from = 0;
@@ -82,54 +82,74 @@ fn every_excerpt_stands_in_the_file_that_it_names() {
             let found = source[from..]
                 .windows(piece.len().max(1))
                 .position(|lines| lines == piece);
-            from += found.unwrap_or_else(|| panic!("{name} no longer has {piece:#?}"));
+            from += found.unwrap_or_else(|| panic!("{name} does not contain {piece:#?}"));
         }
     }
 }
 
 #[test]
-fn every_link_and_file_name_leads_somewhere() {
-    for document in [README, NOTES] {
-        check_links(document);
-        check_names(document);
+fn the_state_table_is_the_one_in_the_source() {
+    let source = fs::read_to_string(Path::new(ROOT).join("src/http/connection.rs")).unwrap();
+    let comments = source.lines().filter_map(|line| line.strip_prefix("//! "));
+    let table: Vec<&str> = comments.filter(|line| line.starts_with('|')).collect();
+    assert!(table.len() >= 15);
+    let table = table.join("\n");
+    assert!(NOTES.contains(&format!("\n\n{table}\n\n")), "{table}");
+}
+
+#[test]
+fn every_link_and_every_file_name_is_valid() {
+    for path in [
+        "README.md",
+        "EDU_NOTES.md",
+        "tests/README.md",
+        "benches/README.md",
+    ] {
+        let path = Path::new(ROOT).join(path);
+        let document = fs::read_to_string(&path).unwrap();
+        check_links(&document, path.parent().unwrap());
+        check_names(&document);
     }
 }
 
-/// What the pattern's group matches, everywhere in a document.
-fn found<'d>(pattern: &str, document: &'d str) -> Vec<&'d str> {
+/// The text of the pattern's group in each of its matches.
+fn captures<'d>(pattern: &str, document: &'d str) -> Vec<&'d str> {
     let pattern = Regex::new(pattern).unwrap();
-    let found = pattern.captures_iter(document);
-    found.map(|found| found.get(1).unwrap().as_str()).collect()
+    let matches = pattern.captures_iter(document);
+    matches
+        .map(|captures| captures.get(1).unwrap().as_str())
+        .collect()
 }
 
-fn check_links(document: &str) {
+/// Links are relative to the folder of the document.
+fn check_links(document: &str, folder: &Path) {
     let anchor = |heading: &str| {
-        let kept = |char: &char| char.is_alphanumeric() || " -".contains(*char);
-        let kept: String = heading.chars().filter(kept).collect();
-        kept.to_lowercase().replace(' ', "-")
+        let is_kept = |char: &char| char.is_alphanumeric() || " -".contains(*char);
+        let text: String = heading.chars().filter(is_kept).collect();
+        text.to_lowercase().replace(' ', "-")
     };
-    for link in found(r"\]\(([^)]+)\)", document) {
+    for link in captures(r"\]\(([^)]+)\)", document) {
         if link.starts_with("https://") {
             continue;
         }
         let (file, heading) = link.split_once('#').unwrap_or((link, ""));
-        let path = Path::new(ROOT).join(file);
+        let path = folder.join(file);
         assert!(path.exists(), "{link} leads nowhere");
         if !heading.is_empty() {
             let text = match file {
                 "" => document.to_owned(),
                 _ => fs::read_to_string(path).unwrap(),
             };
-            let headings = found(r"(?m)^#+ (.*)$", &text);
-            let is_there = headings.iter().any(|text| anchor(text) == heading);
-            assert!(is_there, "{link} leads nowhere");
+            let headings = captures(r"(?m)^#+ (.*)$", &text);
+            let exists = headings.iter().any(|text| anchor(text) == heading);
+            assert!(exists, "{link} leads nowhere");
         }
     }
 }
 
 fn check_names(document: &str) {
     let folders = format!("{SOURCE_FOLDERS} tests tests/spec benches benches/load");
-    for name in found(r"`([a-z_/]+\.rs)`", document) {
+    for name in captures(r"`([a-z_/]+\.rs)`", document) {
         let mut folders = folders.split(' ').chain([""]);
         let exists = folders.any(|folder| Path::new(ROOT).join(folder).join(name).exists());
         assert!(exists, "there is no {name}");
@@ -137,24 +157,24 @@ fn check_names(document: &str) {
 }
 
 #[test]
-fn every_source_file_says_which_stop_tells_of_it() {
+fn every_source_file_names_its_stop() {
     let stop = Regex::new(r"(?m)^//! Stop (\d+) of EDU_NOTES\.md\.$").unwrap();
     for path in sources() {
         let source = fs::read_to_string(Path::new(ROOT).join(&path)).unwrap();
-        let found = stop.captures(&source);
-        let found = found.unwrap_or_else(|| panic!("{} names no stop", path.display()));
-        let heading = format!("\n## {}. ", &found[1]);
+        let captures = stop.captures(&source);
+        let captures = captures.unwrap_or_else(|| panic!("{} names no stop", path.display()));
+        let heading = format!("\n## {}. ", &captures[1]);
         assert!(
             NOTES.contains(&heading),
             "{}: there is no stop {}",
             path.display(),
-            &found[1]
+            &captures[1]
         );
     }
 }
 
 #[test]
-fn every_command_prints_what_the_notes_say() {
+fn every_command_prints_what_the_notes_show() {
     let tools = ["bash", "curl", "socat", "jq", "strace"];
     if !tools.iter().all(|name| tool(name).is_some()) {
         return;
@@ -167,15 +187,15 @@ fn every_command_prints_what_the_notes_say() {
     for section in console.chunk_by(|one, next| one.section == next.section) {
         let mut shell = Shell::open(section[0].section);
         for block in section {
-            for (command, printed) in commands(&block.lines) {
-                shell.run(&command, &printed);
+            for (command, output) in commands(&block.lines) {
+                shell.run(&command, &output);
             }
         }
         shell.close();
     }
 }
 
-/// What is given after each `$`, and what comes then.
+/// The commands of a block (after `$`, continued after `>`), each with its expected output.
 fn commands(lines: &[&'static str]) -> Vec<(String, Vec<&'static str>)> {
     let mut commands: Vec<(String, Vec<&str>)> = Vec::new();
     for line in lines {
@@ -195,13 +215,13 @@ fn commands(lines: &[&'static str]) -> Vec<(String, Vec<&'static str>)> {
     commands
 }
 
-/// A shell, and what it and its jobs have printed.
+/// A shell, and the output of the shell and its jobs.
 struct Shell {
     section: &'static str,
     child: Child,
     stdin: Option<ChildStdin>,
-    printed: Stream,
-    /// Lines of it that were expected and have come.
+    output: Stream,
+    /// The number of output lines that were matched.
     seen: usize,
     _folder: TempDir,
 }
@@ -224,7 +244,7 @@ impl Shell {
             .stdin(std::process::Stdio::piped())
             .stdout(writer.try_clone().unwrap())
             .stderr(writer)
-            // All that it starts ends with it.
+            // So that `drop` can kill all processes of the session.
             .process_group(0);
         let mut child = command.spawn().unwrap();
         drop(command);
@@ -233,61 +253,61 @@ impl Shell {
             section,
             child,
             stdin,
-            printed: Stream::collect(Some(reader)),
+            output: Stream::collect(Some(reader)),
             seen: 0,
             _folder: folder,
         };
-        shell.give("umask 022");
+        shell.send("umask 022");
         shell
     }
 
-    fn give(&mut self, command: &str) {
+    fn send(&mut self, command: &str) {
         let stdin = self.stdin.as_mut().unwrap();
         writeln!(stdin, "{command}").unwrap();
     }
 
-    /// Gives a command, and waits until all that it should print has come.
+    /// Runs a command, and waits until it has printed the expected lines.
     fn run(&mut self, command: &str, expected: &[&str]) {
-        self.give(command);
+        self.send(command);
         let expected: Vec<String> = expected.iter().map(|line| masked(line)).collect();
         let what = format!("{:?} after {command:?}: {expected:#?}", self.section);
         let seen = self.seen;
-        let printed = self.printed.wait(&what, |printed| {
-            matched(&new_lines(printed, seen), &expected).is_some()
+        let output = self.output.wait(&what, |output| {
+            matched(&new_lines(output, seen), &expected).is_some()
         });
-        self.seen += matched(&new_lines(&printed, seen), &expected).unwrap_or_default();
+        self.seen += matched(&new_lines(&output, seen), &expected).unwrap_or_default();
     }
 
-    /// There should be nothing more.
+    /// Asserts that there is no further output.
     fn close(mut self) {
-        self.give("echo 'the end'");
-        let printed = self
-            .printed
-            .wait("the end", |printed| printed.contains("the end\n"));
-        let rest = new_lines(&printed, self.seen);
+        self.send("echo 'the end'");
+        let output = self
+            .output
+            .wait("the end", |output| output.contains("the end\n"));
+        let rest = new_lines(&output, self.seen);
         assert_eq!(rest, ["the end"], "in {:?}", self.section);
     }
 }
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        // Whatever still runs was meant to run until now.
+        // Servers and readers in the background still run.
         let group = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.child.wait();
     }
 }
 
-/// The whole lines after the first `seen`.
-fn new_lines(printed: &str, seen: usize) -> Vec<String> {
-    let lines = printed.split_inclusive('\n').skip(seen);
+/// The complete lines after the first `seen` lines, masked.
+fn new_lines(output: &str, seen: usize) -> Vec<String> {
+    let lines = output.split_inclusive('\n').skip(seen);
     lines
         .filter(|line| line.ends_with('\n'))
         .map(|line| masked(line.trim_end_matches('\n')))
         .collect()
 }
 
-/// How many of the lines it takes to match all that is expected.
+/// The number of lines that match the expected lines. `None` if they do not match (yet).
 fn matched(lines: &[String], expected: &[String]) -> Option<usize> {
     match expected {
         [] => Some(0),
@@ -299,16 +319,17 @@ fn matched(lines: &[String], expected: &[String]) -> Option<usize> {
     }
 }
 
-/// A line without what differs from run to run.
+/// Replaces what differs from run to run.
 fn masked(line: &str) -> String {
     let masks = [
-        // The time in a trace, and how long something took or may take.
+        // The time in a trace. Durations and timeouts.
         (r"^ +\d+\.\d{6} ", ""),
         (r"(after|timeout) [\d.]+ ?(s|ms|µs)\b", "$1 TIME"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", "TIME"),
         (r"([pug]id) \d+", "$1 ID"),
         (r#"("_peer_[pug]id"):\d+"#, "$1:ID"),
-        // The length of an event, which has the numbers above in it; of what curl sends.
+        // The length of an event, which contains the numbers above, and of a request of curl,
+        // which contains its version.
         (r"(appended|wrote|read) \d+ bytes", "$1 LENGTH bytes"),
     ];
     masks

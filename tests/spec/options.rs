@@ -1,4 +1,4 @@
-//! The command line, the environment, and what is said to one who uses them wrongly.
+//! The command line and the environment: options, startup messages, and usage errors.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use crate::harness::*;
 
 #[test]
-fn the_first_lines_on_stderr_tell_where_it_listens() {
+fn the_startup_messages_on_stderr_name_the_socket() {
     let server = Server::start(&[]);
     let socket = server.socket();
     assert_eq!(
-        first_lines(&server),
+        startup_messages(&server),
         format!(
             "Claude Code Hooks Observatory (mio) listening on {}\nSocket permissions: 0o660\n\
              Press Ctrl+C to stop\n\n",
@@ -19,28 +19,28 @@ fn the_first_lines_on_stderr_tell_where_it_listens() {
     );
 }
 
-fn first_lines(server: &Server) -> String {
+fn startup_messages(server: &Server) -> String {
     server
         .stderr
-        .wait("the first lines", |text| text.ends_with("\n\n"))
+        .wait("the startup messages", |text| text.ends_with("\n\n"))
 }
 
 #[test]
-fn an_output_socket_is_announced_first() {
+fn the_first_startup_message_names_the_output_socket() {
     let server = Server::with_readers(&["--mode", "600"]);
-    let said = first_lines(&server);
+    let stderr = startup_messages(&server);
     assert_eq!(
-        said.lines().next().unwrap(),
+        stderr.lines().next().unwrap(),
         format!("Output socket: {}", server.output_socket().display())
     );
-    assert!(said.contains("\nSocket permissions: 0o600\n"), "{said}");
+    assert!(stderr.contains("\nSocket permissions: 0o600\n"), "{stderr}");
 }
 
 #[test]
-fn the_variable_names_the_socket_unless_it_is_empty_or_the_option_does() {
+fn the_socket_is_that_of_the_option_then_of_the_variable_then_the_default() {
     let folder = folder();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let listens_on = |variable: &str, arguments: &[&str], expected: &str| {
+    let check = |variable: &str, arguments: &[&str], expected: &str| {
         let mut child = Command::new(BINARY)
             .args(arguments)
             .env("CLAUDE_UNIX_HOOK_WATCHER", variable)
@@ -49,29 +49,32 @@ fn the_variable_names_the_socket_unless_it_is_empty_or_the_option_does() {
             .spawn()
             .unwrap();
         let stderr = Stream::collect(child.stderr.take());
-        let said = stderr.wait("an answer", |text| text.contains('\n'));
-        // In good order, so that it leaves no file.
+        let stderr = stderr.wait("the first message", |text| text.contains('\n'));
+        // A graceful shutdown removes the socket file.
         signal(child.id(), "TERM");
         child.wait().unwrap();
-        assert!(said.lines().next().unwrap().contains(expected), "{said}");
+        assert!(
+            stderr.lines().next().unwrap().contains(expected),
+            "{stderr}"
+        );
     };
-    listens_on(
+    check(
         &path("variable"),
         &[],
         &format!("listening on {}", path("variable")),
     );
     let option = path("option");
-    listens_on(
+    check(
         &path("variable"),
         &["--socket", &option],
         &format!("listening on {option}"),
     );
-    // Whether or not somebody listens there already.
-    listens_on("", &[], "/tmp/claude-observatory.sock");
+    // If another server listens there, the error message contains the path.
+    check("", &[], "/tmp/claude-observatory.sock");
 }
 
 #[test]
-fn an_option_may_be_joined_to_its_value_and_the_last_one_wins() {
+fn an_option_may_be_joined_to_its_value_with_an_equals_sign_and_the_last_one_wins() {
     let folder = folder();
     let socket = folder.path().join("last.sock");
     let joined = format!("--socket={}", socket.display());
@@ -79,7 +82,7 @@ fn an_option_may_be_joined_to_its_value_and_the_last_one_wins() {
     let mut server = command(&first, &["--mode=0666", &joined, "--mode", "0o640"])
         .spawn()
         .unwrap();
-    wait_until("the last one is there", || socket.exists());
+    wait_until("the socket of the last option exists", || socket.exists());
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o640);
     assert!(!first.exists());
@@ -88,7 +91,7 @@ fn an_option_may_be_joined_to_its_value_and_the_last_one_wins() {
 }
 
 #[test]
-fn help_goes_to_stdout_and_names_every_option() {
+fn help_goes_to_stdout_and_lists_the_options() {
     for flag in ["--help", "-h"] {
         let output = run(&[flag]);
         assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
@@ -108,7 +111,7 @@ fn help_goes_to_stdout_and_names_every_option() {
 }
 
 #[test]
-fn the_version_is_that_of_the_package() {
+fn version_prints_the_version_of_the_package() {
     let output = run(&["--version"]);
     let expected = concat!("hooks-observatory ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(output.stdout, expected.as_bytes());
@@ -116,7 +119,7 @@ fn the_version_is_that_of_the_package() {
 }
 
 #[test]
-fn tee_needs_an_output_socket() {
+fn tee_requires_an_output_socket() {
     let output = run(&["--tee"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(output.stderr, b"Error: --tee requires --output-socket\n");
@@ -124,7 +127,7 @@ fn tee_needs_an_output_socket() {
 }
 
 #[test]
-fn wrong_usage_exits_2_and_says_what_is_wrong() {
+fn a_usage_error_exits_with_2_and_names_the_mistake() {
     let cases: [(&[&str], &str); 14] = [
         (&["--pretty-json", "--pretty-yaml"], "exclude each other"),
         (&["--pretty-yaml", "--pretty-line"], "exclude each other"),
@@ -141,20 +144,20 @@ fn wrong_usage_exits_2_and_says_what_is_wrong() {
         (&["-v"], "-v"),
         (&["--buffer", "much"], "much"),
     ];
-    for (arguments, complaint) in cases {
+    for (arguments, message) in cases {
         let output = run(arguments);
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(
             (output.status.code(), output.stdout.len()),
             (Some(2), 0),
-            "{arguments:?} {said}"
+            "{arguments:?}: {stderr}"
         );
-        assert!(said.contains(complaint), "{arguments:?}: {said}");
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
     }
 }
 
 #[test]
-fn the_two_sockets_need_two_paths() {
+fn the_two_sockets_must_have_different_paths() {
     let output = run(&["--socket", "/nowhere/a", "--output-socket", "/nowhere/a"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(

@@ -1,4 +1,5 @@
-//! The output socket: every reader gets every event, whole and in order.
+//! The output socket: every reader gets every event, complete and in order. Only a reader that
+//! is too slow misses events.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -17,16 +18,20 @@ fn post_numbered(server: &Server, numbers: std::ops::Range<i64>) {
 fn a_reader_gets_every_event_from_the_moment_it_connects() {
     let server = Server::with_readers(&[]);
     post_numbered(&server, 0..10);
-    // No waiting: a connect that has returned is enough.
+    // The server need not have accepted it: a completed connect(2) is enough.
     let mut reader = UnixStream::connect(server.output_socket()).unwrap();
     post_numbered(&server, 10..60);
-    let got = read_lines(&mut reader, 50);
-    assert_eq!(column(&got, "n"), (10..60).collect::<Vec<_>>());
-    assert_eq!(server.stdout.text(), "", "stdout gets nothing");
+    let received = read_lines(&mut reader, 50);
+    assert_eq!(column(&received, "n"), (10..60).collect::<Vec<_>>());
+    assert_eq!(
+        server.stdout.text(),
+        "",
+        "without --tee, stdout gets nothing"
+    );
 }
 
 #[test]
-fn many_readers_get_the_same_bytes() {
+fn all_readers_get_the_same_bytes() {
     let server = Server::with_readers(&[]);
     let mut readers: Vec<_> = (0..100).map(|_| server.reader()).collect();
     post_numbered(&server, 0..50);
@@ -44,21 +49,20 @@ fn many_readers_get_the_same_bytes() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_dropped_at_once_and_no_other_notices() {
+fn a_reader_that_disconnects_is_removed_at_once_and_the_others_continue() {
     let server = Server::with_readers(&[]);
-    let mut stays = server.reader();
-    let leaves = server.reader();
-    drop(leaves);
-    // Without any event to write to it.
-    server.stderr.wait("the departure", |text| {
+    let mut reader = server.reader();
+    drop(server.reader());
+    // There is no event yet that would cause a write.
+    server.stderr.wait("the removal", |text| {
         text.contains("Output reader disconnected (1 total)\n")
     });
     post_numbered(&server, 0..3);
-    assert_eq!(column(&read_lines(&mut stays, 3), "n"), [0, 1, 2]);
+    assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
 }
 
 #[test]
-fn a_reader_that_only_stops_sending_is_kept() {
+fn a_reader_may_shut_down_its_sending_side() {
     let server = Server::with_readers(&[]);
     let mut reader = server.reader();
     reader.shutdown(Shutdown::Write).unwrap();
@@ -68,7 +72,7 @@ fn a_reader_that_only_stops_sending_is_kept() {
 }
 
 #[test]
-fn what_a_reader_says_is_ignored() {
+fn input_from_a_reader_is_discarded() {
     let server = Server::with_readers(&[]);
     let mut reader = server.reader();
     reader.write_all(&vec![b'x'; 1 << 20]).unwrap();
@@ -78,32 +82,32 @@ fn what_a_reader_says_is_ignored() {
 }
 
 #[test]
-fn a_reader_that_cannot_be_written_to_is_dropped() {
+fn a_reader_that_shuts_down_its_receiving_side_is_removed() {
     let server = Server::with_readers(&[]);
     let reader = server.reader();
     reader.shutdown(Shutdown::Read).unwrap();
     post_numbered(&server, 0..1);
-    server.stderr.wait("the departure", |text| {
+    server.stderr.wait("the removal", |text| {
         text.contains("Output reader disconnected (0 total)\n")
     });
 }
 
 #[test]
-fn tee_writes_to_stdout_as_well() {
+fn with_tee_stdout_and_readers_get_the_same_bytes() {
     let server = Server::with_readers(&["--tee"]);
     let mut reader = server.reader();
     post_numbered(&server, 0..3);
-    let got = read_until(&mut reader, |text| text.lines().count() == 3);
+    let received = read_until(&mut reader, |text| text.lines().count() == 3);
     assert_eq!(
         server
             .stdout
             .wait("three lines", |text| text.lines().count() == 3),
-        got
+        received
     );
 }
 
 #[test]
-fn readers_get_the_chosen_format() {
+fn readers_get_the_format_of_the_option() {
     let server = Server::with_readers(&["--pretty-yaml"]);
     let mut reader = server.reader();
     server.post("Stop", "{\"a\":\"b\"}");
@@ -111,7 +115,7 @@ fn readers_get_the_chosen_format() {
 }
 
 #[test]
-fn the_output_socket_has_a_mode_of_its_own() {
+fn the_output_socket_has_its_own_mode() {
     let mode = |server: &Server| {
         let metadata = std::fs::metadata(server.output_socket()).unwrap();
         metadata.permissions().mode() & 0o7777
@@ -123,109 +127,102 @@ fn the_output_socket_has_a_mode_of_its_own() {
     );
 }
 
-fn complaints(stderr: &str) -> usize {
-    stderr.matches("too slow").count()
-}
-
 #[test]
-fn a_stalled_reader_holds_up_nobody_and_is_told_what_it_missed() {
-    const SENT: usize = 3000;
+fn a_stalled_reader_blocks_nobody_and_gets_the_number_of_missed_events() {
+    const EVENTS: usize = 3000;
     let server = Server::with_readers(&["--buffer", "100000"]);
     let mut stalled = server.reader();
-    let mut reads = server.reader();
+    let mut reading = server.reader();
     let text = "x".repeat(500);
-    for n in 0..SENT {
+    for n in 0..EVENTS {
         server.post("Stop", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
-        assert_eq!(column(&read_lines(&mut reads, 1), "n"), [n as i64]);
+        assert_eq!(column(&read_lines(&mut reading, 1), "n"), [n as i64]);
     }
-    let got = read_until(&mut stalled, |text| {
+    let text = read_until(&mut stalled, |text| {
         text.ends_with('\n') && {
             let (received, dropped) = tally(text);
-            received as u64 + dropped == SENT as u64
+            received as u64 + dropped == EVENTS as u64
         }
     });
-    let (received, dropped) = tally(&got);
+    let (received, dropped) = tally(&text);
     assert!(
         received > 0 && dropped > 0,
         "{received} received, {dropped} dropped"
     );
-    // Oldest first: what it has are the first ones and the last ones.
-    let numbers = column(&events(&got), "n");
-    assert!(numbers.is_sorted() && numbers[0] == 0 && numbers[received - 1] == SENT as i64 - 1);
-    assert_eq!(
-        complaints(
-            &server
-                .stderr
-                .wait("a complaint", |text| complaints(text) > 0)
-        ),
-        1
-    );
+    // The socket's buffer holds the first events. Of the others, the oldest are dropped.
+    let numbers = column(&events(&text), "n");
+    assert!(numbers.is_sorted() && numbers[0] == 0 && numbers[received - 1] == EVENTS as i64 - 1);
+    let stderr = server
+        .stderr
+        .wait("the report", |text| text.contains("too slow"));
+    assert_eq!(stderr.matches("too slow").count(), 1);
 
-    // It has caught up: the next time is another incident.
+    // It has caught up.
     post_numbered(&server, 0..1);
     assert_eq!(column(&read_lines(&mut stalled, 1), "n"), [0]);
 }
 
 #[test]
-fn the_newest_event_always_fits() {
+fn an_event_larger_than_the_buffer_is_delivered() {
     let server = Server::with_readers(&["--buffer", "1000000"]);
     let mut reader = server.reader();
     let text = "x".repeat(1_000_001);
     for n in 0..2 {
         server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
     }
-    let got = read_until(&mut reader, |text| {
+    let received = read_until(&mut reader, |text| {
         text.ends_with('\n') && tally(text).0 == 2
     });
     assert_eq!(
-        tally(&got),
+        tally(&received),
         (2, 0),
-        "the first is in the middle of being read, the second is the newest"
+        "the reader has a part of the first event, and the second is the newest"
     );
 }
 
 #[test]
-fn no_line_is_torn_where_events_fall_out_in_the_middle_of_one() {
+fn a_partly_sent_event_is_completed_even_if_it_is_evicted() {
     let server = Server::with_readers(&["--buffer", "600000"]);
     let mut stalled = server.reader();
     let text = "x".repeat(400_000);
     for n in 0..10 {
         server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
     }
-    let got = read_until(&mut stalled, |text| {
+    let received = read_until(&mut stalled, |text| {
         text.ends_with('\n') && text.contains("\"n\":9")
     });
     assert_eq!(
-        tally(&got),
+        tally(&received),
         (2, 8),
-        "every line is JSON, the first and the last event among them"
+        "the first event was partly sent, and the last is the newest"
     );
 }
 
 #[test]
-fn remainders_beyond_the_buffer_cost_the_reader_that_holds_most() {
+fn if_partial_events_exceed_the_buffer_the_reader_with_the_most_is_disconnected() {
     let server = Server::with_readers(&["--buffer", "500000"]);
     let mut stalled: Vec<_> = (0..3).map(|_| server.reader()).collect();
     let text = "x".repeat(400_000);
     for n in 0..3 {
         server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
     }
-    server.stderr.wait("one is dropped", |text| {
+    server.stderr.wait("the removal", |text| {
         text.contains("Output reader disconnected (2 total)\n")
     });
-    let ended = stalled.iter_mut().filter_map(|reader| {
-        reader.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut got = Vec::new();
+    let disconnected = stalled.iter_mut().filter_map(|reader| {
+        reader.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut received = Vec::new();
         let mut buffer = [0; 1 << 16];
         loop {
             match reader.read(&mut buffer).unwrap() {
                 0 => return Some(()),
-                count => got.extend(&buffer[..count]),
+                count => received.extend(&buffer[..count]),
             }
-            if got.ends_with(b"}\n") && String::from_utf8_lossy(&got).contains("\"n\":2") {
+            if received.ends_with(b"}\n") && String::from_utf8_lossy(&received).contains("\"n\":2")
+            {
                 return None;
             }
         }
     });
-    assert_eq!(ended.count(), 1);
+    assert_eq!(disconnected.count(), 1);
 }

@@ -1,4 +1,5 @@
-//! The end: nothing that was let in is lost, and nothing is left behind.
+//! Shutdown: every accepted client gets its response, no acknowledged event is lost, and no
+//! file is left behind.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,11 +10,11 @@ use std::thread;
 use crate::harness::*;
 
 #[test]
-fn each_signal_ends_it_in_good_order() {
+fn sigint_sigterm_and_sighup_shut_the_server_down_gracefully() {
     for name in ["INT", "TERM", "HUP"] {
         let mut server = Server::with_readers(&[]);
         server.signal(name);
-        assert_eq!(server.ended().code(), Some(0), "{name}");
+        assert_eq!(server.wait_for_exit().code(), Some(0), "{name}");
         assert!(
             server
                 .stderr
@@ -29,7 +30,7 @@ fn each_signal_ends_it_in_good_order() {
 }
 
 #[test]
-fn nohup_keeps_it_alive() {
+fn a_server_started_with_nohup_ignores_sighup() {
     let mut server = Server::start_with(&[], |command| {
         run_under(command, &["sh", "-c", "trap '' HUP; exec \"$0\" \"$@\""])
     });
@@ -39,10 +40,10 @@ fn nohup_keeps_it_alive() {
 }
 
 #[test]
-fn what_waits_in_the_backlog_is_served() {
+fn clients_in_the_backlog_are_served() {
     let mut server = Server::start(&[]);
     server.post("First", "{}");
-    // Stopped, it cannot accept: what connects now is in the backlog.
+    // A stopped process cannot accept: new connections stay in the backlog.
     server.signal("STOP");
     let waiting: Vec<_> = (0..50)
         .map(|n| {
@@ -56,56 +57,56 @@ fn what_waits_in_the_backlog_is_served() {
     server.signal("TERM");
     server.signal("CONT");
     for mut stream in waiting {
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert_eq!(answer, OK);
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert_eq!(response, OK);
     }
-    assert!(server.ended().success());
+    assert!(server.wait_for_exit().success());
     assert_eq!(events(&server.stdout.to_end()).len(), 51);
 }
 
 #[test]
-fn nobody_can_hold_up_the_end_by_locking_the_directory() {
+fn a_lock_on_the_directory_does_not_block_the_shutdown() {
     let mut server = Server::start(&[]);
     let folder = std::fs::File::open(server.folder.path()).unwrap();
     folder.lock().unwrap();
     let _silent = server.connect();
     let mut slow = server.connect();
-    let whole = request("/hook?event=Slow", "{}");
-    slow.write_all(&whole[..50]).unwrap();
+    let request = request("/hook?event=Slow", "{}");
+    slow.write_all(&request[..50]).unwrap();
     server.post("Other", "{}");
     server.signal("TERM");
-    wait_until("the file is gone", || !server.socket().exists());
-    slow.write_all(&whole[50..]).unwrap();
-    let mut answer = String::new();
-    slow.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
+    wait_until("the socket file is removed", || !server.socket().exists());
+    slow.write_all(&request[50..]).unwrap();
+    let mut response = String::new();
+    slow.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
     server.signal("TERM");
-    server.ended();
+    server.wait_for_exit();
 }
 
 #[test]
-fn a_request_in_flight_may_finish() {
+fn a_request_in_flight_is_completed() {
     let mut server = Server::start(&[]);
-    let whole = request("/hook?event=Slow", "{\"a\":1}");
+    let request = request("/hook?event=Slow", "{\"a\":1}");
     let mut stream = server.connect();
-    stream.write_all(&whole[..whole.len() - 3]).unwrap();
+    stream.write_all(&request[..request.len() - 3]).unwrap();
     server.post("Other", "{}");
     server.signal("TERM");
-    wait_until("the file is gone", || !server.socket().exists());
-    stream.write_all(&whole[whole.len() - 3..]).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
-    assert!(server.ended().success());
+    wait_until("the socket file is removed", || !server.socket().exists());
+    stream.write_all(&request[request.len() - 3..]).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
+    assert!(server.wait_for_exit().success());
     assert_eq!(events(&server.stdout.to_end())[1]["_event"], "Slow");
 }
 
 #[test]
-fn clients_that_are_late_at_the_end_are_let_go() {
+fn clients_without_a_complete_request_are_disconnected_after_two_seconds() {
     let folder = folder();
     let output = folder.path().join("output.sock");
-    // Their time would be over while the reader still drains.
+    // The request timeout ends while the server still drains the reader.
     let arguments = [
         "--timeout",
         "3",
@@ -118,86 +119,83 @@ fn clients_that_are_late_at_the_end_are_let_go() {
     server.post("Big", format!("{{\"text\":\"{text}\"}}"));
     let _silent = server.connect();
     server.stop();
-    let said = server.stderr.to_end();
-    let late = "\n1 client(s) could not be answered within 2s\n";
-    assert!(said.contains(late), "{said}");
+    let stderr = server.stderr.to_end();
+    let report = "\n1 client(s) did not get a response within 2s\n";
+    assert!(stderr.contains(report), "{stderr}");
 }
 
 #[test]
-fn a_client_that_stalls_and_a_reader_that_stalls_do_not_keep_it_for_ever() {
+fn a_stalled_client_and_a_stalled_reader_do_not_prevent_the_exit() {
     let mut server = Server::with_readers(&[]);
     let _reader = server.reader();
     let _silent = server.connect();
     let text = "x".repeat(1 << 20);
     server.post("Big", format!("{{\"text\":\"{text}\"}}"));
     server.stop();
-    let said = server.stderr.to_end();
-    assert!(
-        said.ends_with("An output reader did not take the last 1 event(s): they are lost to it\n"),
-        "{said}"
-    );
+    let stderr = server.stderr.to_end();
+    let report = "An output reader did not receive the last 1 event(s)\n";
+    assert!(stderr.ends_with(report), "{stderr}");
 }
 
 #[test]
-fn a_slow_reader_gets_the_rest() {
+fn a_slow_reader_gets_all_events_before_the_exit() {
     let mut server = Server::with_readers(&[]);
     let mut reader = server.reader();
     let text = "x".repeat(1 << 20);
     server.post("Big", format!("{{\"text\":\"{text}\"}}"));
     server.signal("TERM");
-    wait_until("the hook socket's file is gone", || {
+    wait_until("the hook socket file is removed", || {
         !server.socket().exists()
     });
-    let mut got = String::new();
-    reader.read_to_string(&mut got).unwrap();
-    assert_eq!(events(&got)[0]["text"], text);
-    assert!(server.ended().success());
+    let mut received = String::new();
+    reader.read_to_string(&mut received).unwrap();
+    assert_eq!(events(&received)[0]["text"], text);
+    assert!(server.wait_for_exit().success());
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_server_at_once() {
     let mut server = Server::with_readers(&[]);
     let _silent = server.connect();
     server.signal("TERM");
-    wait_until("the first is heeded", || !server.socket().exists());
+    wait_until("the shutdown begins", || !server.socket().exists());
     server.signal("INT");
-    server.ended();
+    server.wait_for_exit();
     assert!(!server.output_socket().exists());
 }
 
-/// Every hook that got its 200 while the server was told to stop is in the file,
-/// and every one that found the server got a 200.
+/// Each client that could connect gets a 200, and the file has exactly the events that got one.
 #[test]
-fn sigterm_under_load_loses_nothing() {
+fn sigterm_under_load_loses_no_event_and_no_response() {
     let folder = folder();
     let path = folder.path().join("events");
     let file = fs::File::create(&path).unwrap();
     let mut server = Server::start_in(folder, &[], |command| command.stdout(file));
     let socket = server.socket();
-    let stopped = AtomicBool::new(false);
-    let answered: Vec<i64> = thread::scope(|scope| {
+    let is_stopping = AtomicBool::new(false);
+    let mut acknowledged: Vec<i64> = thread::scope(|scope| {
         let clients: Vec<_> = (0..8)
             .map(|client| {
-                let (socket, stopped) = (&socket, &stopped);
+                let (socket, is_stopping) = (&socket, &is_stopping);
                 scope.spawn(move || {
-                    let mut answered = Vec::new();
+                    let mut acknowledged = Vec::new();
                     for n in (client..).step_by(8) {
                         let Ok(stream) = UnixStream::connect(socket) else {
                             break;
                         };
-                        let answer = exchange(stream, &request("/", format!("{{\"n\":{n}}}")));
-                        assert_eq!(answer, OK, "it was let in");
-                        answered.push(n);
+                        let response = exchange(stream, &request("/", format!("{{\"n\":{n}}}")));
+                        assert_eq!(response, OK);
+                        acknowledged.push(n);
                     }
-                    assert!(stopped.load(Ordering::SeqCst));
-                    answered
+                    assert!(is_stopping.load(Ordering::SeqCst));
+                    acknowledged
                 })
             })
             .collect();
         wait_until("there are events", || {
             fs::metadata(&path).unwrap().len() > 100_000
         });
-        stopped.store(true, Ordering::SeqCst);
+        is_stopping.store(true, Ordering::SeqCst);
         server.stop();
         clients
             .into_iter()
@@ -205,8 +203,7 @@ fn sigterm_under_load_loses_nothing() {
             .collect()
     });
     let mut written = column(&events(&fs::read_to_string(&path).unwrap()), "n");
-    let mut answered = answered;
     written.sort();
-    answered.sort();
-    assert_eq!(written, answered);
+    acknowledged.sort();
+    assert_eq!(written, acknowledged);
 }

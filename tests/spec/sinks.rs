@@ -1,4 +1,5 @@
-//! stdout and stderr of every kind: none ever holds up a hook.
+//! stdout and stderr: files, pipes, sockets and terminals. None of them can block a hook,
+//! whether it stalls, is closed, or is full.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -6,38 +7,42 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::harness::*;
 
-/// A pipe's reading end and what a child gets as the writing end.
+/// A pipe: the read end, and the write end for a child.
 fn pipe() -> (std::io::PipeReader, OwnedFd) {
     let (reader, writer) = std::io::pipe().unwrap();
     (reader, writer.into())
 }
 
-/// Whether somebody set `O_NONBLOCK` on a description.
+/// Whether `O_NONBLOCK` is set. The flag belongs to the open file description, which processes
+/// share.
 fn is_nonblocking(fd: impl AsFd) -> bool {
     rustix::fs::fcntl_getfl(fd)
         .unwrap()
         .contains(rustix::fs::OFlags::NONBLOCK)
 }
 
-/// More than a pipe and a socket hold, so that a sink that waits would wait.
+/// Posts more than a pipe or a socket can hold, so that a blocking write would block. Returns
+/// the number of events.
 fn post_more_than_fits(server: &Server) -> usize {
+    const EVENTS: usize = 1000;
     let text = "x".repeat(1000);
-    for n in 0..1000 {
+    for n in 0..EVENTS {
         server.post("Stop", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
     }
-    1000
+    EVENTS
 }
 
-/// Reads until every event has come.
-fn read_all(mut from: impl Read + Send + 'static, sent: usize) {
+/// Reads until there are `sent` events. None may be missing, and they must be in order.
+fn read_all(mut reader: impl Read, sent: usize) {
     let mut buffer = vec![0; 1 << 16];
     let mut text = String::new();
     while text.lines().count() < sent || !text.ends_with('\n') {
-        let count = from.read(&mut buffer).unwrap();
+        let count = reader.read(&mut buffer).unwrap();
         assert!(count > 0, "the stream ended early");
         text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
     }
@@ -46,7 +51,7 @@ fn read_all(mut from: impl Read + Send + 'static, sent: usize) {
 }
 
 #[test]
-fn stdout_may_be_a_file_that_others_append_to() {
+fn stdout_may_be_a_file_to_which_others_append() {
     let folder = folder();
     let path = folder.path().join("events");
     std::fs::write(&path, "before\n").unwrap();
@@ -66,7 +71,7 @@ fn stdout_may_be_a_file_that_others_append_to() {
 }
 
 #[test]
-fn a_stalled_pipe_holds_up_nobody_and_stays_as_it_was() {
+fn a_stalled_pipe_blocks_nobody_and_its_flags_do_not_change() {
     let (reader, writer) = pipe();
     let shared = writer.try_clone().unwrap();
     let server = Server::start_with(&[], |command| command.stdout(writer));
@@ -76,7 +81,7 @@ fn a_stalled_pipe_holds_up_nobody_and_stays_as_it_was() {
 }
 
 #[test]
-fn a_stalled_socket_holds_up_nobody_and_stays_as_it_was() {
+fn a_stalled_socket_blocks_nobody_and_its_flags_do_not_change() {
     let (reader, writer) = UnixStream::pair().unwrap();
     let shared = writer.try_clone().unwrap();
     let server = Server::start_with(&[], |command| command.stdout(OwnedFd::from(writer)));
@@ -86,7 +91,7 @@ fn a_stalled_socket_holds_up_nobody_and_stays_as_it_was() {
 }
 
 #[test]
-fn a_stalled_terminal_holds_up_nobody_and_stays_as_it_was() {
+fn a_stalled_terminal_blocks_nobody_and_its_flags_do_not_change() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -100,54 +105,54 @@ fn a_stalled_terminal_holds_up_nobody_and_stays_as_it_was() {
     read_all(File::from(master), sent);
 }
 
-/// A server as another user, who may not open again what root has given it, as
-/// after `su`. Its folder is open to all.
-fn server_of_another_user(outputs: impl FnOnce(&mut Command) -> &mut Command) -> Server {
+/// Starts a server as another user. As after `su`, that user may write to the stdout that root
+/// has opened, but may not reopen it.
+fn start_as_another_user(prepare: impl FnOnce(&mut Command) -> &mut Command) -> Server {
     let folder = folder();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
     Server::start_in(folder, &["--mode", "0666"], |command| {
-        outputs(command.uid(65534).gid(65534))
+        prepare(command.uid(65534).gid(65534))
     })
 }
 
 #[test]
-fn a_stalled_pipe_of_another_user_holds_up_nobody() {
+fn a_stalled_pipe_of_another_user_blocks_nobody() {
     if !is_root() {
         return;
     }
     let (reader, writer) = pipe();
-    let mut server = server_of_another_user(|command| command.stdout(writer));
+    let mut server = start_as_another_user(|command| command.stdout(writer));
     let sent = post_more_than_fits(&server);
     server.signal("TERM");
     read_all(reader, sent);
-    assert!(server.ended().success());
+    assert!(server.wait_for_exit().success());
 }
 
 #[test]
-fn a_pipe_that_somebody_made_nonblocking_is_waited_for_all_the_same() {
+fn a_nonblocking_pipe_of_another_user_gets_all_events() {
     if !is_root() {
         return;
     }
     let (reader, writer) = pipe();
     rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
-    let server = server_of_another_user(|command| command.stdout(writer));
+    let server = start_as_another_user(|command| command.stdout(writer));
     let sent = post_more_than_fits(&server);
     read_all(reader, sent);
 }
 
 #[test]
-fn a_pipe_of_another_user_that_loses_its_reader_ends_the_server_cleanly() {
+fn the_server_exits_cleanly_if_the_reader_of_another_users_pipe_disconnects() {
     if !is_root() {
         return;
     }
     let (reader, writer) = pipe();
-    let mut server = server_of_another_user(|command| command.stdout(writer));
+    let mut server = start_as_another_user(|command| command.stdout(writer));
     drop(reader);
-    assert!(server.ended().success());
+    assert!(server.wait_for_exit().success());
 }
 
 #[test]
-fn the_last_words_arrive_on_a_stderr_of_another_user() {
+fn an_error_message_reaches_a_stderr_of_another_user_before_the_exit() {
     if !is_root() {
         return;
     }
@@ -157,43 +162,43 @@ fn the_last_words_arrive_on_a_stderr_of_another_user() {
         command.arg("--tee").stderr(writer).uid(65534).gid(65534);
         assert_eq!(command.status().unwrap().code(), Some(1));
         drop(command);
-        let mut said = String::new();
-        reader.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "Error: --tee requires --output-socket\n");
+        let mut stderr = String::new();
+        reader.read_to_string(&mut stderr).unwrap();
+        assert_eq!(stderr, "Error: --tee requires --output-socket\n");
     }
 }
 
 #[test]
-fn a_pipe_that_loses_its_reader_ends_the_server_cleanly() {
+fn the_server_exits_cleanly_if_the_reader_of_its_pipe_disconnects() {
     let (reader, writer) = pipe();
     let mut server = Server::start_with(&[], |command| command.stdout(writer));
     server.post("Stop", "{}");
     drop(reader);
-    // Without any event to write to it.
-    assert!(server.ended().success());
+    // There is no further event that would cause a write.
+    assert!(server.wait_for_exit().success());
     assert!(!server.socket().exists());
     assert!(server.stderr.to_end().ends_with("\nShutting down...\n"));
 }
 
 #[test]
-fn a_closed_pipe_with_tee_costs_the_readers_nothing() {
+fn with_tee_a_closed_pipe_does_not_affect_readers() {
     let (reader, writer) = pipe();
     let folder = folder();
     let output = folder.path().join("output.sock");
     let arguments = ["--tee", "--output-socket", output.to_str().unwrap()];
     let mut server = Server::start_in(folder, &arguments, |command| command.stdout(writer));
-    let mut events = server.reader();
+    let mut output_reader = server.reader();
     drop(reader);
-    server.stderr.wait("the loss", |text| {
+    server.stderr.wait("the report", |text| {
         text.contains("stdout was closed by its reader")
     });
     server.post("Stop", "{\"n\":1}");
-    assert_eq!(column(&read_lines(&mut events, 1), "n"), [1]);
+    assert_eq!(column(&read_lines(&mut output_reader, 1), "n"), [1]);
     server.stop();
 }
 
 #[test]
-fn a_closed_stdout_stops_nothing() {
+fn the_server_works_with_a_closed_stdout() {
     let mut server = Server::start_with(&[], |command| {
         run_under(command, &["sh", "-c", "exec \"$0\" \"$@\" >&-"])
     });
@@ -202,13 +207,13 @@ fn a_closed_stdout_stops_nothing() {
 }
 
 #[test]
-fn a_full_disk_is_said_once_and_costs_no_hook() {
+fn a_full_disk_is_reported_once_and_blocks_no_hook() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut server = Server::start_with(&[], |command| command.stdout(full));
     for _ in 0..20 {
         server.post("Stop", "{}");
     }
-    // The clock brings further tries, of which nothing is said.
+    // The server tries again every second, without a further report.
     let writes = || {
         let io = std::fs::read_to_string(format!("/proc/{}/io", server.child.id())).unwrap();
         let count = io
@@ -218,35 +223,48 @@ fn a_full_disk_is_said_once_and_costs_no_hook() {
         count.parse::<u64>().unwrap()
     };
     let before = writes();
-    wait_until("it has been tried again", || writes() >= before + 2);
+    wait_until("the server has tried again", || writes() >= before + 2);
     server.stop();
-    let said = server.stderr.to_end();
-    assert_eq!(said.matches("No space left on device").count(), 1, "{said}");
+    let stderr = server.stderr.to_end();
+    assert_eq!(
+        stderr.matches("No space left on device").count(),
+        1,
+        "{stderr}"
+    );
     assert!(
-        said.contains("stdout did not take the last 20 event(s)"),
-        "{said}"
+        stderr.contains("stdout did not receive the last 20 event(s)"),
+        "{stderr}"
     );
 }
 
-/// A limit on the size of files is a disk that gets full at a known byte.
+/// Starts a server whose stdout is a file that can hold 1,000 bytes. The limit simulates a
+/// disk that becomes full.
+fn start_with_limited_file(path: &Path) -> Server {
+    let file = File::create(path).unwrap();
+    Server::start_with(&[], |command| {
+        run_under(command, &["prlimit", "--fsize=1000:unlimited"]).stdout(file)
+    })
+}
+
+fn remove_file_limit(server: &Server) {
+    let pid = server.child.id().to_string();
+    let prlimit = Command::new("prlimit")
+        .args(["--fsize=unlimited", "--pid", &pid])
+        .status();
+    assert!(prlimit.unwrap().success());
+}
+
 #[test]
-fn a_file_at_its_limit_is_continued_at_the_byte_where_it_stopped() {
+fn after_a_full_disk_writing_continues_at_the_same_byte() {
     let folder = folder();
     let path = folder.path().join("events");
-    let file = File::create(&path).unwrap();
-    let mut server = Server::start_with(&[], |command| {
-        run_under(command, &["prlimit", "--fsize=1000:unlimited"]).stdout(file)
-    });
+    let mut server = start_with_limited_file(&path);
     for n in 0..20 {
         server.post("Stop", format!("{{\"n\":{n}}}"));
     }
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 1000);
-    let pid = server.child.id().to_string();
-    let unlimited = Command::new("prlimit")
-        .args(["--fsize=unlimited", "--pid", &pid])
-        .status();
-    assert!(unlimited.unwrap().success());
-    // With no further event: the clock alone brings it back.
+    remove_file_limit(&server);
+    // There is no further event: a timer makes the server try again.
     let mut text = String::new();
     let mut file = File::open(&path).unwrap();
     wait_until("the rest is written", || {
@@ -260,34 +278,27 @@ fn a_file_at_its_limit_is_continued_at_the_byte_where_it_stopped() {
 }
 
 #[test]
-fn a_file_that_has_room_again_has_everything_that_is_acknowledged() {
+fn after_a_full_disk_the_next_200_means_that_all_events_are_written() {
     let folder = folder();
     let path = folder.path().join("events");
-    let file = File::create(&path).unwrap();
-    let mut server = Server::start_with(&[], |command| {
-        run_under(command, &["prlimit", "--fsize=1000:unlimited"]).stdout(file)
-    });
+    let mut server = start_with_limited_file(&path);
     let text = "x".repeat(1 << 20);
     for _ in 0..10 {
         server.post("Stop", format!("{{\"text\":\"{text}\"}}"));
     }
-    let pid = server.child.id().to_string();
-    let unlimited = Command::new("prlimit")
-        .args(["--fsize=unlimited", "--pid", &pid])
-        .status();
-    assert!(unlimited.unwrap().success());
+    remove_file_limit(&server);
     server.post("Last", "{}");
     server.child.kill().unwrap();
-    server.ended();
+    server.wait_for_exit();
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(events(&text)[10]["_event"], "Last");
 }
 
 #[test]
-fn a_stalled_stderr_holds_up_nobody() {
+fn a_stalled_stderr_blocks_nobody_and_gets_only_whole_lines() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let shared = writer.try_clone().unwrap();
-    // Fill the pipe to the last byte but one page.
+    // Fills the pipe except for one page.
     writer.write_all(&[b'-'; 61_440]).unwrap();
     let mut server = {
         let folder = folder();
@@ -304,21 +315,21 @@ fn a_stalled_stderr_holds_up_nobody() {
     assert!(!is_nonblocking(&shared));
     server.stop();
     drop(shared);
-    let mut said = String::new();
-    { reader }.read_to_string(&mut said).unwrap();
-    let said = said.trim_start_matches('-');
+    let mut stderr = String::new();
+    { reader }.read_to_string(&mut stderr).unwrap();
+    let stderr = stderr.trim_start_matches('-');
     assert!(
-        said.starts_with("Output socket: ") && said.ends_with('\n'),
-        "{said}"
+        stderr.starts_with("Output socket: ") && stderr.ends_with('\n'),
+        "{stderr}"
     );
-    let torn = said.lines().skip(5).find(|line| {
+    let torn = stderr.lines().skip(5).find(|line| {
         !line.is_empty() && !line.starts_with("Output reader ") && *line != "Shutting down..."
     });
     assert_eq!(torn, None);
 }
 
 #[test]
-fn a_closed_stderr_stops_nothing() {
+fn the_server_works_if_the_reader_of_its_stderr_has_disconnected() {
     let (reader, writer) = pipe();
     drop(reader);
     let folder = folder();

@@ -1,16 +1,16 @@
-//! `--trace`: the server tells what it does, to whoever wants to know.
+//! `--trace`: the server reports each step on stderr.
 
 use std::io::{Read, Write};
 
 use crate::harness::*;
 
-/// What was told since the newest client was accepted.
-fn since_accepted(told: &str) -> &str {
-    told.rsplit(": accepted, ").next().unwrap()
+/// The trace since the last client was accepted.
+fn since_accepted(trace: &str) -> &str {
+    trace.rsplit(": accepted, ").next().unwrap()
 }
 
 #[test]
-fn a_trace_tells_each_step_of_a_hook() {
+fn the_trace_shows_each_step_of_a_request() {
     let mut server = Server::start(&["--trace"]);
     let stderr = server.stderr.clone();
     let mut client = server.connect();
@@ -21,16 +21,16 @@ fn a_trace_tells_each_step_of_a_hook() {
     ];
     for piece in pieces {
         client.write_all(piece.as_bytes()).unwrap();
-        let read = format!(": read {} bytes", piece.len());
-        stderr.wait(&read, |told| since_accepted(told).contains(&read));
+        let step = format!(": read {} bytes", piece.len());
+        stderr.wait(&step, |trace| since_accepted(trace).contains(&step));
     }
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, OK);
+    let mut response = String::new();
+    client.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
     server.stop();
 
-    let told = stderr.to_end();
-    let mut rest = since_accepted(&told);
+    let trace = stderr.to_end();
+    let mut rest = since_accepted(&trace);
     for step in [
         ": read 20 bytes",
         ": read 30 bytes",
@@ -46,25 +46,26 @@ fn a_trace_tells_each_step_of_a_hook() {
         " signals: readable",
         " server: serving requests in flight",
     ] {
-        let at = rest.find(step);
-        let at = at.unwrap_or_else(|| panic!("no {step:?} in the rest of\n{told}"));
-        rest = &rest[at + step.len()..];
+        let Some((_, after)) = rest.split_once(step) else {
+            panic!("{step:?} is missing, or in the wrong place:\n{trace}");
+        };
+        rest = after;
     }
-    assert!(!told.contains('\x1b'));
+    assert!(!trace.contains('\x1b'), "stderr is not a terminal");
 }
 
 #[test]
-fn what_a_client_calls_its_event_neither_moves_the_cursor_nor_begins_a_line() {
+fn control_characters_in_an_event_name_are_replaced() {
     let mut server = Server::start(&["--trace"]);
     server.post("a%0Ab%1B%5B31mc%C2%9Bd%E2%80%AE", "{}");
     server.stop();
-    let told = server.stderr.to_end();
+    let trace = server.stderr.to_end();
     let event = "event a\u{fffd}b\u{fffd}[31mc\u{fffd}d\u{fffd}\n";
-    assert!(told.contains(event), "{told:?}");
+    assert!(trace.contains(event), "{trace:?}");
 }
 
 #[test]
-fn nothing_is_told_unless_it_is_wanted() {
+fn without_the_option_there_is_no_trace() {
     let mut server = Server::start(&[]);
     server.post("Stop", "{}");
     server.stop();
@@ -72,33 +73,34 @@ fn nothing_is_told_unless_it_is_wanted() {
 }
 
 #[test]
-fn rust_log_chooses_what_is_told() {
+fn rust_log_chooses_the_modules_of_the_trace() {
     let mut server = Server::start_with(&[], |command| command.env("RUST_LOG", "trace"));
     server.stop();
-    let told = server.stderr.to_end();
+    let trace = server.stderr.to_end();
     assert!(
-        told.contains("mio::poll: registering event source with poller: token=Token(0)"),
-        "{told}"
+        trace.contains("mio::poll: registering event source with poller: token=Token(0)"),
+        "{trace}"
     );
-    assert!(told.contains(": accepted, pid "), "{told}");
+    assert!(trace.contains(": accepted, pid "), "{trace}");
 
-    // Some have it set for other programs.
-    for (trace, is_told) in [(&["--trace"][..], true), (&[], false)] {
-        let mut server = Server::start_with(trace, |command| command.env("RUST_LOG", "info"));
+    // It may be set for other programs.
+    for (options, is_traced) in [(&["--trace"][..], true), (&[], false)] {
+        let mut server = Server::start_with(options, |command| command.env("RUST_LOG", "info"));
         server.stop();
-        let told = server.stderr.to_end();
-        assert_eq!(told.contains(": accepted, pid "), is_told, "{told}");
-        assert!(!told.contains("mio::poll"), "{told}");
+        let stderr = server.stderr.to_end();
+        assert_eq!(stderr.contains(": accepted, pid "), is_traced, "{stderr}");
+        assert!(!stderr.contains("mio::poll"), "{stderr}");
     }
 }
 
 #[test]
-fn a_rust_log_that_makes_no_sense_is_remarked_on_and_stops_nothing() {
+fn an_invalid_rust_log_is_reported_and_ignored() {
     let mut server = Server::start_with(&["--trace"], |command| command.env("RUST_LOG", "a=b=c"));
     server.stop();
-    let told = server.stderr.to_end();
-    assert!(told.starts_with("ignoring RUST_LOG: "), "{told}");
-    assert!(told.contains(": accepted, pid "), "{told}");
+    let stderr = server.stderr.to_end();
+    assert!(stderr.starts_with("ignoring RUST_LOG: "), "{stderr}");
+    assert!(stderr.contains(": accepted, pid "), "{stderr}");
+    // The report may fail.
     let full = std::fs::File::options().write(true).open("/dev/full");
     let server = Server::start_with(&[], |command| {
         command.env("RUST_LOG", "a=b=c").stderr(full.unwrap())
@@ -107,34 +109,38 @@ fn a_rust_log_that_makes_no_sense_is_remarked_on_and_stops_nothing() {
 }
 
 #[test]
-fn a_terminal_shows_each_client_in_a_colour_unless_no_color_is_set() {
+fn on_a_terminal_the_trace_is_coloured_unless_no_color_is_set_or_the_terminal_is_dumb() {
     for (no_color, term, is_coloured) in [
         ("", "xterm", true),
         ("1", "xterm", false),
         ("", "dumb", false),
     ] {
-        let (shown, slave) = terminal();
+        let (screen, slave) = terminal();
         let server = Server::start_with(&["--trace"], |command| {
             command.env("NO_COLOR", no_color).env("TERM", term);
             command.stderr(slave)
         });
         server.post("Stop", "{}");
-        let told = shown.wait("the event", |text| text.contains(": event Stop"));
-        assert_eq!(told.contains("\x1b[0m: event Stop"), is_coloured, "{told}");
+        let trace = screen.wait("the event", |text| text.contains(": event Stop"));
+        assert_eq!(
+            trace.contains("\x1b[0m: event Stop"),
+            is_coloured,
+            "{trace}"
+        );
     }
 }
 
 #[test]
-fn a_trace_that_nobody_reads_holds_up_nobody() {
+fn a_trace_that_nobody_reads_blocks_nobody_and_reports_the_dropped_lines() {
     let (reader, writer) = std::io::pipe().unwrap();
     let server = Server::start_with(&["--trace"], |command| command.stderr(writer));
-    // Ten lines each: more than a pipe holds.
+    // Ten lines for each hook, more than a pipe can hold.
     for _ in 0..500 {
         server.post("Stop", "{}");
     }
-    let told = Stream::collect(Some(reader));
-    wait_until("it goes on, and says what is missing", || {
+    let trace = Stream::collect(Some(reader));
+    wait_until("the trace continues and reports the dropped lines", || {
         server.post("Stop", "{}");
-        told.text().contains(" lines dropped here)\n")
+        trace.text().contains(" lines dropped here)\n")
     });
 }

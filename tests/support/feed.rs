@@ -1,32 +1,34 @@
-//! A connection without a socket: fed with pieces as the server's loop feeds it.
+//! Feeds requests to a [`Connection`] without a socket, as the event loop does.
 
 use hooks_observatory::http::connection::{Connection, Step};
 
-/// Bytes of body that a connection here takes.
 const MAX_BODY: u64 = 1000;
 
-/// What a connection made of a request: the events, and what it answered.
+/// What a connection did with its input.
 #[derive(Debug, PartialEq, Default)]
 pub struct Outcome {
+    /// The event's name and the body of each hook.
     pub hooks: Vec<(String, Vec<u8>)>,
-    pub answer: Vec<u8>,
+    pub responses: Vec<u8>,
     pub closed: bool,
 }
 
 impl Outcome {
-    /// Over in the end, an answer for every event, and nothing answered that is no response.
-    pub fn assert_sane(&self) {
-        let answer = std::str::from_utf8(&self.answer).unwrap();
+    /// Asserts that the connection was closed, that it sent nothing but responses, and that
+    /// each event got a 200.
+    pub fn assert_valid(&self) {
+        let responses = std::str::from_utf8(&self.responses).unwrap();
         assert!(
-            self.closed && (answer.is_empty() || answer.starts_with("HTTP/1.1 ")),
+            self.closed && (responses.is_empty() || responses.starts_with("HTTP/1.1 ")),
             "{self:?}"
         );
-        let ok = answer.matches("HTTP/1.1 200 OK").count() - answer.matches("{\"status\"").count();
-        assert_eq!(ok, self.hooks.len());
+        let ok = responses.matches("HTTP/1.1 200 OK").count();
+        let healthy = responses.matches("{\"status\"").count();
+        assert_eq!(ok - healthy, self.hooks.len());
     }
 }
 
-/// Feeds pieces to a connection as the loop does, then the end of input.
+/// Feeds the pieces to a connection, then the end of input.
 pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
     let mut connection = Connection::new(0, MAX_BODY);
     let mut outcome = Outcome::default();
@@ -47,10 +49,10 @@ pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
                     return outcome;
                 }
             }
-            match write_all(&mut connection, &mut outcome.answer) {
+            match write_all(&mut connection, &mut outcome.responses) {
                 Next::Resume => bytes = Some(&[]),
                 Next::Read => break,
-                Next::Over => {
+                Next::Close => {
                     outcome.closed = true;
                     return outcome;
                 }
@@ -60,22 +62,22 @@ pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
     outcome
 }
 
-/// What comes after a response.
+/// The step after a response.
 enum Next {
     Read,
     Resume,
-    Over,
+    Close,
 }
 
-fn write_all(connection: &mut Connection, to: &mut Vec<u8>) -> Next {
+fn write_all(connection: &mut Connection, out: &mut Vec<u8>) -> Next {
     loop {
         let unsent = connection.unsent();
-        to.extend(unsent);
+        out.extend(unsent);
         match connection.written(unsent.len()) {
             Step::Write => {}
             Step::Read => return Next::Read,
             Step::Resume => return Next::Resume,
-            _ => return Next::Over,
+            _ => return Next::Close,
         }
     }
 }
