@@ -10,20 +10,26 @@
 //! client bytes → http::Connection → Event → entry of the EventLog → sinks: stdout, readers
 //! ```
 //!
-//! The binary holds two programs. The **server** is the folders in this order, which
-//! is the order in which a hook passes through them:
+//! The binary holds two programs. [`cli`] reads the command line of both.
 //!
-//! 1. [`cli`]: the command line.
-//! 2. [`server`]: the event loop, which moves all bytes. Start reading here.
-//! 3. [`listen`]: listening sockets. [`peer`]: who connected.
-//! 4. [`http`]: bytes to requests, without I/O.
-//! 5. [`event`]: payload and metadata. [`mod@format`]: events as text.
-//! 6. [`output`]: the log of events, and the sinks that read it.
+//! The **server** is these folders, in the order in which a hook passes through them:
+//!
+//! 1. [`server`]: the event loop, which moves all bytes. Start reading here.
+//! 2. [`listen`]: listening sockets. [`peer`]: who connected.
+//! 3. [`http`]: bytes to requests, without I/O.
+//! 4. [`event`]: payload and metadata. [`mod@format`]: events as text.
+//! 5. [`output`]: the log of events, and the sinks that read it.
 //!    [`nonblocking`]: writing to a descriptor that other programs share.
-//! 7. [`diagnostics`]: what the server reports on stderr.
 //!
-//! The **client side**, [`client`], is what hooks run and how they are installed. It
-//! shares `peer`, `format` and `diagnostics` with the server.
+//! [`diagnostics`] is what both report on stderr.
+//!
+//! The **client side**, [`client`], is what hooks run and how they are installed. It shares
+//! `cli`, `peer`, `format` and `diagnostics` with the server.
+//!
+//! No two of these modules use each other. From the bottom up: `http`, `nonblocking`, `peer`;
+//! `event`; `format`; `cli`, `diagnostics`; `client`, `listen`, `output`; `server`.
+//!
+//! EDU_NOTES.md is a walkthrough of the source in twelve stops. Each file names its stop.
 //!
 //! Stop 1 of EDU_NOTES.md.
 

@@ -1,5 +1,8 @@
 //! Reads the command line, runs the command, and returns its exit code.
 //!
+//! What must happen before the server starts is here too: receiving a service manager's
+//! sockets, setting up malloc and the trace, and turning on colours for a terminal.
+//!
 //! Stop 1 of EDU_NOTES.md.
 
 use std::env;

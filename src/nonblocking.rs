@@ -7,10 +7,13 @@
 //!
 //! | kind | written by |
 //! | --- | --- |
-//! | regular file, `/dev/null` | `write`, which waits only for the disk. No poll can report that |
+//! | regular file, and any device but a terminal, such as `/dev/null` | `write`, which for a file waits only for the disk. No poll can report that |
 //! | socket | `send` with `MSG_DONTWAIT`, send(2) |
 //! | pipe, terminal | a description of our own with `O_NONBLOCK`, opened through `/proc/self/fd` (proc(5)) |
 //! | pipe or terminal that we may not open (another user's, after `su`), or no `/proc` | a thread that may block, fed through a non-blocking pipe |
+//!
+//! A descriptor that no poll can report has no [`NonblockingFd::pollable_fd`]: its user tries
+//! again after a pause.
 //!
 //! This file does not know what is written.
 //!
@@ -31,7 +34,7 @@ use rustix::net::{SendFlags, send};
 /// A descriptor that other programs may share.
 #[derive(Debug)]
 pub enum NonblockingFd {
-    /// A regular file or a device that accepts every write. epoll refuses it.
+    /// A regular file or a device. epoll refuses it, because it is always ready.
     File(File),
     /// A pipe or terminal, opened again with `O_NONBLOCK`.
     Reopened(File),

@@ -4,7 +4,9 @@
 //! subcommands with options of their own. `argh` parses all three; [`argparse`] adds
 //! two habits of Python's argparse that `argh` lacks.
 //!
-//! This folder only reads arguments: it opens nothing and prints nothing.
+//! This folder only reads arguments: it opens nothing and prints nothing. `main.rs` may still
+//! change the server's options: a service manager's sockets replace paths, and a terminal
+//! turns on colours.
 //!
 //! Stop 1 of EDU_NOTES.md.
 

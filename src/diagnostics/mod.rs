@@ -1,9 +1,11 @@
-//! What the server reports to the person who runs it: lines on stderr.
+//! What the program reports to the person who runs it: lines on stderr.
 //!
-//! - [`stderr`] writes lines without ever blocking.
-//! - [`trace`] formats the lines of `--trace`.
+//! - [`stderr`] writes lines without ever blocking. The client side uses it too.
+//! - [`trace`] adds the time and a colour to the lines of `--trace`.
 //!
 //! This folder does not know what the lines mean.
+//!
+//! Stop 8 of EDU_NOTES.md.
 
 pub mod stderr;
 pub mod trace;

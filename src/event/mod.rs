@@ -5,10 +5,13 @@
 //! sent. So every digit of a number, every escape and every lone surrogate pass unchanged,
 //! and no nesting is too deep: nothing recurses.
 //!
+//! The names of the metadata begin with `_` and are reserved: a payload's own members with
+//! these names move into `_claimed`.
+//!
 //! - This file makes events.
 //! - [`json_text`] walks JSON text without parsing it into values.
 //!
-//! This folder knows no HTTP and no sink.
+//! This folder knows no HTTP, and about sinks only that they can miss events.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
@@ -25,8 +28,9 @@ use serde_json::value::RawValue;
 use crate::peer::Peer;
 
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
-/// the kernel, so a payload's own members with these names move into `_claimed`.
-const RESERVED: [&str; 7] = [
+/// the kernel, so a payload's own members with these names move into `_claimed`. (Names
+/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/line.rs`.)
+pub(crate) const RESERVED: [&str; 7] = [
     "_ts",
     "_event",
     "_peer_pid",

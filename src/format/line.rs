@@ -1,6 +1,6 @@
 //! One line for each event: when, in which session, what, and whether it failed.
 //!
-//! A client has about thirty events and any number of tools, and later versions have more.
+//! Claude Code has about thirty events and any number of tools, and later versions have more.
 //! So this file knows few of them by name. It shows the first of [`SUMMARY_FIELDS`] that a
 //! tool's input, or the event itself, has, and otherwise every field that is not in
 //! [`HIDDEN_FIELDS`].
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_replaced_by_an_ellipsis() {
+    fn text_that_does_not_fit_is_replaced_by_an_ellipsis() {
         let cut = |body: &str, width| {
             let line = line("E", body, false, Some(width));
             line.trim_start_matches(['T', ' ']).trim_end().to_owned()
@@ -263,6 +263,13 @@ mod tests {
     fn a_colour_ends_where_the_line_does() {
         let line = line("Stop", "abc", true, Some(16));
         assert!(line.ends_with(" S…\x1b[0m\n"), "{line:?}");
+    }
+
+    #[test]
+    fn every_reserved_name_but_claimed_is_hidden() {
+        for name in crate::event::RESERVED {
+            assert_eq!(HIDDEN_FIELDS.contains(&name), name != "_claimed", "{name}");
+        }
     }
 
     /// JSON, or nearly, with the known field names and all kinds of text.

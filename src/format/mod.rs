@@ -9,7 +9,9 @@
 //! and write them with other white space. The JSON formats keep every number and escape as
 //! the client spelled it, and escape what is not ASCII. YAML has rules of its own for both.
 //!
-//! This folder knows no sink. A new format is a file here and a variant of [`Format`].
+//! This folder knows no sink, except that [`line_writer`] asks the terminal on stdout for its
+//! width. A new format is a file here, a variant of [`Format`], an option in `cli/serve.rs`,
+//! and an arm in `style_for_terminal` in `main.rs`, which decides about colours.
 //!
 //! Stop 6 of EDU_NOTES.md.
 

@@ -7,9 +7,10 @@
 //! ```text
 //!           head complete           body complete             all written
 //! ReadingHead ────────→ ReadingBody ────────→ WritingResponse ────────→ Close
-//!    ↑  │                  │                      ↑        │
-//!    │  └──── refused ─────┴───── cut short ──────┘        ├─ refused → Linger
-//!    └───────────────────── keep-alive ────────────────────┘
+//!   ↑ │  │                  │                   ↑  ↑       │
+//!   │ │  └───── refused ────┴─ or cut short ────┘  │       ├─ refused → Linger
+//!   │ └─────────── whole request at once ──────────┘       │
+//!   └───────────────────── keep-alive ─────────────────────┘
 //! ```
 //!
 //! | state | on | next state | step |
@@ -75,7 +76,7 @@ enum State {
         route: Route,
         keep_alive: bool,
         body: Body,
-        /// What is still to be written of `100 Continue`.
+        /// The rest of `100 Continue` that is not written yet.
         interim: &'static [u8],
     },
     /// The request body is the first `body_length` bytes of the inbox.

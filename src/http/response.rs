@@ -32,7 +32,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The bytes of a response. `keep_alive` is whether the connection stays open. A status
 /// that refuses a request closes it in any case.
 ///
-/// Only `/health` has a body: hooks run `curl -s`, and what that prints goes to the client.
+/// Only `/health` has a body: hooks run `curl -s`, and Claude Code reads what that prints.
 pub fn response(status: Status, keep_alive: bool) -> &'static [u8] {
     macro_rules! bytes {
         ($connection:literal, $line:literal, $length:literal, $body:literal) => {

@@ -65,7 +65,7 @@ impl ActivationSockets {
         let listener = adopt(fd)?;
         let mut earlier = self.hooks.iter().chain(&self.output);
         if earlier.any(|earlier| is_same_socket(earlier, &listener)) {
-            return Err("it is the same socket as the other one. Pass on two sockets".into());
+            return Err("both descriptors are the same socket. Pass on two sockets".into());
         }
         let place = match name {
             "hooks" => &mut self.hooks,
@@ -74,7 +74,7 @@ impl ActivationSockets {
         };
         match place.replace(listener) {
             None => Ok(()),
-            Some(_) => Err("another one has the same name. Pass on one of each".into()),
+            Some(_) => Err("two sockets have this name. Pass on one of each".into()),
         }
     }
 

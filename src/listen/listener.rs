@@ -36,7 +36,7 @@ pub struct Listener {
     is_readable: bool,
     /// When to call accept again after an error.
     retry_at: Option<Instant>,
-    /// Whether stderr says already that connections wait.
+    /// Whether the shortage is reported on stderr already.
     shortage_reported: bool,
 }
 
@@ -94,7 +94,7 @@ impl Listener {
     pub fn accept(&mut self, open: usize, now: Instant) -> Option<UnixStream> {
         if self.is_readable && open >= self.capacity {
             self.report_shortage(format_args!(
-                "{open} are open, which is all that the limit of descriptors allows"
+                "{open} are open, and the limit of descriptors allows no more"
             ));
         }
         while self.can_accept(open, now) {

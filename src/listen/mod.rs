@@ -1,10 +1,13 @@
-//! Listening sockets: how they come to be, and how connections are accepted.
+//! Listening sockets: opening them, and accepting connections.
 //!
 //! - [`listener`] accepts connections, and copes with a lack of descriptors.
 //! - [`socket_file`] binds a socket to a path, and removes its file at the end.
 //! - [`activation`] receives listening sockets from a service manager.
 //!
-//! This folder does not know who connects, or why.
+//! This folder does not know who connects. What the two sockets are for, only [`activation`]
+//! and [`listener::connection_limits`] know.
+//!
+//! Stop 2 of EDU_NOTES.md.
 
 pub mod activation;
 pub mod listener;

@@ -1,8 +1,11 @@
 //! The output: one log of events, and the sinks that read it, stdout and the readers.
 //!
-//! No sink ever blocks another. What a sink has not taken stays in the [`event_log`]. If
-//! events are evicted before a sink took them, they are counted, and the sink gets a notice
-//! with the count as soon as it has room.
+//! - This file holds the sinks and writes to them.
+//! - [`event_log`] holds the events that they have not taken.
+//!
+//! No sink ever blocks another. If events are evicted before a sink took them, they are
+//! counted, and the sink gets a notice with the count as soon as it has room: the event
+//! [`Event::dropped`].
 //!
 //! This folder knows no HTTP and no JSON.
 //!
@@ -332,7 +335,7 @@ impl Output {
             let count = cursor.outstanding(&self.log);
             if count > 0 {
                 say(format_args!(
-                    "{name} did not take the last {count} event(s): they are lost to it"
+                    "{name} did not receive the last {count} event(s)"
                 ));
             }
         }

@@ -1,4 +1,5 @@
-//! The shutdown, in phases: serve requests in flight, then drain the sinks.
+//! The shutdown, which a signal begins. Its phases: serve requests in flight, then drain the
+//! sinks.
 //!
 //! Stop 10 of EDU_NOTES.md.
 
@@ -96,7 +97,7 @@ impl Server {
         let count = unanswered.count();
         if count > 0 {
             say(format_args!(
-                "{count} client(s) could not be answered within {TIMEOUT:?}"
+                "{count} client(s) did not get a response within {TIMEOUT:?}"
             ));
         }
         let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();

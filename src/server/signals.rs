@@ -1,8 +1,9 @@
-//! Signals as bytes that the poll can report.
+//! The signals that shut down the server, as bytes that the poll can report.
 //!
 //! A signal interrupts the program anywhere, and a handler may call almost nothing
 //! (signal-safety(7)). So the handler only writes a byte to a socket pair, and the poll
-//! reports the other end as readable: the self-pipe trick.
+//! reports the other end as readable: the self-pipe trick. The byte does not say which
+//! signal came, since all mean the same: [`shutdown`](super::shutdown) handles them.
 //!
 //! Stop 10 of EDU_NOTES.md.
 

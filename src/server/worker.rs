@@ -1,6 +1,6 @@
 //! A thread that makes large events.
 //!
-//! Validating a body of 64 MiB and writing it in another format takes long enough to
+//! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format takes long enough to
 //! notice, and meanwhile the loop could serve nobody. So the loop passes such a body, with
 //! all that its event needs, to this thread. It gets back the text to append to the log. A
 //! [`Waker`] makes the poll report the result (eventfd(2)).
