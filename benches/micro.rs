@@ -1,12 +1,7 @@
-//! How fast the pure parts are: heads, bodies, events, formats, the log.
+//! Micro benches of the parts that make no system calls: heads, bodies, events, formats, and
+//! the event log.
 //!
-//! No socket and no process is in the way, so a part that became slower shows
-//! here by name, where a load on the whole server would only show that
-//! something did.
-//!
-//! ```text
-//! cargo bench --bench micro
-//! ```
+//! They show which part has become slower. The load bench shows only that the server has.
 
 use std::fs;
 use std::hint::black_box;
@@ -23,10 +18,10 @@ use serde_json::json;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// Bytes that arrive at once.
-const PIECE: usize = 64 * KIB;
-/// Not a power of two, so that pieces end within chunks.
-const CHUNK: usize = 10_000;
+/// Bytes that a connection receives at once.
+const READ_SIZE: usize = 64 * KIB;
+/// Bytes of a chunk. Not a power of two, so that chunks extend over two reads.
+const CHUNK_SIZE: usize = 10_000;
 
 const TIME: &str = "2026-02-09T10:30:00+00:00";
 const PEER: Peer = Peer {
@@ -34,28 +29,29 @@ const PEER: Peer = Peer {
     uid: 1000,
     gid: 1000,
 };
-const PAYLOADS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/payloads");
-const SOURCE: &str = "    println!(\"{name} has {count} lines\");\n";
-const PROSE: &str = "Съешь же ещё этих мягких французских булок, いろはにほへと 🦀\n";
+const PAYLOADS_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/payloads");
+const ASCII_LINE: &str = "    println!(\"{name} has {count} lines\");\n";
+const NON_ASCII_LINE: &str = "Съешь же ещё этих мягких французских булок, いろはにほへと 🦀\n";
 
-const CURL: &str = "POST /hook?event=PostToolUse HTTP/1.1\r\n\
+/// Heads without the fields that frame the body.
+const CURL_HEAD: &str = "POST /hook?event=PostToolUse HTTP/1.1\r\n\
     Host: localhost\r\n\
     User-Agent: curl/8.5.0\r\n\
     Accept: */*\r\n\
     Content-Type: application/json\r\n";
-const SHORT: &str = "POST /?event=Stop HTTP/1.1\r\n";
+const SHORT_HEAD: &str = "POST /?event=Stop HTTP/1.1\r\n";
 
 fn head(criterion: &mut Criterion) {
     let many_fields: String = (1..100)
         .map(|number| format!("X-Field-{number}: some value\r\n"))
         .collect();
     let mut group = criterion.benchmark_group("head");
-    for (name, start) in [
-        ("curl", CURL),
-        ("short", SHORT),
-        ("100 fields", &[SHORT, &many_fields].concat()),
+    for (name, head) in [
+        ("curl", CURL_HEAD),
+        ("short", SHORT_HEAD),
+        ("100 fields", &[SHORT_HEAD, &many_fields].concat()),
     ] {
-        let head = with_length(start, b"");
+        let head = with_length(head, b"");
         assert!(matches!(parse_head(&head), Ok(Some(_))), "{name}");
         group.throughput(Throughput::Bytes(head.len() as u64));
         group.bench_function(name, |bencher| {
@@ -66,11 +62,11 @@ fn head(criterion: &mut Criterion) {
 
 fn framing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("framing");
-    let (medium, large) = (written(SOURCE, 64 * KIB), written(SOURCE, MIB));
+    let (medium, large) = (payload(ASCII_LINE, 64 * KIB), payload(ASCII_LINE, MIB));
     for (name, request) in [
-        ("small", with_length(CURL, &written(SOURCE, 300))),
-        ("length/64 KiB", with_length(CURL, &medium)),
-        ("length/1 MiB", with_length(CURL, &large)),
+        ("small", with_length(CURL_HEAD, &payload(ASCII_LINE, 300))),
+        ("length/64 KiB", with_length(CURL_HEAD, &medium)),
+        ("length/1 MiB", with_length(CURL_HEAD, &large)),
         ("chunked/64 KiB", chunked(&medium)),
         ("chunked/1 MiB", chunked(&large)),
     ] {
@@ -81,26 +77,27 @@ fn framing(criterion: &mut Criterion) {
     }
 }
 
-/// Feeds a request to a new connection. The length of its body.
+/// Feeds a request to a new connection. Returns the length of the body.
 fn receive(request: &[u8]) -> usize {
     let mut connection = Connection::new(0, 2 * MIB as u64);
-    for piece in request.chunks(PIECE) {
-        if let Step::Hook(hook) = connection.received(piece) {
+    for bytes in request.chunks(READ_SIZE) {
+        if let Step::Hook(hook) = connection.received(bytes) {
             return black_box(hook.body).len();
         }
     }
-    panic!("the request is no whole hook");
+    panic!("the request is not a complete hook");
 }
 
-/// A request: `start` is its head as far as the fields that frame the body.
-fn with_length(start: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("{start}Content-Length: {}\r\n\r\n", body.len());
+/// A request with a Content-Length.
+fn with_length(head: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
+/// A request with a chunked body.
 fn chunked(body: &[u8]) -> Vec<u8> {
-    let mut request = format!("{CURL}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
-    for chunk in body.chunks(CHUNK) {
+    let mut request = format!("{CURL_HEAD}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+    for chunk in body.chunks(CHUNK_SIZE) {
         request.extend(format!("{:x}\r\n", chunk.len()).as_bytes());
         request.extend([chunk, b"\r\n"].concat());
     }
@@ -109,7 +106,7 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 }
 
 fn enrich(criterion: &mut Criterion) {
-    each_input(criterion, "enrich", |event| {
+    bench_events(criterion, "enrich", |event| {
         black_box(event);
     });
 }
@@ -127,9 +124,9 @@ fn format(criterion: &mut Criterion) {
             },
         ),
     ] {
-        // The server, too, writes every event into the same bytes.
+        // One buffer for all events, as in the server.
         let mut out = String::new();
-        each_input(criterion, name, |event| {
+        bench_events(criterion, name, |event| {
             out.clear();
             format.write(event, &mut out);
             black_box(&out);
@@ -137,15 +134,15 @@ fn format(criterion: &mut Criterion) {
     }
 }
 
-/// Makes events of bodies of every kind, and does `then` with each.
-fn each_input(criterion: &mut Criterion, group: &str, mut then: impl FnMut(&Event)) {
+/// Benches the making of events from bodies of each kind. `then` gets each event.
+fn bench_events(criterion: &mut Criterion, group: &str, mut then: impl FnMut(&Event)) {
     let mut group = criterion.benchmark_group(group);
     for (name, bodies) in [
-        ("recorded", recorded()),
-        ("ascii/64 KiB", vec![written(SOURCE, 64 * KIB)]),
-        ("ascii/1 MiB", vec![written(SOURCE, MIB)]),
-        ("non-ascii/64 KiB", vec![written(PROSE, 64 * KIB)]),
-        ("non-ascii/1 MiB", vec![written(PROSE, MIB)]),
+        ("recorded", recorded_payloads()),
+        ("ascii/64 KiB", vec![payload(ASCII_LINE, 64 * KIB)]),
+        ("ascii/1 MiB", vec![payload(ASCII_LINE, MIB)]),
+        ("non-ascii/64 KiB", vec![payload(NON_ASCII_LINE, 64 * KIB)]),
+        ("non-ascii/1 MiB", vec![payload(NON_ASCII_LINE, MIB)]),
     ] {
         let length: usize = bodies.iter().map(Vec::len).sum();
         group.throughput(Throughput::Bytes(length as u64));
@@ -160,17 +157,17 @@ fn each_input(criterion: &mut Criterion, group: &str, mut then: impl FnMut(&Even
     }
 }
 
-/// What Claude Code sent in a session.
-fn recorded() -> Vec<Vec<u8>> {
-    let files = fs::read_dir(PAYLOADS).expect("the payloads are in the repository");
+/// The payloads of a recorded session.
+fn recorded_payloads() -> Vec<Vec<u8>> {
+    let files = fs::read_dir(PAYLOADS_DIRECTORY).expect("the payloads are in the repository");
     files
-        .map(|file| fs::read(file.expect("the folder can be listed").path()))
+        .map(|file| fs::read(file.expect("the directory can be listed").path()))
         .map(|payload| payload.expect("a payload can be read"))
         .collect()
 }
 
-/// The hook for a tool that wrote a file, about `size` bytes long, of these lines.
-fn written(line: &str, size: usize) -> Vec<u8> {
+/// The payload of a tool that wrote a file, about `size` bytes long: `line`, repeated.
+fn payload(line: &str, size: usize) -> Vec<u8> {
     let payload = json!({
         "session_id": "a47624fd-6670-4906-970f-6089849cc4ab",
         "hook_event_name": "PostToolUse",
@@ -183,31 +180,31 @@ fn written(line: &str, size: usize) -> Vec<u8> {
     payload.to_string().into_bytes()
 }
 
-fn log(criterion: &mut Criterion) {
-    const LINE: usize = 600;
-    const EVENTS: usize = 64;
-    let mut group = criterion.benchmark_group("log");
+fn event_log(criterion: &mut Criterion) {
+    const EVENT_SIZE: usize = 600;
+    const BATCH: usize = 64;
+    let mut group = criterion.benchmark_group("event log");
     for (name, events, readers) in [
-        ("read along", 1, 1),
-        ("fan-out/1", EVENTS, 1),
-        ("fan-out/10", EVENTS, 10),
-        ("fan-out/200", EVENTS, 200),
+        ("1 event/1 reader", 1, 1),
+        ("64 events/1 reader", BATCH, 1),
+        ("64 events/10 readers", BATCH, 10),
+        ("64 events/200 readers", BATCH, 200),
     ] {
         let mut log = EventLog::new(MIB);
         let mut cursors: Vec<Cursor> = (0..readers).map(|_| Cursor::new(log.end())).collect();
-        group.throughput(Throughput::Bytes((events * LINE) as u64));
+        group.throughput(Throughput::Bytes((events * EVENT_SIZE) as u64));
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
-                || vec!["x".repeat(LINE); events],
-                |events| pass_on(&mut log, events, &mut cursors),
+                || vec!["x".repeat(EVENT_SIZE); events],
+                |events| append_and_read(&mut log, events, &mut cursors),
                 BatchSize::SmallInput,
             );
         });
     }
 }
 
-/// Appends events, has every cursor read them, and lets them go.
-fn pass_on(log: &mut EventLog, events: &mut [String], cursors: &mut [Cursor]) {
+/// Appends the events, reads them with every cursor, and releases them.
+fn append_and_read(log: &mut EventLog, events: &mut [String], cursors: &mut [Cursor]) {
     for event in events {
         log.append(event, cursors.iter_mut());
     }
@@ -226,6 +223,6 @@ criterion_group! {
         .without_plots()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = head, framing, enrich, format, log
+    targets = head, framing, enrich, format, event_log
 }
 criterion_main!(benches);

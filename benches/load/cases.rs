@@ -1,6 +1,6 @@
-//! What is measured: each case a load, and what to ask of a server under it.
+//! The cases: each is a load, and the figures to take while a server is under it.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -9,95 +9,94 @@ use crate::client::{self, Latencies, Load, Readers, Uploads};
 use crate::server::{Candidate, Server, Setup, Stdout};
 use crate::tools::Tool;
 
-/// One row of the table.
+/// One case: in the table, a row for each server.
 pub struct Case {
     pub name: &'static str,
-    what: What,
+    kind: Kind,
     clients: usize,
-    keeps: bool,
-    /// Bytes of body; 0 for a hook as a client sent it.
+    keep_alive: bool,
+    /// Bytes of a body. 0 stands for a recorded payload.
     body: usize,
     readers: usize,
-    /// Connections that say nothing meanwhile.
-    idle: usize,
+    /// Idle connections that are open during the load.
+    idle_connections: usize,
     stdout: Stdout,
-    /// Requests a round. A fifth of them in a quick run.
+    /// Requests per round, uploads per round, or starts per round. With `--quick`, a fifth.
     requests: usize,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum What {
-    /// Hooks, posted by our own load.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Hooks from the generator in [`crate::client`].
     Hooks,
-    /// Hooks, posted by a load generator that others made.
+    /// Hooks from an external load generator.
     Tool(Tool),
-    /// Hooks while somebody uploads.
+    /// Hooks during large uploads.
     Uploads,
-    /// Starting, again and again.
-    Starts,
-    /// Connections that have sent these bytes and no more.
-    Held(&'static str),
+    /// Repeated starts of the server.
+    StartUp,
+    /// Open connections, each of which has sent only these bytes.
+    OpenConnections(&'static str),
 }
 
 const HOOKS: Case = Case {
     name: "",
-    what: What::Hooks,
+    kind: Kind::Hooks,
     clients: 64,
-    keeps: false,
+    keep_alive: false,
     body: 0,
     readers: 0,
-    idle: 0,
-    stdout: Stdout::File,
+    idle_connections: 0,
+    stdout: Stdout::MemoryFile,
     requests: 50_000,
 };
 
 /// All cases, in the order of the table.
 #[rustfmt::skip]
 pub const CASES: &[Case] = &[
-    Case { name: "a connection each, 1 client", clients: 1, requests: 20_000, ..HOOKS },
-    Case { name: "a connection each, 64 clients", ..HOOKS },
-    Case { name: "a connection each, 1,000 clients", clients: 1000, ..HOOKS },
-    Case { name: "kept connections, 64 clients", keeps: true, requests: 100_000, ..HOOKS },
+    Case { name: "one connection per hook, 1 client", clients: 1, requests: 20_000, ..HOOKS },
+    Case { name: "one connection per hook, 64 clients", ..HOOKS },
+    Case { name: "one connection per hook, 1,000 clients", clients: 1000, ..HOOKS },
+    Case { name: "keep-alive connections, 64 clients", keep_alive: true, requests: 100_000, ..HOOKS },
     Case { name: "bodies of 64 KiB, 8 clients", clients: 8, body: 64 << 10, requests: 5_000, ..HOOKS },
     Case { name: "bodies of 1 MiB, 4 clients", clients: 4, body: 1 << 20, requests: 400, ..HOOKS },
-    Case { name: "1 reader, CPU a line", clients: 1, readers: 1, requests: 20_000, ..HOOKS },
-    Case { name: "10 readers, CPU a line", clients: 1, readers: 10, requests: 10_000, ..HOOKS },
-    Case { name: "200 readers, CPU a line", clients: 1, readers: 200, requests: 1_500, ..HOOKS },
-    Case { name: "hooks during uploads of 64 MiB", what: What::Uploads, clients: 8, requests: 5, ..HOOKS },
-    Case { name: "beside 1 idle connection", idle: 1, ..HOOKS },
-    Case { name: "beside 1,000 idle connections", idle: 1_000, ..HOOKS },
-    Case { name: "beside 10,000 idle connections", idle: 10_000, ..HOOKS },
-    Case { name: "stdout is a file on disk", stdout: Stdout::Disk, ..HOOKS },
+    Case { name: "one event to 1 reader", clients: 1, readers: 1, requests: 20_000, ..HOOKS },
+    Case { name: "one event to 10 readers", clients: 1, readers: 10, requests: 10_000, ..HOOKS },
+    Case { name: "one event to 200 readers", clients: 1, readers: 200, requests: 1_500, ..HOOKS },
+    Case { name: "hooks during uploads of 64 MiB", kind: Kind::Uploads, clients: 8, requests: 5, ..HOOKS },
+    Case { name: "beside 1 idle connection", idle_connections: 1, ..HOOKS },
+    Case { name: "beside 1,000 idle connections", idle_connections: 1_000, ..HOOKS },
+    Case { name: "beside 10,000 idle connections", idle_connections: 10_000, ..HOOKS },
+    Case { name: "stdout is a file on disk", stdout: Stdout::DiskFile, ..HOOKS },
     Case { name: "stdout is a pipe", stdout: Stdout::Pipe, ..HOOKS },
     Case { name: "stdout is /dev/null", stdout: Stdout::Null, ..HOOKS },
-    Case { name: "oha, a connection each, 64 clients", what: What::Tool(Tool::Oha), ..HOOKS },
-    Case { name: "oha, kept connections, 64 clients", what: What::Tool(Tool::Oha), keeps: true, ..HOOKS },
-    Case { name: "h2load, kept connections, 64 clients", what: What::Tool(Tool::H2load), keeps: true, ..HOOKS },
-    Case { name: "start-up, until it accepts", what: What::Starts, requests: 50, ..HOOKS },
-    Case { name: "10,000 idle connections", what: What::Held(""), ..HOOKS },
-    Case { name: "10,000 half-sent requests", what: What::Held(HALF), ..HOOKS },
+    Case { name: "oha, one connection per hook, 64 clients", kind: Kind::Tool(Tool::Oha), ..HOOKS },
+    Case { name: "oha, keep-alive connections, 64 clients", kind: Kind::Tool(Tool::Oha), keep_alive: true, ..HOOKS },
+    Case { name: "h2load, keep-alive connections, 64 clients", kind: Kind::Tool(Tool::H2load), keep_alive: true, ..HOOKS },
+    Case { name: "start-up until a client can connect", kind: Kind::StartUp, requests: 50, ..HOOKS },
+    Case { name: "10,000 idle connections", kind: Kind::OpenConnections(""), ..HOOKS },
+    Case { name: "10,000 incomplete requests", kind: Kind::OpenConnections(INCOMPLETE_REQUEST), ..HOOKS },
 ];
 
-const HELD: usize = 10_000;
-const HALF: &str =
+/// The number of open connections in the cases of that kind.
+const CONNECTIONS: usize = 10_000;
+const INCOMPLETE_REQUEST: &str =
     "POST /hook?event=PreToolUse HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{";
 
-/// What one round of a case found out about one server.
+/// The figures of one round of a case with one server.
 #[derive(Clone, Default)]
 pub struct Sample {
     pub latencies: Latencies,
-    /// Requests a second.
-    pub rate: Option<f64>,
-    /// Time on a processor for each request, line or start.
+    pub requests_per_second: Option<f64>,
+    /// The server's CPU time per request, per delivered line, or per start.
     pub cpu: Option<Duration>,
-    /// Bytes resident, at most.
-    pub peak: u64,
-    /// Bytes resident for each connection that is held.
-    pub held: Option<f64>,
+    pub peak_resident: u64,
+    /// Resident bytes per open connection.
+    pub bytes_per_connection: Option<f64>,
 }
 
 impl Sample {
-    /// The same, with the latencies in order.
+    /// The same sample, with its latencies in ascending order.
     pub fn sorted(mut self) -> Self {
         self.latencies.sort_unstable();
         self
@@ -105,57 +104,32 @@ impl Sample {
 }
 
 impl Case {
-    /// Why it cannot be measured here, if so.
-    pub fn obstacle(&self) -> Option<String> {
-        match self.what {
-            What::Tool(tool) => tool.obstacle(),
+    /// Why the case cannot run on this machine, if so.
+    pub fn skip_reason(&self) -> Option<String> {
+        match self.kind {
+            Kind::Tool(tool) => tool.check().err(),
             _ => None,
         }
     }
 
-    /// Whether it has anything to say of this server: the floor's memory is no
-    /// measure for anybody's.
-    pub fn suits(&self, candidate: &Candidate) -> bool {
-        !matches!((self.what, candidate), (What::Held(_), Candidate::Floor))
+    /// Whether to run the case with this server. The floor is no reference for memory.
+    pub fn applies_to(&self, candidate: &Candidate) -> bool {
+        !matches!(
+            (self.kind, candidate),
+            (Kind::OpenConnections(_), Candidate::Floor)
+        )
     }
 
-    /// One round with a server that is started for it.
+    /// Runs one round, with a newly started server.
     pub fn run(&self, candidate: &Candidate, is_quick: bool) -> Result<Sample, String> {
         let requests = (self.requests / if is_quick { 5 } else { 1 }).max(1);
-        if self.what == What::Starts {
-            return self.start_up(candidate, requests);
-        }
-        let server = Server::start(candidate, &self.setup())?;
-        match self.what {
-            What::Uploads => self.upload(&server, requests),
-            What::Held(begin) => self.hold(&server, begin),
-            What::Tool(tool) => self.measure(&server, requests, |requests| {
-                tool.post(
-                    &server.socket(),
-                    &body(self.body),
-                    self.clients,
-                    self.keeps,
-                    requests,
-                )
-            }),
-            What::Hooks | What::Starts => {
-                let request = request(&body(self.body), self.keeps);
-                let _idle = client::linger(&server.socket(), self.idle, b"")?;
-                let readers = Readers::connect(&server.output(), self.readers)?;
-                let sample = self.measure(&server, requests, |requests| {
-                    let load = Load {
-                        socket: &server.socket(),
-                        request: &request,
-                        clients: self.clients,
-                        keeps: self.keeps,
-                        requests,
-                        stop: None,
-                    };
-                    client::post(&load)
-                });
-                readers.leave();
-                sample
-            }
+        let start = || Server::start(candidate, &self.setup());
+        match self.kind {
+            Kind::Hooks => self.measure_hooks(&start()?, requests),
+            Kind::Tool(tool) => self.measure_with_tool(&start()?, tool, requests),
+            Kind::Uploads => self.measure_during_uploads(&start()?, requests),
+            Kind::StartUp => measure_start_up(start, requests),
+            Kind::OpenConnections(bytes) => measure_memory(&start()?, bytes.as_bytes()),
         }
     }
 
@@ -163,11 +137,46 @@ impl Case {
         Setup {
             stdout: self.stdout,
             has_readers: self.readers > 0,
-            keeps: self.keeps,
+            keep_alive: self.keep_alive,
         }
     }
 
-    /// Warms the server up, then takes its measure while it serves.
+    fn load<'a>(&self, socket: &'a Path, request: &'a [u8], requests: usize) -> Load<'a> {
+        Load {
+            socket,
+            request,
+            clients: self.clients,
+            keep_alive: self.keep_alive,
+            requests,
+            stop: None,
+        }
+    }
+
+    fn measure_hooks(&self, server: &Server, requests: usize) -> Result<Sample, String> {
+        let socket = server.socket();
+        let request = request(&body(self.body), self.keep_alive);
+        let _idle = client::open_connections(&socket, self.idle_connections, b"")?;
+        let readers = Readers::connect(&server.output(), self.readers)?;
+        let sample = self.measure(server, requests, |requests| {
+            client::post(&self.load(&socket, &request, requests))
+        });
+        readers.disconnect();
+        sample
+    }
+
+    fn measure_with_tool(
+        &self,
+        server: &Server,
+        tool: Tool,
+        requests: usize,
+    ) -> Result<Sample, String> {
+        let (socket, body) = (server.socket(), body(self.body));
+        self.measure(server, requests, |requests| {
+            tool.post(&socket, &body, self.clients, self.keep_alive, requests)
+        })
+    }
+
+    /// Warms the server up with a tenth of the requests, then measures it under load.
     fn measure(
         &self,
         server: &Server,
@@ -175,68 +184,68 @@ impl Case {
         post: impl Fn(usize) -> Result<Latencies, String>,
     ) -> Result<Sample, String> {
         post((requests / 10).max(1))?;
-        let (cpu, began) = (server.cpu_at_rest(), Instant::now());
+        let (cpu_before, started_at) = (server.cpu_when_idle(), Instant::now());
         let latencies = post(requests)?;
-        let elapsed = began.elapsed();
+        let elapsed = started_at.elapsed();
         let units = latencies.len() * self.readers.max(1);
         Ok(Sample {
-            rate: Some(latencies.len() as f64 / elapsed.as_secs_f64()),
-            cpu: Some((server.cpu_at_rest() - cpu) / units as u32),
-            peak: server.peak(),
+            requests_per_second: Some(latencies.len() as f64 / elapsed.as_secs_f64()),
+            cpu: Some((server.cpu_when_idle() - cpu_before) / units as u32),
+            peak_resident: server.peak_resident(),
             latencies,
-            held: None,
+            bytes_per_connection: None,
         })
     }
 
-    fn upload(&self, server: &Server, uploads: usize) -> Result<Sample, String> {
-        let large = Arc::new(request(&body(64 << 20), false));
-        let uploads = Uploads::start(&server.socket(), large, uploads);
-        let load = Load {
-            socket: &server.socket(),
-            request: &request(&body(0), false),
-            clients: self.clients,
-            keeps: false,
-            requests: 1_000_000,
+    fn measure_during_uploads(&self, server: &Server, uploads: usize) -> Result<Sample, String> {
+        let socket = server.socket();
+        let large_request = request(&body(64 << 20), false);
+        let uploads = Uploads::start(&socket, large_request, uploads);
+        let latencies = client::post(&Load {
             stop: Some(uploads.done()),
-        };
-        let latencies = client::post(&load);
+            ..self.load(&socket, &request(&body(0), false), 1_000_000)
+        });
         uploads.join()?;
         Ok(Sample {
             latencies: latencies?,
-            peak: server.peak(),
-            ..Sample::default()
-        })
-    }
-
-    fn start_up(&self, candidate: &Candidate, times: usize) -> Result<Sample, String> {
-        let mut sample = Sample::default();
-        for _ in 0..times {
-            let server = Server::start(candidate, &self.setup())?;
-            sample.latencies.push(server.took_to_start);
-            *sample.cpu.get_or_insert_default() += server.cpu_at_rest() / times as u32;
-            sample.peak = server.peak();
-        }
-        Ok(sample)
-    }
-
-    fn hold(&self, server: &Server, begin: &str) -> Result<Sample, String> {
-        // What the first connections cost once is none of the others' cost.
-        let _warm = client::linger(&server.socket(), HELD / 100, begin.as_bytes())?;
-        server.cpu_at_rest();
-        let before = server.resident();
-        let _held = client::linger(&server.socket(), HELD, begin.as_bytes())?;
-        server.cpu_at_rest();
-        Ok(Sample {
-            held: Some((server.resident() - before) as f64 / HELD as f64),
-            peak: server.peak(),
+            peak_resident: server.peak_resident(),
             ..Sample::default()
         })
     }
 }
 
-/// A request as curl sends it. It ends with a newline: see [`crate::floor`].
-fn request(body: &str, keeps: bool) -> Vec<u8> {
-    let connection = if keeps {
+fn measure_start_up(
+    start: impl Fn() -> Result<Server, String>,
+    times: usize,
+) -> Result<Sample, String> {
+    let mut sample = Sample::default();
+    for _ in 0..times {
+        let server = start()?;
+        sample.latencies.push(server.start_up_time);
+        *sample.cpu.get_or_insert_default() += server.cpu_when_idle() / times as u32;
+        sample.peak_resident = server.peak_resident();
+    }
+    Ok(sample)
+}
+
+fn measure_memory(server: &Server, bytes: &[u8]) -> Result<Sample, String> {
+    // The first connections also cause allocations that happen only once.
+    let _warm_up = client::open_connections(&server.socket(), CONNECTIONS / 100, bytes)?;
+    server.cpu_when_idle();
+    let before = server.resident();
+    let _connections = client::open_connections(&server.socket(), CONNECTIONS, bytes)?;
+    server.cpu_when_idle();
+    Ok(Sample {
+        bytes_per_connection: Some((server.resident() - before) as f64 / CONNECTIONS as f64),
+        peak_resident: server.peak_resident(),
+        ..Sample::default()
+    })
+}
+
+/// A request with the header fields of curl. Only the body may end with a newline that does
+/// not follow a CR: [`crate::floor`] finds the end of the request by it.
+fn request(body: &str, keep_alive: bool) -> Vec<u8> {
+    let connection = if keep_alive {
         "Connection: keep-alive\r\n"
     } else {
         ""
@@ -250,8 +259,8 @@ fn request(body: &str, keeps: bool) -> Vec<u8> {
     .into()
 }
 
-/// A hook's payload: as a client sent it, or that of a tool that writes a source
-/// file, `length` bytes at most.
+/// A hook's payload. With length 0 it is a recorded one. Otherwise it is that of a tool that
+/// writes source text, a little less than `length` bytes long.
 fn body(length: usize) -> String {
     const RECORDED: &str = include_str!("../../tests/data/payloads/13-PreToolUse.json");
     const SOURCE: &str = include_str!("cases.rs");
@@ -262,6 +271,11 @@ fn body(length: usize) -> String {
         let payload = json!({"tool_name": "Write", "tool_input": {"content": content}});
         format!("{payload}\n")
     };
-    let times = (length - payload("").len()) / (payload(SOURCE).len() - payload("").len());
-    payload(&SOURCE.repeat(times))
+    let mut room = length - payload("").len();
+    let content = SOURCE.chars().cycle().map_while(|char| {
+        // Rust escapes what JSON escapes, and single quotes as well.
+        room = room.checked_sub(char.escape_default().len())?;
+        Some(char)
+    });
+    payload(&content.collect::<String>())
 }

@@ -1,8 +1,8 @@
-//! The load: clients that post hooks, and readers that take the events.
+//! The load: clients that post hooks, and readers that receive the events.
 //!
-//! All clients live in one thread around one poll, so that the generator costs
-//! little and never runs on the server's core. It is a closed loop: each client
-//! posts its next hook when it has the answer to the last one.
+//! All clients run in one thread around one poll, so the generator costs little and stays on
+//! one core. It is a closed loop: each client posts its next hook when it has the response
+//! to the previous one.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream as StdStream;
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token};
 
-/// A server that does nothing for so long has stalled.
-const STALLED: Duration = Duration::from_secs(10);
+/// A server that makes no progress for this long has stalled.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to post.
 pub struct Load<'a> {
@@ -24,90 +24,95 @@ pub struct Load<'a> {
     pub request: &'a [u8],
     pub clients: usize,
     /// Whether a client posts all its hooks on one connection.
-    pub keeps: bool,
+    pub keep_alive: bool,
     pub requests: usize,
-    /// Ends the load early, once it is set.
+    /// Ends the load early when it becomes true.
     pub stop: Option<&'a AtomicBool>,
 }
 
-/// How long each request took, from before connect to after its answer.
+/// How long each request took, from before connect until the response was received.
 pub type Latencies = Vec<Duration>;
 
 struct Generator<'a> {
     load: &'a Load<'a>,
     poll: Poll,
     clients: Vec<Client>,
-    /// Clients that found the backlog full: no poll tells when it is not.
-    shut_out: Vec<usize>,
-    begun: usize,
-    took: Latencies,
+    /// Clients that found the backlog full. The poll does not report when it has room again.
+    to_connect: Vec<usize>,
+    started: usize,
+    latencies: Latencies,
 }
 
 struct Client {
     stream: Option<UnixStream>,
-    began: Instant,
+    started_at: Instant,
     unsent: usize,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
-/// Posts all there is to post.
+/// Posts all requests of the load.
 pub fn post(load: &Load) -> Result<Latencies, String> {
     let client = || Client {
         stream: None,
-        began: Instant::now(),
+        started_at: Instant::now(),
         unsent: 0,
-        answer: Vec::new(),
+        response: Vec::new(),
     };
     let mut generator = Generator {
         load,
         poll: Poll::new().map_err(|error| error.to_string())?,
         clients: std::iter::repeat_with(client).take(load.clients).collect(),
-        shut_out: Vec::new(),
-        begun: 0,
-        took: Vec::with_capacity(load.requests),
+        to_connect: Vec::new(),
+        started: 0,
+        latencies: Vec::with_capacity(load.requests),
     };
     for key in 0..load.clients {
-        generator.begin(key)?;
+        generator.start_request(key)?;
     }
-    let mut events = Events::with_capacity(1024);
+    let mut reports = Events::with_capacity(1024);
     while !generator.is_done() {
-        let busy = !generator.shut_out.is_empty();
-        let patience = if busy { Duration::ZERO } else { STALLED };
-        match generator.poll.poll(&mut events, Some(patience)) {
+        let must_connect = !generator.to_connect.is_empty();
+        let timeout = if must_connect {
+            Duration::ZERO
+        } else {
+            STALL_TIMEOUT
+        };
+        match generator.poll.poll(&mut reports, Some(timeout)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.to_string()),
             _ => {}
         }
-        if events.is_empty() && !busy {
-            return Err(format!("stalls after {} answers", generator.took.len()));
+        if reports.is_empty() && !must_connect {
+            let count = generator.latencies.len();
+            return Err(format!("stalled after {count} responses"));
         }
-        for event in &events {
-            generator.go_on(event.token().0)?;
+        for report in &reports {
+            generator.continue_request(report.token().0)?;
         }
-        for key in std::mem::take(&mut generator.shut_out) {
+        for key in std::mem::take(&mut generator.to_connect) {
             generator.connect(key)?;
         }
     }
-    Ok(generator.took)
+    Ok(generator.latencies)
 }
 
 impl Generator<'_> {
     fn is_done(&self) -> bool {
-        let is_stopped = |stop: &AtomicBool| stop.load(Ordering::Relaxed);
-        self.took.len() == self.load.requests || self.load.stop.is_some_and(is_stopped)
+        let is_set = |stop: &AtomicBool| stop.load(Ordering::Relaxed);
+        self.latencies.len() == self.load.requests || self.load.stop.is_some_and(is_set)
     }
 
-    /// Has a client post its next hook, if there is any left to post.
-    fn begin(&mut self, key: usize) -> Result<(), String> {
-        if self.begun == self.load.requests {
+    /// Starts a client's next request, if any are left.
+    fn start_request(&mut self, key: usize) -> Result<(), String> {
+        if self.started == self.load.requests {
             return Ok(());
         }
-        self.begun += 1;
+        self.started += 1;
         let client = &mut self.clients[key];
-        client.began = Instant::now();
+        client.started_at = Instant::now();
         client.unsent = self.load.request.len();
-        client.answer.clear();
+        client.response.clear();
         if client.stream.is_some() {
-            self.go_on(key)
+            self.continue_request(key)
         } else {
             self.connect(key)
         }
@@ -117,7 +122,8 @@ impl Generator<'_> {
         let client = &mut self.clients[key];
         match UnixStream::connect(self.load.socket) {
             Ok(mut stream) => {
-                // Sent before it is watched: seldom is there anything left to watch for.
+                // Sends before it registers: then there is rarely a need to wait for
+                // writability.
                 let _ = send(&mut stream, self.load.request, &mut client.unsent);
                 let interest = if client.unsent > 0 {
                     Interest::READABLE | Interest::WRITABLE
@@ -127,16 +133,17 @@ impl Generator<'_> {
                 let registry = self.poll.registry();
                 registry
                     .register(&mut stream, Token(key), interest)
-                    .map_err(|error| format!("cannot watch a client: {error}"))?;
+                    .map_err(|error| format!("cannot register a client: {error}"))?;
                 client.stream = Some(stream);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.shut_out.push(key),
-            Err(error) => return Err(format!("cannot connect: {error}")),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.to_connect.push(key),
+            Err(error) => return Err(format!("connect failed: {error}")),
         }
         Ok(())
     }
 
-    fn go_on(&mut self, key: usize) -> Result<(), String> {
+    /// Sends the rest of a client's request, or reads its response.
+    fn continue_request(&mut self, key: usize) -> Result<(), String> {
         let client = &mut self.clients[key];
         let Some(stream) = &mut client.stream else {
             return Ok(());
@@ -144,27 +151,27 @@ impl Generator<'_> {
         if client.unsent > 0 {
             return send(stream, self.load.request, &mut client.unsent);
         }
-        let mut piece = [0; 1024];
-        match stream.read(&mut piece) {
-            Ok(0) if client.answer.is_empty() && self.load.keeps => client.stream = None,
-            Ok(0) => return Err("closes without an answer".into()),
-            Ok(count) => client.answer.extend(&piece[..count]),
+        let mut buffer = [0; 1024];
+        match stream.read(&mut buffer) {
+            Ok(0) if client.response.is_empty() && self.load.keep_alive => client.stream = None,
+            Ok(0) => return Err("closed a connection without a response".into()),
+            Ok(count) => client.response.extend(&buffer[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(format!("cannot be read from: {error}")),
+            Err(error) => return Err(format!("reading a response failed: {error}")),
         }
-        // No answer to a hook has a body.
-        if !client.answer.ends_with(b"\r\n\r\n") {
+        // The response to a hook has no body, so it ends with its head.
+        if !client.response.ends_with(b"\r\n\r\n") {
             return Ok(());
         }
-        self.took.push(client.began.elapsed());
-        if !client.answer.starts_with(b"HTTP/1.1 200") {
-            return Err(format!("answers {}", client.answer.escape_ascii()));
+        self.latencies.push(client.started_at.elapsed());
+        if !client.response.starts_with(b"HTTP/1.1 200") {
+            return Err(format!("responded {}", client.response.escape_ascii()));
         }
-        let closes = client.answer.windows(7).any(|word| word == b": close");
-        if !self.load.keeps || closes {
+        let server_closes = client.response.windows(7).any(|bytes| bytes == b": close");
+        if !self.load.keep_alive || server_closes {
             client.stream = None;
         }
-        self.begin(key)
+        self.start_request(key)
     }
 }
 
@@ -173,33 +180,37 @@ fn send(stream: &mut UnixStream, request: &[u8], unsent: &mut usize) -> Result<(
         match stream.write(&request[request.len() - *unsent..]) {
             Ok(count) => *unsent -= count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => return Err(format!("does not take a request: {error}")),
+            Err(error) => return Err(format!("sending a request failed: {error}")),
         }
     }
     Ok(())
 }
 
-/// Connections that say nothing, or only `begin` to.
-pub fn linger(socket: &Path, count: usize, begin: &[u8]) -> Result<Vec<UnixStream>, String> {
-    let failed = |error: std::io::Error| format!("does not hold {count} connections: {error}");
-    let connect = |_| {
-        let mut stream = connect_patiently(socket)?;
-        // So little fits into any socket.
-        stream.write_all(begin)?;
+/// Opens `count` connections, sends `bytes` on each, and leaves them idle.
+pub fn open_connections(
+    socket: &Path,
+    count: usize,
+    bytes: &[u8],
+) -> Result<Vec<UnixStream>, String> {
+    let open = |_| {
+        let mut stream = connect_with_retries(socket)?;
+        // It does not block: so few bytes fit into the socket's buffer.
+        stream.write_all(bytes)?;
         Ok(stream)
     };
-    (0..count)
-        .map(connect)
-        .collect::<Result<_, _>>()
-        .map_err(failed)
+    let streams: std::io::Result<Vec<_>> = (0..count).map(open).collect();
+    streams.map_err(|error| format!("opening {count} connections failed: {error}"))
 }
 
-/// Connects, and waits for a place in the backlog, but not for ever.
-fn connect_patiently(socket: &Path) -> std::io::Result<UnixStream> {
-    let began = Instant::now();
+/// Connects without blocking, and retries while the backlog is full.
+fn connect_with_retries(socket: &Path) -> std::io::Result<UnixStream> {
+    let started_at = Instant::now();
     loop {
         match UnixStream::connect(socket) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock && began.elapsed() < STALLED => {
+            Err(error)
+                if error.kind() == ErrorKind::WouldBlock
+                    && started_at.elapsed() < STALL_TIMEOUT =>
+            {
                 thread::sleep(Duration::from_micros(100));
             }
             result => return result,
@@ -207,74 +218,76 @@ fn connect_patiently(socket: &Path) -> std::io::Result<UnixStream> {
     }
 }
 
-/// Posts `request` again and again, from a thread of its own.
+/// A thread that posts a large request several times.
 pub struct Uploads {
     done: Arc<AtomicBool>,
     thread: JoinHandle<Result<(), String>>,
 }
 
 impl Uploads {
-    pub fn start(socket: &Path, request: Arc<Vec<u8>>, count: usize) -> Self {
+    pub fn start(socket: &Path, request: Vec<u8>, count: usize) -> Self {
         let done = Arc::new(AtomicBool::new(false));
-        let (socket, finished) = (socket.to_owned(), done.clone());
+        let (socket, thread_done) = (socket.to_owned(), done.clone());
         let thread = thread::spawn(move || {
-            let upload = || {
-                let mut answer = [0; 256];
-                let mut stream = StdStream::connect(&socket)?;
-                stream.set_read_timeout(Some(STALLED))?;
-                stream.write_all(&request)?;
-                // It comes in one piece, and not every server closes after it.
-                let count = stream.read(&mut answer)?;
-                match answer.starts_with(b"HTTP/1.1 200") {
-                    true => Ok(()),
-                    false => Err(std::io::Error::other(
-                        String::from_utf8_lossy(&answer[..count]).into_owned(),
-                    )),
-                }
-            };
-            let result = (0..count).try_for_each(|_| upload());
-            finished.store(true, Ordering::Relaxed);
-            result.map_err(|error| format!("does not take an upload: {error}"))
+            let result = (0..count).try_for_each(|_| upload(&socket, &request));
+            thread_done.store(true, Ordering::Relaxed);
+            result.map_err(|error| format!("an upload failed: {error}"))
         });
         Uploads { done, thread }
     }
 
-    /// Set when all are uploaded.
+    /// Becomes true when all uploads have ended.
     pub fn done(&self) -> &AtomicBool {
         &self.done
     }
 
     pub fn join(self) -> Result<(), String> {
         let result = self.thread.join();
-        result.unwrap_or_else(|_| Err("the uploading thread panicked".into()))
+        result.unwrap_or_else(|_| Err("the upload thread panicked".into()))
     }
 }
 
-/// Readers, drained by a thread of their own.
+fn upload(socket: &Path, request: &[u8]) -> std::io::Result<()> {
+    let mut response = [0; 256];
+    let mut stream = StdStream::connect(socket)?;
+    stream.set_read_timeout(Some(STALL_TIMEOUT))?;
+    stream.write_all(request)?;
+    // One read gets the whole response. A read until the end could wait: not every server
+    // closes the connection.
+    let count = stream.read(&mut response)?;
+    if response.starts_with(b"HTTP/1.1 200") {
+        Ok(())
+    } else {
+        let response = String::from_utf8_lossy(&response[..count]);
+        Err(std::io::Error::other(response))
+    }
+}
+
+/// A thread that receives events as readers of the output socket.
 pub struct Readers {
-    done: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Readers {
     pub fn connect(socket: &Path, count: usize) -> Result<Self, String> {
         let connect = |_| UnixStream::connect(socket);
-        let streams: Result<Vec<_>, _> = (0..count).map(connect).collect();
-        let streams = streams.map_err(|error| format!("takes no {count} readers: {error}"))?;
-        let done = Arc::new(AtomicBool::new(false));
-        let stop = done.clone();
-        let thread = thread::spawn(move || drain(streams, &stop));
-        Ok(Readers { done, thread })
+        let streams: std::io::Result<Vec<_>> = (0..count).map(connect).collect();
+        let streams = streams.map_err(|error| format!("connecting readers failed: {error}"))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread_stop = stop.clone();
+        let thread = thread::spawn(move || receive_events(streams, &thread_stop));
+        Ok(Readers { stop, thread })
     }
 
-    pub fn leave(self) {
-        self.done.store(true, Ordering::Relaxed);
-        // It ends of itself, and a panic in it has been printed.
+    pub fn disconnect(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // An error is a panic, which has been printed.
         let _ = self.thread.join();
     }
 }
 
-fn drain(mut streams: Vec<UnixStream>, stop: &AtomicBool) {
+fn receive_events(mut streams: Vec<UnixStream>, stop: &AtomicBool) {
     let Ok(mut poll) = Poll::new() else { return };
     for (key, stream) in streams.iter_mut().enumerate() {
         let registry = poll.registry();
@@ -285,18 +298,18 @@ fn drain(mut streams: Vec<UnixStream>, stop: &AtomicBool) {
             return;
         }
     }
-    let mut events = Events::with_capacity(1024);
-    let mut scratch = vec![0; 64 << 10];
+    let mut reports = Events::with_capacity(1024);
+    let mut buffer = vec![0; 64 << 10];
     while !stop.load(Ordering::Relaxed) {
         if poll
-            .poll(&mut events, Some(Duration::from_millis(10)))
+            .poll(&mut reports, Some(Duration::from_millis(10)))
             .is_err()
         {
             return;
         }
-        for event in &events {
-            while let Ok(count @ 1..) = streams[event.token().0].read(&mut scratch) {
-                if count < scratch.len() {
+        for report in &reports {
+            while let Ok(count @ 1..) = streams[report.token().0].read(&mut buffer) {
+                if count < buffer.len() {
                     break;
                 }
             }

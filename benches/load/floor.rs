@@ -1,11 +1,12 @@
-//! The floor: the fewest system calls that do a hook's job, and nothing else.
+//! The floor: a program that makes only the system calls that a hook needs.
 //!
-//! It accepts, asks who it is, receives, writes what it received to stdout (or
-//! sends it to every reader), answers and closes, behind an edge-triggered
-//! epoll. It parses nothing: a request is whole when what was received ends
-//! with a newline that ends no line of a head, which the load sees to. What a
-//! server costs beyond this is its own doing; what it costs less, it saves by
-//! doing several requests' work in one call.
+//! It accepts, asks for the peer's credentials, receives, writes the received bytes to
+//! stdout (or sends them to every reader), responds, and closes, around one edge-triggered
+//! epoll. It parses nothing: a request is complete when the received bytes end with a newline
+//! that does not follow a CR. The requests of this bench are made for that.
+//!
+//! What a server costs above the floor is its own work. A server can cost less than the
+//! floor, if one of its system calls serves several requests.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -16,86 +17,88 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
-    Content-Length: 0\r\nConnection: close\r\n\r\n";
-const ANSWER_AND_STAY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
-    Content-Length: 0\r\nConnection: keep-alive\r\n\r\n";
-/// Bytes that one call receives at most.
-const PIECE: usize = 256 << 10;
+/// Bytes that one call can receive.
+const RECEIVE_SIZE: usize = 256 << 10;
 
 struct Floor {
     epoll: OwnedFd,
-    hooks: OwnedFd,
-    output: Option<OwnedFd>,
+    hook_listener: OwnedFd,
+    output_listener: Option<OwnedFd>,
     readers: Vec<OwnedFd>,
-    /// By their descriptors' numbers.
+    /// Indexed by descriptor.
     clients: Vec<Option<Client>>,
-    /// Buffers that nobody uses just now.
-    spare: Vec<Vec<u8>>,
-    keeps: bool,
+    /// Unused buffers.
+    spare_buffers: Vec<Vec<u8>>,
+    response: String,
+    keep_alive: bool,
 }
 
 struct Client {
     socket: OwnedFd,
     received: Vec<u8>,
-    is_watched: bool,
+    is_registered: bool,
 }
 
-/// Serves until it is killed. With `keeps`, connections stay open.
-pub fn run(socket: &Path, output: Option<&Path>, keeps: bool) -> io::Result<()> {
+/// Serves until it is killed.
+pub fn run(socket: &Path, output: Option<&Path>, keep_alive: bool) -> io::Result<()> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let listen = |path: &Path| {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let listener = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         net::bind(&listener, &net::SocketAddrUnix::new(path)?)?;
         net::listen(&listener, -1)?;
-        watch(&epoll, listener.as_fd())?;
+        register(&epoll, listener.as_fd())?;
         Ok::<_, io::Error>(listener)
     };
-    let output = output.map(listen).transpose()?;
-    let hooks = listen(socket)?;
+    let output_listener = output.map(listen).transpose()?;
+    let hook_listener = listen(socket)?;
+    let connection = if keep_alive { "keep-alive" } else { "close" };
     let mut floor = Floor {
         epoll,
-        hooks,
-        output,
+        hook_listener,
+        output_listener,
         readers: Vec::new(),
         clients: Vec::new(),
-        spare: Vec::new(),
-        keeps,
+        spare_buffers: Vec::new(),
+        response: format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+             Content-Length: 0\r\nConnection: {connection}\r\n\r\n"
+        ),
+        keep_alive,
     };
-    let mut events = Vec::with_capacity(1024);
+    let mut reports = Vec::with_capacity(1024);
     loop {
-        events.clear();
-        epoll::wait(&floor.epoll, spare_capacity(&mut events), None)?;
-        for event in &events {
-            floor.heed(event.data.u64() as usize)?;
+        reports.clear();
+        epoll::wait(&floor.epoll, spare_capacity(&mut reports), None)?;
+        for report in &reports {
+            floor.handle_report(report.data.u64() as usize)?;
         }
     }
 }
 
-/// Adds a descriptor to the epoll under its own number, edge-triggered.
-fn watch(epoll: &OwnedFd, fd: BorrowedFd) -> rustix::io::Result<()> {
+/// Adds a descriptor to the epoll, edge-triggered, with its number as the token.
+fn register(epoll: &OwnedFd, fd: BorrowedFd) -> rustix::io::Result<()> {
     let token = EventData::new_u64(fd.as_raw_fd() as u64);
     epoll::add(epoll, fd, token, EventFlags::IN | EventFlags::ET)
 }
 
 impl Floor {
-    fn heed(&mut self, fd: usize) -> io::Result<()> {
-        if fd == self.hooks.as_raw_fd() as usize {
-            while let Some(socket) = accept(&self.hooks, SocketFlags::NONBLOCK)? {
+    fn handle_report(&mut self, fd: usize) -> io::Result<()> {
+        if fd == self.hook_listener.as_raw_fd() as usize {
+            while let Some(socket) = accept(&self.hook_listener, SocketFlags::NONBLOCK)? {
                 sockopt::socket_peercred(&socket)?;
                 self.serve(Client {
                     socket,
                     received: Vec::new(),
-                    is_watched: false,
+                    is_registered: false,
                 })?;
             }
             return Ok(());
         }
-        if let Some(output) = &self.output
-            && fd == output.as_raw_fd() as usize
+        if let Some(listener) = &self.output_listener
+            && fd == listener.as_raw_fd() as usize
         {
-            while let Some(reader) = accept(output, SocketFlags::empty())? {
+            while let Some(reader) = accept(listener, SocketFlags::empty())? {
                 self.readers.push(reader);
             }
             return Ok(());
@@ -106,28 +109,31 @@ impl Floor {
         }
     }
 
-    /// Receives what is there, and does what a whole request asks for.
+    /// Receives until the socket is empty, and publishes and answers each complete request.
     fn serve(&mut self, mut client: Client) -> io::Result<()> {
         if client.received.capacity() == 0 {
-            client.received = self.spare.pop().unwrap_or_default();
+            client.received = self.spare_buffers.pop().unwrap_or_default();
         }
         loop {
-            client.received.reserve(PIECE);
+            client.received.reserve(RECEIVE_SIZE);
             let room = client.received.capacity() - client.received.len();
-            let piece = spare_capacity(&mut client.received);
-            match net::recv(&client.socket, piece, RecvFlags::empty()) {
+            let buffer = spare_capacity(&mut client.received);
+            match net::recv(&client.socket, buffer, RecvFlags::empty()) {
                 Ok((_, 0)) => return Ok(()),
-                Ok((_, count)) if is_whole(&client.received) => {
+                Ok((_, count)) if is_complete(&client.received) => {
                     self.publish(&client.received)?;
                     client.received.clear();
-                    let answer = if self.keeps { ANSWER_AND_STAY } else { ANSWER };
-                    net::send(&client.socket, answer, SendFlags::NOSIGNAL)?;
-                    if !self.keeps {
-                        self.spare.push(client.received);
+                    net::send(
+                        &client.socket,
+                        self.response.as_bytes(),
+                        SendFlags::NOSIGNAL,
+                    )?;
+                    if !self.keep_alive {
+                        self.spare_buffers.push(client.received);
                         return Ok(());
                     }
-                    // Less than there was room for was all there was (epoll(7)).
-                    if client.is_watched && count < room {
+                    // After a short read the socket is empty (epoll(7)).
+                    if client.is_registered && count < room {
                         break;
                     }
                 }
@@ -136,12 +142,13 @@ impl Floor {
                 Err(_) => return Ok(()),
             }
         }
-        if !client.is_watched {
-            watch(&self.epoll, client.socket.as_fd())?;
-            client.is_watched = true;
+        if !client.is_registered {
+            register(&self.epoll, client.socket.as_fd())?;
+            client.is_registered = true;
         }
         if client.received.is_empty() {
-            self.spare.push(std::mem::take(&mut client.received));
+            self.spare_buffers
+                .push(std::mem::take(&mut client.received));
         }
         let fd = client.socket.as_raw_fd() as usize;
         if fd >= self.clients.len() {
@@ -152,15 +159,15 @@ impl Floor {
     }
 
     fn publish(&mut self, event: &[u8]) -> io::Result<()> {
-        if self.output.is_some() {
+        if self.output_listener.is_some() {
             for reader in &self.readers {
                 net::send(reader, event, SendFlags::NOSIGNAL)?;
             }
             return Ok(());
         }
-        let mut rest = event;
-        while !rest.is_empty() {
-            rest = &rest[rustix::io::write(rustix::stdio::stdout(), rest)?..];
+        let mut unwritten = event;
+        while !unwritten.is_empty() {
+            unwritten = &unwritten[rustix::io::write(rustix::stdio::stdout(), unwritten)?..];
         }
         Ok(())
     }
@@ -174,6 +181,6 @@ fn accept(listener: &OwnedFd, flags: SocketFlags) -> io::Result<Option<OwnedFd>>
     }
 }
 
-fn is_whole(received: &[u8]) -> bool {
+fn is_complete(received: &[u8]) -> bool {
     received.ends_with(b"\n") && !received.ends_with(b"\r\n")
 }

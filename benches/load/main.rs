@@ -1,22 +1,15 @@
-//! What a hook costs: the server under load, beside the floor that the kernel
-//! sets ([`floor`]) and beside any other server.
+//! The load bench: what the server costs per hook, compared with the floor that the kernel
+//! sets ([`floor`]) and with other servers. benches/README.md shows how to run it and how to
+//! read the table.
 //!
-//! ```sh
-//! cargo bench --bench load                  # a table; raw figures and drawings in target/load
-//! cargo bench --bench load -- --quick       # the same in under a minute, less exact
-//! cargo bench --bench load -- 'kept'        # only cases with this in their name
-//! cargo bench --bench load -- --peer 'python=python3 server_selectors.py --socket {socket}'
-//! ```
-//!
-//! In every round each server is started anew, one after the other, so that
-//! whatever else the machine does meets all of them; a figure is the median of
-//! the rounds, and a ratio is between two of one run. Server and load have a
-//! core each where there are two. stdout is a file in memory unless the case
-//! says otherwise.
+//! Every round starts each server once, one after the other, so other activity on the
+//! machine affects all of them alike. A figure is the median of the rounds. A ratio is
+//! between two figures of one run. With two cores or more, the servers and the load run on
+//! different cores.
 
 mod cases;
+mod chart;
 mod client;
-mod drawing;
 mod floor;
 mod report;
 mod server;
@@ -26,49 +19,55 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use argh::FromArgs;
+use argh::{EarlyExit, FromArgs};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use cases::{CASES, Case};
 use report::Row;
-use server::{Candidate, FLOOR};
+use server::{Candidate, FLOOR, KEEP_ALIVE};
 
-/// Measures what a hook costs.
+/// The command in the usage line of `--help`.
+const COMMAND: &str = "cargo bench --bench load --";
+
+/// Measures what the server costs per hook, compared with a floor and with other servers.
 #[derive(FromArgs)]
 struct Options {
-    /// fewer rounds and requests
+    /// fewer rounds and requests: faster, less exact
     #[argh(switch)]
     quick: bool,
-    /// another server to compare with, as NAME=COMMAND, with {{socket}} for the
-    /// socket's path; it is given --output-socket PATH where a case has readers
-    #[argh(option, from_str_fn(peer))]
+    /// another server to compare with, as NAME=COMMAND; {socket} in COMMAND becomes the path
+    /// of the hook socket, and cases with readers add --output-socket PATH
+    #[argh(option, arg_name = "NAME=COMMAND", from_str_fn(parse_peer))]
     peer: Vec<Candidate>,
-    /// rounds of each case (5)
-    #[argh(option)]
+    /// rounds of each case (default: 5, with --quick 3)
+    #[argh(option, arg_name = "N")]
     rounds: Option<usize>,
-    /// what cargo gives to every bench
-    #[argh(switch, hidden_help)]
-    #[expect(dead_code)]
-    bench: bool,
-    /// only cases with one of these in their name
-    #[argh(positional, greedy)]
-    names: Vec<String>,
+    /// run only cases whose name contains one of these texts
+    #[argh(positional, arg_name = "FILTER")]
+    filters: Vec<String>,
 }
 
-fn peer(option: &str) -> Result<Candidate, String> {
-    let (name, command) = option.split_once('=').ok_or("NAME=COMMAND is wanted")?;
+fn parse_peer(option: &str) -> Result<Candidate, String> {
+    let (name, command) = option.split_once('=').ok_or("expected NAME=COMMAND")?;
     Ok(Candidate::Peer(name.into(), command.into()))
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let result = match words[..] {
-        [_, FLOOR, socket, stay, ref output @ ..] => {
+    // cargo adds --bench to the arguments of every bench.
+    let arguments = std::env::args().filter(|argument| argument != "--bench");
+    let arguments: Vec<String> = arguments.collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        [_, FLOOR, socket, connection, ref output @ ..] => {
             let output = output.first().map(Path::new);
-            floor::run(Path::new(socket), output, stay == "keep")
+            floor::run(Path::new(socket), output, connection == KEEP_ALIVE)
         }
-        _ => measure(&argh::from_env()),
+        _ => match Options::from_args(&[COMMAND], arguments.get(1..).unwrap_or_default()) {
+            Ok(options) => run_cases(&options),
+            Err(EarlyExit { output, status }) => status
+                .map(|()| println!("{output}"))
+                .map_err(|()| std::io::Error::other(output)),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,57 +78,64 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(options: &Options) -> std::io::Result<()> {
-    // Ten thousand connections are as many descriptors, here and in the server.
+fn run_cases(options: &Options) -> std::io::Result<()> {
+    // 10,000 connections need as many descriptors, here and in the server. If the limit
+    // stays too low, the case fails with its error.
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where it is not enough, the case says so.
     let _ = setrlimit(Resource::Nofile, limit);
 
-    std::fs::create_dir_all(server::results())?;
-    // Before this thread is kept on one core.
-    let machine = report::machine();
-    let candidates = [&[Candidate::Floor, Candidate::Ours], &options.peer[..]].concat();
-    let is_wanted = |case: &&Case| {
-        options.names.is_empty() || options.names.iter().any(|name| case.name.contains(name))
+    std::fs::create_dir_all(server::results_directory())?;
+    // Counts the cores, so it comes before this thread is pinned to one.
+    let machine = report::describe_machine();
+    let candidates = [
+        &[Candidate::Floor, Candidate::HooksObservatory],
+        &options.peer[..],
+    ]
+    .concat();
+    let is_selected = |case: &&Case| {
+        let filters = &options.filters;
+        filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter))
     };
-    let cases: Vec<&Case> = CASES.iter().filter(is_wanted).collect();
+    let cases: Vec<&Case> = CASES.iter().filter(is_selected).collect();
     let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 5 });
     let mut rows = Vec::new();
-    for (number, case) in cases.iter().enumerate() {
-        if let Some(obstacle) = case.obstacle() {
-            eprintln!("{}: left out, {obstacle}", case.name);
+    for (index, case) in cases.iter().enumerate() {
+        if let Some(reason) = case.skip_reason() {
+            show_progress("");
+            eprintln!("{}: skipped, {reason}", case.name);
             continue;
         }
         if !std::io::stderr().is_terminal() {
             eprintln!("{}", case.name);
         }
-        rows.extend(run(case, &candidates, rounds, options.quick, |what| {
-            progress(&format!(
-                "{}/{} {}: {what}",
-                number + 1,
-                cases.len(),
-                case.name
-            ));
-        }));
+        let prefix = format!("{}/{} {}", index + 1, cases.len(), case.name);
+        rows.extend(run_case(
+            case,
+            &candidates,
+            rounds,
+            options.quick,
+            |status| show_progress(&format!("{prefix}: {status}")),
+        ));
     }
-    progress("");
-    println!("{machine}\n\n{}", report::table(&rows));
-    report::save(&rows, &machine, &server::results())?;
-    println!("Raw figures and drawings: {}", server::results().display());
+    show_progress("");
+    println!("{machine}\n\n{}", report::format_table(&rows));
+    let directory = server::results_directory();
+    report::save(&rows, &machine, &directory)?;
+    println!("Raw figures and charts: {}", directory.display());
     Ok(())
 }
 
-/// Runs a case with each server in turn, again and again.
-fn run(
+/// Runs all rounds of a case. Each round runs every server once, in turn.
+fn run_case(
     case: &Case,
     candidates: &[Candidate],
     rounds: usize,
     is_quick: bool,
-    progress: impl Fn(&str),
+    show_progress: impl Fn(&str),
 ) -> Vec<Row> {
-    let suits = |candidate: &&Candidate| case.suits(candidate);
-    let candidates: Vec<&Candidate> = candidates.iter().filter(suits).collect();
+    let applies = |candidate: &&Candidate| case.applies_to(candidate);
+    let candidates: Vec<&Candidate> = candidates.iter().filter(applies).collect();
     let row = |candidate: &&Candidate| Row {
         case: case.name,
         server: candidate.name().into(),
@@ -138,7 +144,7 @@ fn run(
     let mut rows: Vec<Row> = candidates.iter().map(row).collect();
     for round in 1..=rounds {
         for (row, candidate) in rows.iter_mut().zip(&candidates) {
-            progress(&format!("{}, round {round} of {rounds}", candidate.name()));
+            show_progress(&format!("{}, round {round} of {rounds}", candidate.name()));
             if let Ok(samples) = &mut row.rounds {
                 match case.run(candidate, is_quick) {
                     Ok(sample) => samples.push(sample.sorted()),
@@ -150,11 +156,11 @@ fn run(
     rows
 }
 
-/// Shows what is going on, in one line that is written over and over.
-fn progress(what: &str) {
+/// Shows the status on a terminal, in one line that is overwritten each time.
+fn show_progress(status: &str) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
-        // Nobody is there to be told of an error.
-        let _ = write!(stderr, "\r\x1b[K{what}").and_then(|()| stderr.flush());
+        // An error here cannot be reported anywhere.
+        let _ = write!(stderr, "\r\x1b[K{status}").and_then(|()| stderr.flush());
     }
 }

@@ -1,4 +1,4 @@
-//! What was found out: one table for people, JSON for programs, a drawing for each case.
+//! The results: a table, a JSON file, and a chart for each case.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,23 +9,23 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cases::Sample;
-use crate::drawing;
+use crate::chart;
 
-/// What the rounds of one case found out about one server.
+/// The samples of one case with one server.
 pub struct Row {
     pub case: &'static str,
     pub server: String,
-    /// The error is why there are none.
+    /// An error takes the place of all samples.
     pub rounds: Result<Vec<Sample>, String>,
 }
 
 const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
 
 impl Row {
-    /// The median of what the rounds say of something.
-    fn median(&self, of: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+    /// The median of a figure over the rounds.
+    fn median(&self, figure: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
         let rounds = self.rounds.as_ref().ok()?;
-        let mut values: Vec<f64> = rounds.iter().filter_map(of).collect();
+        let mut values: Vec<f64> = rounds.iter().filter_map(figure).collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         match values.len() {
@@ -50,7 +50,7 @@ fn microseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// In microseconds; the latencies are in order.
+/// In microseconds. The latencies must be in ascending order.
 fn percentile(latencies: &[Duration], percent: f64) -> Option<f64> {
     let rank = (latencies.len() as f64 * percent / 100.0).ceil() as usize;
     latencies
@@ -67,13 +67,18 @@ const HEADER: [&str; 10] = [
     "p99 µs",
     "p99.9 µs",
     "CPU µs",
-    "of floor",
-    "p50 of floor",
+    "CPU / floor",
+    "p50 / floor",
     "peak MiB",
 ];
 
-/// The rows as a table that is Markdown too. Rows of a case stand together, the floor's first.
-pub fn table(rows: &[Row]) -> String {
+const LEGEND: &str = "\
+CPU: the server's CPU time per hook; per delivered line with readers; per start in the start-up case.
+/ floor: the ratio to the floor in the same run. B each: resident bytes per connection.
+";
+
+/// A Markdown table and a legend. The rows of a case must be adjacent, the floor's first.
+pub fn format_table(rows: &[Row]) -> String {
     let mut lines: Vec<Vec<String>> = vec![HEADER.map(String::from).into()];
     let mut floor = None;
     for row in rows {
@@ -81,24 +86,24 @@ pub fn table(rows: &[Row]) -> String {
             floor = Some(row);
         }
         let floor = floor.filter(|floor| floor.server == "floor");
-        lines.push(line(row, floor));
+        lines.push(cells(row, floor));
     }
     let column = |index: usize| lines.iter().map(move |line| line[index].chars().count());
     let widths: Vec<usize> = (0..HEADER.len())
         .map(|index| column(index).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
-    for (number, line) in lines.iter().enumerate() {
+    for (line_number, line) in lines.iter().enumerate() {
         let cells = line.iter().zip(&widths).enumerate();
         for (index, (cell, width)) in cells {
-            // Numbers stand to the right.
+            // Figures are right-aligned. Writing to a String cannot fail.
             let _ = match index {
                 0 | 1 => write!(text, "| {cell:<width$} "),
                 _ => write!(text, "| {cell:>width$} "),
             };
         }
         text.push_str("|\n");
-        if number == 0 {
+        if line_number == 0 {
             for (index, width) in widths.iter().enumerate() {
                 let end = if index < 2 { "-" } else { ":" };
                 let _ = write!(text, "| {}{end} ", "-".repeat(width - 1));
@@ -106,44 +111,46 @@ pub fn table(rows: &[Row]) -> String {
             text.push_str("|\n");
         }
     }
-    text
+    text + "\n" + LEGEND
 }
 
-fn line(row: &Row, floor: Option<&Row>) -> Vec<String> {
+fn cells(row: &Row, floor: Option<&Row>) -> Vec<String> {
     let mut cells = vec![row.case.to_owned(), row.server.clone()];
     if let Err(error) = &row.rounds {
         cells.push(error.clone());
         cells.resize(HEADER.len(), String::new());
         return cells;
     }
-    let ratio = |of: fn(&Row) -> Option<f64>| Some(of(row)? / of(floor?)?);
+    let ratio = |figure: fn(&Row) -> Option<f64>| Some(figure(row)? / figure(floor?)?);
     let p50 = |row: &Row| row.percentile(50.0);
-    let held = row
-        .median(|sample| sample.held)
-        .map(|bytes| format!("{bytes:.0} B each"));
+    let bytes = row.median(|sample| sample.bytes_per_connection);
+    let bytes = bytes.map(|bytes| format!("{bytes:.0} B each"));
     cells.extend([
-        held.unwrap_or_else(|| shown(row.median(|sample| sample.rate), 0)),
-        shown(p50(row), 1),
-        shown(row.percentile(99.0), 1),
-        shown(row.percentile(99.9), 1),
-        shown(row.cpu(), 2),
-        shown(ratio(Row::cpu), 2),
-        shown(ratio(p50), 2),
-        shown(row.median(|sample| Some(sample.peak as f64 / 1048576.0)), 1),
+        bytes.unwrap_or_else(|| format_figure(row.median(|sample| sample.requests_per_second), 0)),
+        format_figure(p50(row), 1),
+        format_figure(row.percentile(99.0), 1),
+        format_figure(row.percentile(99.9), 1),
+        format_figure(row.cpu(), 2),
+        format_figure(ratio(Row::cpu), 2),
+        format_figure(ratio(p50), 2),
+        format_figure(
+            row.median(|sample| Some(sample.peak_resident as f64 / 1048576.0)),
+            1,
+        ),
     ]);
     cells
 }
 
-fn shown(value: Option<f64>, digits: usize) -> String {
+fn format_figure(value: Option<f64>, digits: usize) -> String {
     value.map_or("".into(), |value| format!("{value:.digits$}"))
 }
 
-/// Writes `results.json` and a drawing for each case into `folder`.
-pub fn save(rows: &[Row], machine: &str, folder: &Path) -> io::Result<()> {
-    let results: Vec<Value> = rows.iter().map(raw).collect();
+/// Writes `results.json` and a chart for each case into `directory`.
+pub fn save(rows: &[Row], machine: &str, directory: &Path) -> io::Result<()> {
+    let results: Vec<Value> = rows.iter().map(row_to_json).collect();
     let results = json!({"machine": machine, "results": results});
-    fs::write(folder.join("results.json"), format!("{results:#}\n"))?;
-    for rows in rows.chunk_by(|one, next| one.case == next.case) {
+    fs::write(directory.join("results.json"), format!("{results:#}\n"))?;
+    for rows in rows.chunk_by(|row, next| row.case == next.case) {
         let name: String = rows[0]
             .case
             .to_lowercase()
@@ -157,40 +164,37 @@ pub fn save(rows: &[Row], machine: &str, folder: &Path) -> io::Result<()> {
         };
         let lines: Vec<_> = rows.iter().filter_map(line).collect();
         if !lines.is_empty() {
-            let drawing = drawing::draw(rows[0].case, &PERCENTILES, &lines);
-            fs::write(folder.join(format!("{name}.svg")), drawing)?;
+            let chart = chart::draw(rows[0].case, &PERCENTILES, &lines);
+            fs::write(directory.join(format!("{name}.svg")), chart)?;
         }
     }
     Ok(())
 }
 
-fn raw(row: &Row) -> Value {
+fn row_to_json(row: &Row) -> Value {
     let round = |sample: &Sample| {
         let percentiles =
             PERCENTILES.map(|percent| json!([percent, percentile(&sample.latencies, percent)]));
         json!({
             "requests": sample.latencies.len(),
-            "requests_per_second": sample.rate,
+            "requests_per_second": sample.requests_per_second,
             "latency_percentiles_us": percentiles,
             "cpu_us": sample.cpu.map(microseconds),
-            "peak_resident_bytes": sample.peak,
-            "resident_bytes_per_connection": sample.held,
+            "peak_resident_bytes": sample.peak_resident,
+            "resident_bytes_per_connection": sample.bytes_per_connection,
         })
     };
-    let rounds = row
-        .rounds
-        .as_ref()
-        .map(|rounds| rounds.iter().map(round).collect::<Vec<_>>());
+    let samples = row.rounds.as_deref().unwrap_or_default();
     json!({
         "case": row.case,
         "server": row.server,
-        "rounds": rounds.clone().unwrap_or_default(),
-        "error": rounds.err(),
+        "rounds": samples.iter().map(round).collect::<Vec<_>>(),
+        "error": row.rounds.as_ref().err(),
     })
 }
 
-/// Cores, processor and kernel.
-pub fn machine() -> String {
+/// The processor, the number of cores, and the kernel.
+pub fn describe_machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
@@ -198,5 +202,5 @@ pub fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name\t: "))
         .unwrap_or("unknown processor");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores of {model}, Linux {}", kernel.trim())
+    format!("{model}, cores: {cores}, Linux {}", kernel.trim())
 }

@@ -1,8 +1,9 @@
-//! The servers that are compared: each a process of its own, on a core of its
-//! own where there are two, and what the kernel says of it (proc(5)).
+//! The servers under test. Each is a separate process, with two cores or more on a core of
+//! its own. The kernel reports what it uses (proc(5)).
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -12,53 +13,55 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tempfile::TempDir;
 
-/// The first argument with which this program is the floor.
+/// With this first argument, the bench executable runs as the floor.
 pub const FLOOR: &str = "floor";
-/// How long a server may take until it accepts.
-const START: Duration = Duration::from_secs(10);
-const SERVERS_CORE: usize = 0;
-const LOADS_CORE: usize = 1;
+/// With this third argument, the floor keeps its connections open.
+pub const KEEP_ALIVE: &str = "keep-alive";
+/// How long a server may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+const SERVER_CORE: usize = 0;
+const LOAD_CORE: usize = 1;
 
-/// A server to be measured.
+/// A server that the bench can start.
 #[derive(Clone)]
 pub enum Candidate {
     Floor,
-    Ours,
-    /// Any other: its name, and the words of its command, `{socket}` among them.
+    HooksObservatory,
+    /// Any other server: its name, and its command, which contains `{socket}`.
     Peer(String, String),
 }
 
 /// Where a server's stdout goes.
 #[derive(Clone, Copy)]
 pub enum Stdout {
-    /// In memory, where there is such a folder.
-    File,
-    Disk,
+    /// A file in [`temp_directory`].
+    MemoryFile,
+    DiskFile,
     Pipe,
     Null,
 }
 
-/// What a case asks of a server before the load begins.
+/// How a case needs its server to be started.
 #[derive(Clone, Copy)]
 pub struct Setup {
     pub stdout: Stdout,
     pub has_readers: bool,
-    pub keeps: bool,
+    pub keep_alive: bool,
 }
 
-/// A server that runs, until it is dropped.
+/// A running server. Dropping it kills the process.
 pub struct Server {
     child: Child,
-    folder: TempDir,
-    /// From before exec until it accepted.
-    pub took_to_start: Duration,
+    directory: TempDir,
+    /// From before exec until a client can connect.
+    pub start_up_time: Duration,
 }
 
 impl Candidate {
     pub fn name(&self) -> &str {
         match self {
             Candidate::Floor => "floor",
-            Candidate::Ours => "hooks-observatory",
+            Candidate::HooksObservatory => "hooks-observatory",
             Candidate::Peer(name, _) => name,
         }
     }
@@ -68,13 +71,17 @@ impl Candidate {
             Candidate::Floor => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.arg(FLOOR).arg(socket);
-                command.arg(if setup.keeps { "keep" } else { "close" });
+                command.arg(if setup.keep_alive {
+                    KEEP_ALIVE
+                } else {
+                    "close"
+                });
                 if setup.has_readers {
                     command.arg(output);
                 }
                 return Ok(command);
             }
-            Candidate::Ours => {
+            Candidate::HooksObservatory => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_hooks-observatory"));
                 command.arg("--socket").arg(socket);
                 command
@@ -95,64 +102,67 @@ impl Candidate {
 }
 
 impl Server {
-    /// Starts a server and waits until it accepts.
+    /// Starts a server, and waits until a client can connect.
     pub fn start(candidate: &Candidate, setup: &Setup) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("does not start: {error}");
-        let folder = folder().map_err(failed)?;
-        let (socket, output) = (folder.path().join("hooks"), folder.path().join("output"));
-        let mut command = candidate.command(setup, &socket, &output).map_err(failed)?;
+        let start_failed = |error: io::Error| format!("did not start: {error}");
+        let directory = temp_directory().map_err(start_failed)?;
+        let (socket, output) = (socket_in(&directory), output_in(&directory));
+        let mut command = candidate
+            .command(setup, &socket, &output)
+            .map_err(start_failed)?;
+        let file = |path: PathBuf| File::create(path).map_err(start_failed);
         command.stdin(Stdio::null());
-        command.stderr(File::create(folder.path().join("stderr")).map_err(failed)?);
-        let file = |folder: &Path| File::create(folder.join("stdout")).map_err(failed);
+        command.stderr(file(stderr_in(&directory))?);
         command.stdout(match setup.stdout {
-            Stdout::File => file(folder.path())?.into(),
-            Stdout::Disk => file(&results())?.into(),
+            Stdout::MemoryFile => file(directory.path().join("stdout"))?.into(),
+            Stdout::DiskFile => file(results_directory().join("stdout"))?.into(),
             Stdout::Pipe => Stdio::piped(),
             Stdout::Null => Stdio::null(),
         });
-        let began = Instant::now();
-        // A process begins on the cores of the thread that starts it.
-        pin(SERVERS_CORE);
+        let spawned_at = Instant::now();
+        // A new process inherits the cores of the thread that starts it.
+        pin_to(SERVER_CORE);
         let child = command.spawn();
-        pin(LOADS_CORE);
-        let mut child = child.map_err(failed)?;
+        pin_to(LOAD_CORE);
+        let mut child = child.map_err(start_failed)?;
         if let Some(mut pipe) = child.stdout.take() {
             thread::spawn(move || io::copy(&mut pipe, &mut io::sink()));
         }
         let mut server = Server {
             child,
-            folder,
-            took_to_start: Duration::ZERO,
+            directory,
+            start_up_time: Duration::ZERO,
         };
-        server.wait_until_it_accepts(began)?;
+        server.wait_until_connectable(spawned_at)?;
         Ok(server)
     }
 
-    fn wait_until_it_accepts(&mut self, began: Instant) -> Result<(), String> {
-        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
-            let ended = self.child.try_wait().ok().flatten();
-            if ended.is_some() || began.elapsed() > START {
-                let said = fs::read_to_string(self.folder.path().join("stderr"));
-                let said = said.unwrap_or_default();
-                let last = said.lines().next_back().unwrap_or("(it says nothing)");
-                return Err(format!("does not start: {last}"));
+    fn wait_until_connectable(&mut self, spawned_at: Instant) -> Result<(), String> {
+        while UnixStream::connect(self.socket()).is_err() {
+            let exit_status = self.child.try_wait().ok().flatten();
+            if exit_status.is_some() || spawned_at.elapsed() > START_TIMEOUT {
+                let stderr = fs::read_to_string(stderr_in(&self.directory)).unwrap_or_default();
+                let last_line = stderr.lines().next_back().unwrap_or("(stderr is empty)");
+                return Err(format!("did not start: {last_line}"));
             }
         }
-        self.took_to_start = began.elapsed();
+        self.start_up_time = spawned_at.elapsed();
         Ok(())
     }
 
+    /// The path of the hook socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("hooks")
+        socket_in(&self.directory)
     }
 
+    /// The path of the output socket.
     pub fn output(&self) -> PathBuf {
-        self.folder.path().join("output")
+        output_in(&self.directory)
     }
 
-    /// Waits until it has nothing more to do. Its time on a processor so far, which
-    /// the kernel books when a thread goes to sleep.
-    pub fn cpu_at_rest(&self) -> Duration {
+    /// Waits until the server is idle, and returns the CPU time that it has used. The kernel
+    /// accounts for a thread's CPU time when the thread goes to sleep.
+    pub fn cpu_when_idle(&self) -> Duration {
         let mut before = self.cpu();
         loop {
             thread::sleep(Duration::from_millis(10));
@@ -163,57 +173,72 @@ impl Server {
         }
     }
 
-    /// Of all its threads: `/proc/PID/schedstat` tells of the first one alone.
+    /// The CPU time of all threads: `/proc/PID/schedstat` covers only the main thread.
     fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
         let nanoseconds = |task: io::Result<fs::DirEntry>| {
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
+            let schedstat = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
         };
         Duration::from_nanos(tasks.into_iter().flatten().filter_map(nanoseconds).sum())
     }
 
-    /// Bytes that are resident now.
+    /// Bytes of resident memory.
     pub fn resident(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// Bytes that were resident at most.
-    pub fn peak(&self) -> u64 {
+    /// The largest number of bytes of resident memory so far.
+    pub fn peak_resident(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    fn status(&self, name: &str) -> u64 {
+    /// A field of `/proc/PID/status`, in bytes.
+    fn status(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        let value = status.lines().find_map(|line| line.strip_prefix(field));
+        let kibibytes =
+            value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
         kibibytes.unwrap_or(0) << 10
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A folder in memory, where there is one: a disk's file system may take its
-/// pages from a hypervisor, at a cost that drowns what is to be measured.
-fn folder() -> io::Result<TempDir> {
+fn socket_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("hooks")
+}
+
+fn output_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("output")
+}
+
+fn stderr_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("stderr")
+}
+
+/// A directory in memory, if possible. A file system on disk may get its pages from a
+/// hypervisor, at a cost that would hide the server's own.
+fn temp_directory() -> io::Result<TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
-/// Where the results go. The folder is there once a measurement has begun.
-pub fn results() -> PathBuf {
+/// Where the results go. [`crate::run_cases`] creates it.
+pub fn results_directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("load")
 }
 
-/// Keeps this thread, and the processes that it starts, on one core, where there are two.
-fn pin(core: usize) {
-    // Asked once: of a thread that is kept on one core the answer is one.
+/// Pins this thread, and the processes that it starts, to one core. Does nothing on a
+/// machine with a single core.
+fn pin_to(core: usize) {
+    // Evaluated once, before the first pinning: for a pinned thread the result is 1.
     static CORES: LazyLock<usize> =
         LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
     if *CORES < 2 {
@@ -221,6 +246,6 @@ fn pin(core: usize) {
     }
     let mut cores = CpuSet::new();
     cores.set(core);
-    // Where it is not allowed, the scheduler decides.
+    // If it is not permitted, the scheduler decides.
     let _ = sched_setaffinity(None, &cores);
 }

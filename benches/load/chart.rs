@@ -1,5 +1,5 @@
-//! A case as a drawing: how long requests took, percentile by percentile, a line
-//! for each server. Both axes are logarithmic, or the tail could not be seen.
+//! A chart of one case: latency by percentile, with one line for each server. Both axes are
+//! logarithmic. On linear axes the tail would not be visible.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ const HEIGHT: f64 = 420.0;
 const MARGIN: f64 = 70.0;
 const COLOURS: [&str; 5] = ["#888888", "#c15f3c", "#2a78d6", "#2e8b57", "#8a4fbf"];
 
-/// Draws `lines`: each a server's name, and its latency in microseconds at each
+/// An SVG file. `lines` has the name of each server, and its latency in microseconds at each
 /// of the `percentiles`.
 pub fn draw(title: &str, percentiles: &[f64], lines: &[(String, Vec<f64>)]) -> String {
     let values = lines.iter().flat_map(|(_, values)| values);
@@ -19,10 +19,10 @@ pub fn draw(title: &str, percentiles: &[f64], lines: &[(String, Vec<f64>)]) -> S
         .log10()
         .floor();
     let highest = values.copied().fold(1.0, f64::max).log10().ceil();
-    let across = (WIDTH - 2.0 * MARGIN) / (percentiles.len() - 1) as f64;
-    let x = |index: usize| MARGIN + across * index as f64;
-    let up = (HEIGHT - 2.0 * MARGIN) / (highest - lowest).max(1.0);
-    let y = |value: f64| HEIGHT - MARGIN - up * (value.log10() - lowest);
+    let x_step = (WIDTH - 2.0 * MARGIN) / (percentiles.len() - 1) as f64;
+    let x = |index: usize| MARGIN + x_step * index as f64;
+    let y_step = (HEIGHT - 2.0 * MARGIN) / (highest - lowest).max(1.0);
+    let y = |value: f64| HEIGHT - MARGIN - y_step * (value.log10() - lowest);
 
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
@@ -32,7 +32,8 @@ pub fn draw(title: &str, percentiles: &[f64], lines: &[(String, Vec<f64>)]) -> S
     );
     // Writing to a String cannot fail.
     for power in lowest as i32..=highest as i32 {
-        let (value, at) = (10f64.powi(power), y(10f64.powi(power)));
+        let value = 10f64.powi(power);
+        let at = y(value);
         let (left, right) = (MARGIN, WIDTH - MARGIN);
         let _ = writeln!(
             svg,
@@ -49,17 +50,17 @@ pub fn draw(title: &str, percentiles: &[f64], lines: &[(String, Vec<f64>)]) -> S
             "<text x=\"{at:.1}\" y=\"{bottom}\" text-anchor=\"middle\">p{percent}</text>"
         );
     }
-    for (number, (name, values)) in lines.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
+    for (index, (name, values)) in lines.iter().enumerate() {
+        let colour = COLOURS[index % COLOURS.len()];
         let points = values.iter().enumerate();
         let points: String = points
             .map(|(index, value)| format!("{:.1},{:.1} ", x(index), y(*value)))
             .collect();
-        let legend = MARGIN + 150.0 * number as f64;
+        let legend_x = MARGIN + 150.0 * index as f64;
         let _ = writeln!(
             svg,
             "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\n\
-             <text x=\"{legend}\" y=\"52\" fill=\"{colour}\">{name}</text>"
+             <text x=\"{legend_x}\" y=\"52\" fill=\"{colour}\">{name}</text>"
         );
     }
     svg + "</svg>\n"
