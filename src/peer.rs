@@ -8,6 +8,7 @@
 //! Stop 4 of EDU_NOTES.md.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -87,6 +88,13 @@ pub fn of(socket: BorrowedFd) -> io::Result<Peer> {
         }),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The uid that the kernel reports for every user who has no uid in this user namespace
+/// (user_namespaces(7)). It identifies nobody.
+pub fn overflow_uid() -> u32 {
+    let text = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+    text.trim().parse().unwrap_or(65534)
 }
 
 /// The kernel reports pid 0 for a process that has no number in this namespace.

@@ -5,8 +5,10 @@
 mod feed;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use feed::{Outcome, feed};
+use hooks_observatory::client::json_object::ObjectScanner;
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::Format;
 use hooks_observatory::output::event_log::{Cursor, EventLog};
@@ -412,5 +414,52 @@ proptest! {
             }
             prop_assert_eq!(next, appended);
         }
+    }
+}
+
+/// The scanner reads the bytes in pieces of these lengths, repeated, and reports how many
+/// bytes it needed and where the object is.
+fn scan(bytes: &[u8], lengths: &[usize]) -> Option<(usize, Range<usize>)> {
+    let mut scanner = ObjectScanner::default();
+    let mut end = 0;
+    for length in lengths.iter().cycle() {
+        end = bytes.len().min(end + length);
+        if let Some(object) = scanner.scan(&bytes[..end]) {
+            return Some((end, object));
+        }
+        if end == bytes.len() {
+            return None;
+        }
+    }
+    None
+}
+
+proptest! {
+    #[test]
+    fn the_end_of_any_object_is_found_at_once_whatever_follows(
+        space in "[ \t\r\n]{0,3}",
+        (object, _) in object(value()),
+        rest in vec(any::<u8>(), 0..30),
+        lengths in vec(1..40_usize, 1..5),
+    ) {
+        let place = space.len()..space.len() + object.len();
+        let bytes = [space.as_bytes(), object.as_bytes(), &rest].concat();
+        prop_assert_eq!(scan(&bytes, &[1]), Some((place.end, place.clone())));
+        let (needed, found) = scan(&bytes, &lengths).unwrap();
+        prop_assert_eq!(found, place.clone());
+        prop_assert!(needed < place.end + 40);
+        prop_assert_eq!(scan(&bytes[..place.end - 1], &lengths), None);
+    }
+
+    #[test]
+    fn only_an_object_is_found_in_any_bytes(
+        bytes in "[ {}\\[\\]\":,0a\\\\]{0,12}",
+        lengths in vec(1..9_usize, 1..4),
+    ) {
+        let found = scan(bytes.as_bytes(), &lengths).map(|(_, place)| place);
+        let prefixes = (0..=bytes.len()).map(|end| &bytes[..end]);
+        let is_object = |text: &&str| serde_json::from_str::<serde_json::Map<_, Value>>(text).is_ok();
+        let expected = prefixes.filter(is_object).map(str::len).next();
+        prop_assert_eq!(found.map(|place| place.end), expected);
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! - [`send`] posts one event. Each hook runs it.
 //! - [`hooks`] makes the settings that contain the hooks.
+//! - [`json_object`] finds the end of a payload, and `request` exchanges one request with
+//!   the server. `readiness` waits for descriptors.
 //!
-//! This folder knows nothing about the server except its socket and the request for one
-//! event.
+//! This folder knows nothing about the server except its socket and its requests.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
 pub mod hooks;
+pub mod json_object;
+mod readiness;
+mod request;
 pub mod send;

@@ -76,7 +76,12 @@ fn is_printable(char: char) -> bool {
     }
 }
 
-/// Replaces a character that a terminal would obey, or would not show, by U+FFFD.
+/// Replaces each character that a terminal would obey, or would not show, by U+FFFD.
+pub(crate) fn sanitize(text: &str) -> String {
+    text.chars().map(sanitize_char).collect()
+}
+
+/// The same for one character.
 pub(crate) fn sanitize_char(char: char) -> char {
     if is_printable(char) {
         char

@@ -170,7 +170,8 @@ fn without_a_server_it_succeeds_at_once_and_v_says_why() {
     let (folder, listener) = lone_listener();
     drop(listener);
     assert!(reason(&folder.path().join("hooks.sock")).contains("its server has ended"));
-    assert!(reason(&folder.path().join("absent")).contains("no such socket"));
+    assert!(reason(&folder.path().join("absent")).contains("no such file"));
+    assert!(reason(&folder.path().join("hooks.sock/x")).contains("no such file"));
     assert!(reason(&folder.path().join("x".repeat(200))).contains("107 bytes"));
     assert!(reason(folder.path()).contains("not a socket"));
 }
@@ -302,7 +303,7 @@ fn only_a_server_of_the_same_user_or_of_root_gets_anything() {
     if !is_root() {
         return;
     }
-    let [alice, bob] = [65534, 65533];
+    let [alice, bob] = [65532, 65533];
     let open = |folder: &tempfile::TempDir| {
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         chown(folder.path(), Some(alice), Some(alice)).unwrap();
@@ -332,24 +333,177 @@ fn only_a_server_of_the_same_user_or_of_root_gets_anything() {
         let said = send(taken.0, taken.1);
         assert!(said.starts_with("Stop was taken at "), "{said}");
     }
-    assert_eq!(column(&of_alice.stdout.lines(1), "_peer_uid"), [65534]);
+    assert_eq!(column(&of_alice.stdout.lines(1), "_peer_uid"), [65532]);
     assert_eq!(column(&of_root.stdout.lines(2), "_peer_uid"), [65533, 0]);
 }
 
 #[test]
-fn a_socket_that_may_not_be_used_is_no_failure() {
+fn without_permission_v_says_what_is_closed() {
     if !is_root() {
         return;
     }
     let server = Server::start(&["--mode", "0600"]);
-    std::fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let mut child = hook(&server.socket(), &["send", "Stop", "-v"])
-        .uid(65534)
+    for (mode, reason) in [
+        (0o755, "this user may not write to the socket"),
+        (0o700, "this user may not enter a directory on the path"),
+    ] {
+        std::fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(mode)).unwrap();
+        let mut child = hook(&server.socket(), &["send", "Stop", "-v"])
+            .uid(65533)
+            .spawn()
+            .unwrap();
+        give(&mut child, "{}");
+        let stderr = said(child);
+        assert!(stderr.contains(reason), "{stderr}");
+    }
+}
+
+#[test]
+fn in_a_sandbox_that_forbids_unix_sockets_v_says_so() {
+    if tool("strace").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    for call in ["socket", "connect"] {
+        let mut sandboxed = hook(&server.socket(), &["send", "Stop", "-v"]);
+        let inject = format!("inject={call}:error=EPERM");
+        run_under(
+            &mut sandboxed,
+            &["strace", "-o", "/dev/null", "-e", &inject],
+        );
+        let mut child = sandboxed.stdin(Stdio::piped()).spawn().unwrap();
+        give(&mut child, "{}");
+        let stderr = said(child);
+        assert!(
+            stderr.contains("a sandbox forbids Unix sockets"),
+            "{stderr}"
+        );
+    }
+}
+
+/// Every user without a number in a user namespace has the same number there.
+#[test]
+fn a_user_whom_the_kernel_cannot_identify_gets_nothing() {
+    let in_namespace = |mapping: &[&str], server: &Server| {
+        let mut command = hook(&server.socket(), &["send", "Stop", "-v"]);
+        let unshare = [&["unshare", "--user"], mapping].concat();
+        run_under(&mut command, &unshare);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        give(&mut child, "{}");
+        said(child)
+    };
+    let unshare = || Command::new("unshare").args(["--user", "true"]).status();
+    if tool("unshare").is_none() || !is_root() || !unshare().unwrap().success() {
+        return skip("there are no user namespaces");
+    }
+    let stranger = Server::start_in(folder_of(65533), &["--mode", "0666"], |command| {
+        command.uid(65533).gid(65533)
+    });
+    // Without a mapping the sender's own number is the overflow uid too.
+    for mapping in [&[][..], &["--map-root-user"]] {
+        let stderr = in_namespace(mapping, &stranger);
+        assert!(
+            stderr.contains("no number of this user namespace"),
+            "{stderr}"
+        );
+        assert!(stderr.contains("(it says 65534)"), "{stderr}");
+    }
+    let own = Server::start(&[]);
+    let stderr = in_namespace(&["--map-root-user"], &own);
+    assert!(stderr.starts_with("Stop was taken at "), "{stderr}");
+}
+
+fn folder_of(user: u32) -> tempfile::TempDir {
+    let folder = folder();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    chown(folder.path(), Some(user), Some(user)).unwrap();
+    folder
+}
+
+/// The client leaves the pipe open in some versions, and ends the hook after its timeout.
+#[test]
+fn an_object_is_sent_as_soon_as_it_is_complete() {
+    let server = Server::start(&[]);
+    let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b" {\"a\":\"}\\\"").unwrap();
+    wait_until("it waits for the rest", || is_asleep(child.id()));
+    stdin.write_all(b"}\",\"b\":[{}]}").unwrap();
+    wait_until("it ends", || child.try_wait().unwrap().is_some());
+    assert_eq!(said(child), "");
+    let event = &server.stdout.lines(1)[0];
+    assert_eq!(event["a"], "}\"}");
+    assert_eq!(event["b"], serde_json::json!([{}]));
+    drop(stdin);
+}
+
+#[test]
+fn what_follows_an_object_is_ignored() {
+    let server = Server::start(&[]);
+    for (n, rest) in ["\n", "}", " {\"n\":7}", "text", "\0\u{ff}"]
+        .iter()
+        .enumerate()
+    {
+        let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
+        give(&mut child, format!("\r\n\t {{\"n\":{n}}}{rest}"));
+        assert_eq!(said(child), "");
+        let event = &server.stdout.lines(n + 1)[n];
+        assert_eq!((&event["n"], event.get("_raw")), (&n.into(), None));
+    }
+}
+
+#[test]
+fn text_that_is_not_an_object_is_sent_whole_at_its_end() {
+    let server = Server::start(&[]);
+    let texts = [
+        "{oops} more",
+        "{]",
+        "[1] {}",
+        "7",
+        "{\"a\":1",
+        "{\"a\":01} {\"a\":1}",
+        "\u{feff}{}",
+    ];
+    for (n, text) in texts.iter().enumerate() {
+        let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        wait_until("it waits for the end", || is_asleep(child.id()));
+        drop(stdin);
+        assert_eq!(said(child), "");
+        assert_eq!(server.stdout.lines(n + 1)[n]["_raw"], *text);
+    }
+}
+
+/// In 400 MB of address space.
+#[test]
+fn an_endless_payload_is_given_up_at_64_mib() {
+    let server = Server::start(&[]);
+    for start in ["", "{\"a\":\""] {
+        let mut endless = hook(&server.socket(), &["send", "Stop", "-v"]);
+        let script = "ulimit -v 400000; (printf %s \"$0\"; exec tr '\\0' x < /dev/zero) | \"$@\"";
+        run_under(&mut endless, &["sh", "-c", script, start]);
+        let stderr = said(endless.spawn().unwrap());
+        assert!(stderr.contains("longer than 64 MiB"), "{stderr}");
+    }
+    assert_eq!(server.stdout.text(), "");
+}
+
+#[test]
+fn v_prints_no_byte_that_a_terminal_would_obey() {
+    let folder = folder();
+    let socket = folder.path().join("a\u{1b}[2Jb");
+    let mut child = hook(&socket, &["send", "Stop\u{1b}[2J\u{202e}", "-v"])
         .spawn()
         .unwrap();
     give(&mut child, "{}");
-    let said = said(child);
-    assert!(said.contains("this user may not send to it"), "{said}");
+    let stderr = said(child);
+    assert!(
+        stderr.starts_with("Stop\u{fffd}[2J\u{fffd} was not taken at /"),
+        "{stderr:?}"
+    );
+    assert!(stderr.contains("/a\u{fffd}[2Jb: "), "{stderr:?}");
+    assert!(!stderr.contains('\u{1b}'));
 }
 
 /// To Claude Code a hook that exits with 2 forbids what it was told of.
