@@ -24,7 +24,7 @@
 //! [`diagnostics`] is what both report on stderr.
 //!
 //! The **client side**, [`client`], is what hooks run and how they are installed. It shares
-//! `cli`, `peer`, `format` and `diagnostics` with the server.
+//! `cli`, `peer`, `format`, `diagnostics` and the JSON text of `event` with the server.
 //!
 //! No two of these modules use each other. From the bottom up: `http`, `nonblocking`, `peer`;
 //! `event`; `format`; `cli`, `diagnostics`; `client`, `listen`, `output`; `server`.

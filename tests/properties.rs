@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use feed::{Outcome, feed};
+use hooks_observatory::client::hooks::settings::{self, Hook};
 use hooks_observatory::client::json_object::ObjectScanner;
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::Format;
@@ -462,4 +463,47 @@ proptest! {
         let expected = prefixes.filter(is_object).map(str::len).next();
         prop_assert_eq!(found.map(|place| place.end), expected);
     }
+
+    #[test]
+    fn removing_hooks_gives_back_the_settings_byte_for_byte(
+        (settings, _) in object(value()),
+        [before, after] in prop::array::uniform2("[ \t\r\n]{0,3}"),
+    ) {
+        prop_assume!(settings.contains(':'));
+        let settings = format!("{before}{settings}{after}");
+        prop_assert_eq!(remove(&install(&settings, "a")), settings);
+    }
+
+    #[test]
+    fn foreign_hooks_stay_byte_for_byte(
+        [a, b, c, d, e] in prop::array::uniform5("[ \t\r\n]{0,3}"),
+        (value, _) in value(),
+        (group, _) in object(value()),
+    ) {
+        let settings = format!(
+            "{{{a}\"x\"{b}:{value},{c}\"hooks\":{{{d}\"Stop\":[{e}{group}{a}]{b},{c}\"Own\":{value}{d}}}{e}}}"
+        );
+        let installed = install(&settings, "a");
+        prop_assert_eq!(&install(&installed, "a"), &installed, "again");
+        let upgraded = install(&installed, "b");
+        prop_assert_eq!(&upgraded, &installed.replace("ours a", "ours b"));
+        prop_assert_eq!(remove(&upgraded), settings);
+    }
+}
+
+fn install(settings: &str, version: &str) -> String {
+    let hook = |event: &str| Hook {
+        event: event.into(),
+        matcher: None,
+        command: format!("ours {version}"),
+    };
+    settings::install(settings, &["Stop", "Setup"].map(hook), is_ours).unwrap()
+}
+
+fn remove(settings: &str) -> String {
+    settings::remove(settings, is_ours).unwrap()
+}
+
+fn is_ours(command: &str) -> bool {
+    command.starts_with("ours ")
 }
