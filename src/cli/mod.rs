@@ -14,15 +14,17 @@ mod argparse;
 mod hooks;
 mod send;
 mod serve;
+mod version;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use argh::FromArgs;
 
-pub use self::hooks::HooksOptions;
+pub use self::hooks::{HooksOptions, WORKTREE_CREATE};
 pub use self::send::SendOptions;
 pub use self::serve::ServerOptions;
+pub use self::version::Version;
 
 /// The environment variable that names the hook socket if `--socket` does not.
 pub const SOCKET_VARIABLE: &str = "CLAUDE_UNIX_HOOK_WATCHER";

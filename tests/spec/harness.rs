@@ -359,11 +359,11 @@ pub fn shell(command: &str) -> Command {
     shell
 }
 
-/// The settings that the subcommand `hooks` prints for a socket.
+/// The settings that the subcommand `hooks` prints for a socket, and for the newest client
+/// in its table of events.
 pub fn settings(socket: &Path, arguments: &[&str]) -> Value {
-    let output = command(socket, &[&["hooks"], arguments].concat())
-        .output()
-        .unwrap();
+    let arguments = [&["hooks", "--client", "2.1.332"], arguments].concat();
+    let output = command(socket, &arguments).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
     serde_json::from_slice(&output.stdout).unwrap()

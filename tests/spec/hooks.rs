@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,38 +16,161 @@ fn odd_folder() -> TempDir {
     builder.tempdir().unwrap()
 }
 
-#[test]
-fn every_event_of_the_client_is_there_in_its_order_but_never_worktree_create() {
-    let output = run(&["hooks", "--socket", "/run/x.sock"]);
-    let text = String::from_utf8(output.stdout).unwrap();
+fn command_for(program: &Path, event: &str) -> String {
+    let program = program.display();
+    format!("'{program}' send {event} --socket '/run/x.sock' >/dev/null 2>&1 || true")
+}
+
+/// The events of printed settings, in order.
+fn events_in(stdout: Vec<u8>) -> Vec<String> {
+    let text = String::from_utf8(stdout).unwrap();
     let keys = text.lines().filter(|line| line.starts_with("    \""));
-    let events: Vec<_> = keys.map(|line| line.split('"').nth(1).unwrap()).collect();
+    keys.map(|line| line.split('"').nth(1).unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_event_of_the_client_is_there_but_never_worktree_create() {
+    let output = run(&["hooks", "--client", "2.1.332"]);
+    assert!(output.stdout.starts_with(b"{\n  \"hooks\": {\n"));
+    assert!(output.stdout.ends_with(b"\n}\n"));
     assert_eq!(
-        events,
+        events_in(output.stdout).join(" "),
         "SessionStart Setup UserPromptSubmit UserPromptExpansion PreToolUse PermissionRequest \
          PermissionDenied PostToolUse PostToolUseFailure PostToolBatch Notification SubagentStart \
          SubagentStop Stop StopFailure TeammateIdle TaskCreated TaskCompleted InstructionsLoaded \
          ConfigChange CwdChanged FileChanged WorktreeRemove PreCompact PostCompact Elicitation \
-         ElicitationResult SessionEnd MessageDisplay PreModelSwitch PostModelSwitch DirectoryAdded"
-            .split(' ')
-            .collect::<Vec<_>>()
+         ElicitationResult SessionEnd MessageDisplay PreModelSwitch PostModelSwitch DirectoryAdded \
+         PreSkillShellCommand"
     );
-    assert!(text.starts_with("{\n  \"hooks\": {\n") && text.ends_with("\n}\n"));
+    let old = events_in(run(&["hooks", "--client", "2.0.60"]).stdout);
+    assert_eq!(
+        old.join(" "),
+        "SessionStart UserPromptSubmit PreToolUse PermissionRequest PostToolUse \
+         PostToolUseFailure Notification SubagentStart SubagentStop Stop PreCompact SessionEnd"
+    );
+}
+
+/// A `claude` that runs this script, alone on the PATH. Another process writes it, as in
+/// [`copied`].
+fn client(script: &str) -> TempDir {
+    let folder = folder();
+    let write = "printf '#!/bin/sh\n%s\n' \"$2\" > \"$1\" && chmod +x \"$1\"";
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", write, "sh"])
+        .arg(folder.path().join("claude"));
+    assert!(shell.arg(script).status().unwrap().success());
+    folder
+}
+
+/// The number of events, and stderr, where this `claude` is installed.
+fn events_with(script: Option<&str>) -> (usize, String) {
+    let folder = script.map_or_else(folder, client);
+    let mut command = command(Path::new("/run/x.sock"), &["hooks"]);
+    let output = command.env("PATH", folder.path()).output().unwrap();
+    assert!(output.status.success());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    (events_in(output.stdout).len(), stderr)
+}
+
+#[test]
+fn the_events_are_those_of_the_installed_client() {
+    let is_asked = "[ \"$*\" = --version ] || exit 1; ";
+    for (printed, expected) in [
+        ("2.0.60 (Claude Code)", 12),
+        ("2.1.88 (Claude Code)", 26),
+        ("2.1.333", 33),
+    ] {
+        let (count, stderr) = events_with(Some(&format!("{is_asked}echo '{printed}'")));
+        assert_eq!((count, &*stderr), (expected, ""), "{printed}");
+    }
+}
+
+#[test]
+fn an_unknown_client_counts_as_2_1_119() {
+    for (script, reason) in [
+        (None, "there is no claude on the PATH"),
+        (Some("echo soon"), "printed \"soon\", not a version"),
+        (Some("exit 1"), "printed \"\", not a version"),
+        (Some("exec /bin/sleep 1000"), "did not answer"),
+    ] {
+        let (count, stderr) = events_with(script);
+        assert_eq!(count, 28, "{script:?}");
+        assert!(stderr.contains(reason), "{stderr}");
+        assert!(stderr.contains("2.1.119") && stderr.contains("--client VERSION"));
+    }
+}
+
+#[test]
+fn a_client_before_the_first_in_the_table_counts_as_that_one_with_a_warning() {
+    let (count, stderr) = events_with(Some("echo 1.0.128"));
+    assert_eq!(count, 9);
+    assert!(
+        stderr.starts_with("the events of version 1.0.128 are not known"),
+        "{stderr}"
+    );
+}
+
+/// Its children could keep the pipe open, and the user waiting.
+#[test]
+fn a_client_that_has_printed_its_version_is_not_waited_for() {
+    let start = Instant::now();
+    let (count, stderr) = events_with(Some("echo 2.0.60; /bin/sleep 1000"));
+    assert_eq!((count, &*stderr), (12, ""));
+    assert!(start.elapsed() < TIMEOUT);
 }
 
 #[test]
 fn an_entry_is_what_the_client_reads() {
-    let program = std::fs::canonicalize(BINARY).unwrap();
-    let command = format!(
-        "'{}' send Stop --socket '/run/x.sock' >/dev/null 2>&1 || true",
-        program.display()
-    );
+    let hook = |event| {
+        let command = command_for(Path::new(BINARY), event);
+        json!({"type": "command", "command": command, "timeout": 5})
+    };
+    // The client fires FileChanged only for the files that a matcher names.
     assert_eq!(
-        settings(Path::new("/run/x.sock"), &["--events", "Stop"]),
-        json!({"hooks": {"Stop": [
-            {"hooks": [{"type": "command", "command": command, "timeout": 5}]}
-        ]}})
+        settings(Path::new("/run/x.sock"), &["--events", "Stop,FileChanged"]),
+        json!({"hooks": {
+            "Stop": [{"hooks": [hook("Stop")]}],
+            "FileChanged": [{"matcher": ".env|.envrc", "hooks": [hook("FileChanged")]}],
+        }})
     );
+}
+
+/// An upgrade replaces what a symlink points to.
+#[test]
+fn a_command_runs_the_path_by_which_the_program_was_started() {
+    let folder = folder();
+    let folder = folder.path().canonicalize().unwrap();
+    let link = folder.join("hooks-observatory");
+    std::os::unix::fs::symlink(BINARY, &link).unwrap();
+    let path = format!("/absent:{}:/usr/bin:/bin", folder.display());
+    for program in [
+        link.to_str().unwrap(),
+        "./hooks-observatory",
+        "hooks-observatory",
+    ] {
+        // The shell finds the program on its own PATH.
+        let output = Command::new("sh")
+            .args([
+                "-c",
+                "exec \"$0\" hooks --client 2.1.119 --events Stop --socket /run/x.sock",
+            ])
+            .arg(program)
+            .current_dir(&folder)
+            .env("PATH", &path)
+            .output()
+            .unwrap();
+        let settings: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let expected = match program.strip_prefix("./") {
+            Some(name) => folder.join(name),
+            None => link.clone(),
+        };
+        assert_eq!(
+            hook_command(&settings, "Stop"),
+            command_for(&expected, "Stop")
+        );
+    }
 }
 
 /// The program at another path. Another process writes it: nothing can be run that
@@ -60,7 +184,7 @@ fn copied(to: &Path) -> PathBuf {
 /// The settings that a program of another path prints.
 fn printed_by(program: &Path, socket: &Path, arguments: &[&str]) -> Value {
     let output = Command::new(program)
-        .args(["hooks", "--socket"])
+        .args(["hooks", "--client", "2.1.332", "--socket"])
         .arg(socket)
         .args(arguments)
         .output();
@@ -78,14 +202,14 @@ fn every_command_works_for_any_path() {
         let server = Server::start_in(odd_folder(), &[], |command| command);
         let settings = printed_by(&binary, &server.socket(), sender);
         let hooks = settings["hooks"].as_object().unwrap();
-        assert_eq!(hooks.len(), 32);
+        assert_eq!(hooks.len(), 33);
         for (n, event) in hooks.keys().enumerate() {
             run_hook(
                 hook_command(&settings, event),
                 format!("{{\"n\":{n}}}\n").as_bytes(),
             );
         }
-        let printed = server.stdout.lines(32);
+        let printed = server.stdout.lines(33);
         for (n, event) in hooks.keys().enumerate() {
             assert_eq!(
                 (&printed[n]["_event"], &printed[n]["n"]),
@@ -113,7 +237,7 @@ fn without_a_server_or_without_the_program_the_commands_succeed_in_silence() {
 #[test]
 fn a_relative_socket_is_printed_as_what_it_is_from_anywhere() {
     let server = Server::start(&[]);
-    let output = command(Path::new("hooks.sock"), &["hooks"])
+    let output = command(Path::new("hooks.sock"), &["hooks", "--client", "2.1.332"])
         .current_dir(server.folder.path())
         .output()
         .unwrap();
@@ -122,21 +246,54 @@ fn a_relative_socket_is_printed_as_what_it_is_from_anywhere() {
 }
 
 #[test]
-fn events_may_be_chosen_also_those_that_a_later_client_may_have() {
-    let output = run(&["hooks", "--events", "Stop,Later,PreToolUse,Stop"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let keys = text.lines().filter(|line| line.starts_with("    \""));
-    let events: Vec<_> = keys.map(|line| line.split('"').nth(1).unwrap()).collect();
-    assert_eq!(events, ["Stop", "Later", "PreToolUse"]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("Later is not an event that this version knows"));
-    assert_eq!(said.lines().count(), 1);
+fn an_event_that_the_client_does_not_know_is_printed_with_a_warning() {
+    let chosen = [
+        "hooks",
+        "--client",
+        "2.1.88",
+        "--events",
+        "Stop,Later,PreToolUse,Stop",
+    ];
+    let output = run(&chosen);
+    assert_eq!(events_in(output.stdout), ["Stop", "Later", "PreToolUse"]);
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.starts_with("Later is not known to be an event of version 2.1.88"));
+    assert_eq!(warning.lines().count(), 1);
+}
+
+/// A curl that writes its arguments shows what a user's `~/.curlrc` could not change.
+#[test]
+fn curl_reads_no_configuration() {
+    let printed = settings(Path::new("/run/x.sock"), &["--curl"]);
+    for group in printed["hooks"].as_object().unwrap().values() {
+        let command = group[0]["hooks"][0]["command"].as_str().unwrap();
+        assert!(command.starts_with("curl -q "), "{command}");
+    }
+    if tool("curl").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let home = folder();
+    std::fs::write(
+        home.path().join(".curlrc"),
+        "proxy = http://127.0.0.1:1\nbogus\n",
+    )
+    .unwrap();
+    let settings = settings(&server.socket(), &["--curl"]);
+    let mut child = shell(hook_command(&settings, "Stop"))
+        .env("HOME", home.path())
+        .env_remove("CURL_HOME")
+        .spawn()
+        .unwrap();
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(server.stdout.lines(1)[0]["_event"], "Stop");
 }
 
 #[test]
 fn what_cannot_work_is_refused_since_a_hook_would_not_tell() {
     let long = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (
             &["hooks", "--events", "Stop,WorktreeCreate"],
             2,
@@ -159,6 +316,11 @@ fn what_cannot_work_is_refused_since_a_hook_would_not_tell() {
             "event names separated by commas",
         ),
         (&["hooks", "--socket", &long], 1, "107 bytes"),
+        (
+            &["hooks", "--client", "two"],
+            2,
+            "a version such as 2.1.119",
+        ),
     ];
     for (arguments, code, complaint) in cases {
         let output = run(arguments);
@@ -178,7 +340,7 @@ fn settings_that_cannot_be_written_are_an_error() {
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let output = command(Path::new("/run/x.sock"), &["hooks"])
+    let output = command(Path::new("/run/x.sock"), &["hooks", "--client", "2.1.119"])
         .stdout(full)
         .output()
         .unwrap();

@@ -1,152 +1,89 @@
-//! Claude Code settings that send every event to the hook socket.
+//! Claude Code settings with hooks that send every event to the hook socket.
 //!
-//! The client runs each hook's command with a shell and waits for it. So the command
-//! quotes its paths, prints nothing, and always succeeds.
+//! - `command` is the shell command of a hook. `events` lists the events by the client's
+//!   version, which `client_version` finds.
+//! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
+//! - This file prints settings.
 //!
-//! - This file prints settings. [`settings`] edits the text of existing ones, with
-//!   `json_edit`. Both do no I/O.
+//! A fault here harms the user: a client rejects a whole settings file, permission rules
+//! included, if it names an event that the client does not know.
+//!
+//! This folder knows no event's content, and of the server only its socket.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
+mod client_version;
+mod command;
+mod events;
 mod json_edit;
 pub mod settings;
 
-use std::env;
-use std::os::unix::net::SocketAddr;
-use std::path::{self, Path, PathBuf};
-
-use serde::{Serialize, Serializer};
-use serde_json::json;
-
-use crate::cli::HooksOptions;
+use self::command::Sender;
+use self::settings::Hook;
+use crate::cli::{HooksOptions, Version};
 use crate::diagnostics::stderr::say;
 
-/// The events of the current client, except `WorktreeCreate`: a hook for that one
-/// replaces the client's own creation of worktrees, which an observer must not do.
-const EVENTS: [&str; 32] = [
-    "SessionStart",
-    "Setup",
-    "UserPromptSubmit",
-    "UserPromptExpansion",
-    "PreToolUse",
-    "PermissionRequest",
-    "PermissionDenied",
-    "PostToolUse",
-    "PostToolUseFailure",
-    "PostToolBatch",
-    "Notification",
-    "SubagentStart",
-    "SubagentStop",
-    "Stop",
-    "StopFailure",
-    "TeammateIdle",
-    "TaskCreated",
-    "TaskCompleted",
-    "InstructionsLoaded",
-    "ConfigChange",
-    "CwdChanged",
-    "FileChanged",
-    "WorktreeRemove",
-    "PreCompact",
-    "PostCompact",
-    "Elicitation",
-    "ElicitationResult",
-    "SessionEnd",
-    "MessageDisplay",
-    "PreModelSwitch",
-    "PostModelSwitch",
-    "DirectoryAdded",
-];
-
-/// Seconds after which the client ends a hook. Both commands give up earlier by
-/// themselves.
-const TIMEOUT: u32 = 5;
-
-/// Returns the settings as indented JSON with a newline at the end. The error says what
-/// is wrong with a path.
+/// The settings as indented JSON. The error says what is wrong with a path.
 pub fn settings(options: &HooksOptions) -> Result<String, String> {
-    let socket = quote(&absolute_socket(&options.socket)?)?;
-    let program = match options.uses_curl {
-        true => None,
-        false => Some(quote(&program_path()?)?),
-    };
-    let entry = |event: &str| {
-        let command = match &program {
-            Some(program) => send_command(program, event, &socket),
-            None => curl_command(event, &socket),
-        };
-        let hook = json!({"type": "command", "command": command, "timeout": TIMEOUT});
-        (event.to_owned(), json!([{"hooks": [hook]}]))
-    };
-    let hooks = match &options.events {
-        Some(events) => {
-            warn_of_unknown(events);
-            events.iter().map(|event| entry(event)).collect()
+    settings::install("", &hooks(options)?, |_| false)
+}
+
+/// The hooks that the options ask for.
+fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
+    let client = client_or_default(options);
+    let known: Vec<&str> = events::known_to(client).collect();
+    let events = match &options.events {
+        None => known,
+        Some(chosen) => {
+            warn_of_unknown(chosen, &known, client);
+            chosen.iter().map(String::as_str).collect()
         }
-        None => EVENTS.iter().map(|event| entry(event)).collect(),
     };
-    let settings = Object(vec![("hooks".to_owned(), Object(hooks))]);
-    serde_json::to_string_pretty(&settings)
-        .map(|text| text + "\n")
-        .map_err(|error| format!("cannot write the settings: {error}"))
+    let sender = Sender::new(&options.socket, options.uses_curl)?;
+    let hook = |event: &str| Hook {
+        event: event.to_owned(),
+        matcher: events::matcher(event),
+        command: sender.command(event),
+    };
+    Ok(events.into_iter().map(hook).collect())
 }
 
-/// The socket's path from any directory. A path that no socket can have is an error
-/// now: the hooks themselves report nothing.
-fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
-    let path = path::absolute(path)
-        .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))?;
-    match SocketAddr::from_pathname(&path) {
-        Ok(_) => Ok(path),
-        Err(_) => Err(format!(
-            "the path {} is too long for a socket (107 bytes at most): choose a shorter one",
-            path.display()
-        )),
+fn client(options: &HooksOptions) -> Result<Version, String> {
+    match options.client {
+        Some(version) => Ok(version),
+        None => client_version::installed(),
     }
 }
 
-fn program_path() -> Result<PathBuf, String> {
-    env::current_exe()
-        .map_err(|error| format!("cannot find the path of this program: {error}. Use --curl"))
+/// The client whose events to install, with a warning if that is a guess.
+fn client_or_default(options: &HooksOptions) -> Version {
+    let (default, first) = (events::DEFAULT_CLIENT, events::FIRST_CLIENT);
+    match client(options) {
+        Ok(version) if version < first => {
+            say(format_args!(
+                "the events of version {version} are not known: using those of {first}. Check \
+                 that the client still reads its settings"
+            ));
+            version
+        }
+        Ok(version) => version,
+        Err(reason) => {
+            say(format_args!(
+                "{reason}: using the events of version {default}. For another version, give \
+                 --client VERSION"
+            ));
+            default
+        }
+    }
 }
 
-fn warn_of_unknown(events: &[String]) {
-    let is_unknown = |event: &&String| !EVENTS.contains(&event.as_str());
-    for event in events.iter().filter(is_unknown) {
+/// The user may know of an event that is newer than the table.
+fn warn_of_unknown(chosen: &[String], known: &[&str], client: Version) {
+    let is_unknown = |event: &&String| !known.contains(&event.as_str());
+    for event in chosen.iter().filter(is_unknown) {
         say(format_args!(
-            "{event} is not an event that this version knows: its hook is printed all the same"
+            "{event} is not known to be an event of version {client}, and a client that does \
+             not know an event may reject the whole settings file, permission rules included"
         ));
-    }
-}
-
-fn send_command(program: &str, event: &str, socket: &str) -> String {
-    format!("{program} send {event} --socket {socket} >/dev/null 2>&1 || true")
-}
-
-/// `--data-binary`, since `-d` removes newlines.
-fn curl_command(event: &str, socket: &str) -> String {
-    format!(
-        "curl -s --connect-timeout 0.5 --max-time 1 --unix-socket {socket} -X POST \
-         -H 'Content-Type: application/json' --data-binary @- \
-         'http://localhost/hook?event={event}' >/dev/null 2>&1 || true"
-    )
-}
-
-/// A path as one word of a shell command. In single quotes every character but the quote
-/// stands for itself (POSIX, Shell Command Language, section 2.2.2).
-fn quote(path: &Path) -> Result<String, String> {
-    let text = path.to_str().ok_or(format!(
-        "{} is not UTF-8, as JSON requires: choose another path",
-        path.display()
-    ))?;
-    Ok(format!("'{}'", text.replace('\'', r"'\''")))
-}
-
-/// A JSON object whose members keep this order. `serde_json`'s own map sorts them.
-struct Object<V>(Vec<(String, V)>);
-
-impl<V: Serialize> Serialize for Object<V> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }

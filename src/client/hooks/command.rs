@@ -1,0 +1,132 @@
+//! The shell command of a hook.
+//!
+//! The client runs each command with a shell and waits for it. So the command quotes its
+//! paths, prints nothing, and succeeds also if the program or the server is gone.
+//!
+//! Stop 1 of EDU_NOTES.md.
+
+use std::env;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::SocketAddr;
+use std::path::{self, Path, PathBuf};
+
+const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
+
+/// The arguments of curl before and after the socket. `-q` must be the first: it makes curl
+/// ignore `~/.curlrc`. `--data-binary`, since `-d` removes newlines.
+const CURL: [&str; 2] = [
+    "curl -q -s --connect-timeout 0.5 --max-time 1 --unix-socket ",
+    " -X POST -H 'Content-Type: application/json' --data-binary @- 'http://localhost/hook?event=",
+];
+
+/// Writes the commands of hooks.
+#[derive(Debug)]
+pub struct Sender {
+    /// The path of this program in quotes. `None`: curl sends.
+    program: Option<String>,
+    /// The path of the socket in quotes.
+    socket: String,
+}
+
+impl Sender {
+    /// The error says what is wrong with a path. The hooks themselves would report nothing.
+    pub fn new(socket: &Path, uses_curl: bool) -> Result<Sender, String> {
+        let program = match uses_curl {
+            true => None,
+            false => Some(quote(&program_path()?)?),
+        };
+        Ok(Sender {
+            program,
+            socket: quote(&absolute_socket(socket)?)?,
+        })
+    }
+
+    /// The command that sends `event`.
+    pub fn command(&self, event: &str) -> String {
+        let socket = &self.socket;
+        let [before, after] = CURL;
+        match &self.program {
+            Some(program) => format!("{program} send {event} --socket {socket}{SILENT_SUCCESS}"),
+            None => format!("{before}{socket}{after}{event}'{SILENT_SUCCESS}"),
+        }
+    }
+}
+
+/// The name by which this program was started.
+fn first_argument() -> Option<PathBuf> {
+    env::args_os().next().map(PathBuf::from)
+}
+
+/// The path by which this program was started. An upgrade keeps it valid where
+/// `current_exe` would name the replaced file, behind the symlink of a package manager.
+fn program_path() -> Result<PathBuf, String> {
+    let error = |reason: &str| format!("cannot find the path of this program: {reason}");
+    let name = first_argument().ok_or_else(|| error("it was started without a name"))?;
+    let found = match name.as_os_str().as_encoded_bytes().contains(&b'/') {
+        true => Some(name.clone()),
+        false => find_on_path(&name, env::var_os("PATH").as_deref()),
+    };
+    let found = found.ok_or_else(|| {
+        let shown = name.display();
+        error(&format!("{shown} is not on the PATH. Start it by its path"))
+    })?;
+    path::absolute(found).map_err(|reason| error(&reason.to_string()))
+}
+
+/// The first executable file of this name, as a shell finds it.
+fn find_on_path(name: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
+    env::split_paths(path?)
+        .map(|folder| folder.join(name))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
+}
+
+/// The socket's path from any directory. A path that no socket can have is an error now.
+fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
+    let path = path::absolute(path)
+        .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))?;
+    match SocketAddr::from_pathname(&path) {
+        Ok(_) => Ok(path),
+        Err(_) => Err(format!(
+            "the path {} is too long for a socket (107 bytes at most): choose a shorter one",
+            path.display()
+        )),
+    }
+}
+
+/// A path as one word of a shell command. In single quotes every character but the quote
+/// stands for itself (POSIX, Shell Command Language, section 2.2.2).
+fn quote(path: &Path) -> Result<String, String> {
+    let text = path.to_str().ok_or_else(|| {
+        format!(
+            "{} is not UTF-8, as JSON requires: choose another path",
+            path.display()
+        )
+    })?;
+    Ok(format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_executable_file_on_the_path_is_found_and_its_symlink_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let [empty, dull, good] = ["empty", "dull", "good"].map(|name| folder.path().join(name));
+        for folder in [&empty, &dull, &good] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        std::fs::write(dull.join("tool"), "").unwrap();
+        std::fs::set_permissions(dull.join("tool"), PermissionsExt::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", good.join("tool")).unwrap();
+        let path = env::join_paths([&empty, &dull, &good]).unwrap();
+        let found = |name: &str| find_on_path(Path::new(name), Some(&path));
+        assert_eq!(found("tool"), Some(good.join("tool")));
+        assert_eq!(found("absent"), None);
+        assert_eq!(find_on_path(Path::new("tool"), None), None);
+    }
+}
