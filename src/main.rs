@@ -29,11 +29,8 @@ fn run() -> ExitCode {
             send::run(&options);
             ExitCode::SUCCESS
         }
-        Ok(Command::Hooks(options)) => match hooks::settings(&options) {
-            Ok(text) => print(&text),
-            Err(error) => fail(&error),
-        },
-        Err(Exit::Print(text)) => print(&text),
+        Ok(Command::Hooks(options)) => exit_code(hooks::run(&options, print)),
+        Err(Exit::Print(text)) => exit_code(print(&text)),
         Err(Exit::Usage(text)) => {
             stderr::say(text);
             ExitCode::from(2)
@@ -51,10 +48,7 @@ fn serve(mut options: ServerOptions) -> ExitCode {
     keep_freed_memory();
     trace::init(options.trace);
     style_for_terminal(&mut options);
-    match server::run(&options, activated) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+    exit_code(server::run(&options, activated))
 }
 
 /// Turns on colours and cutting for a format that a terminal shows. With an
@@ -71,12 +65,19 @@ fn style_for_terminal(options: &mut ServerOptions) {
 }
 
 /// Writes to stdout. A closed pipe is no error: its reader wants no more.
-fn print(text: &str) -> ExitCode {
+fn print(text: &str) -> Result<(), String> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            fail(&format!("cannot write to stdout: {error}"))
+            Err(format!("cannot write to stdout: {error}"))
         }
-        _ => ExitCode::SUCCESS,
+        _ => Ok(()),
+    }
+}
+
+fn exit_code(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
     }
 }
 

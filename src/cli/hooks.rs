@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use argh::FromArgs;
 
 use super::version::Version;
-use super::{Exit, parse_with_argh, socket_path};
+use super::{Exit, parse_with_argh, socket_path, usage};
 
 const COMMAND: [&str; 2] = ["hooks-observatory", "hooks"];
 
@@ -16,9 +16,10 @@ const COMMAND: [&str; 2] = ["hooks-observatory", "hooks"];
 /// observer must not do.
 pub const WORKTREE_CREATE: &str = "WorktreeCreate";
 
-/// What [`client::hooks`](crate::client::hooks) prints.
+/// What [`client::hooks`](crate::client::hooks) does.
 #[derive(Debug)]
 pub struct HooksOptions {
+    pub action: HooksAction,
     /// The path of the hook socket.
     pub socket: PathBuf,
     /// The version of the client. `None`: the installed one.
@@ -29,7 +30,35 @@ pub struct HooksOptions {
     pub uses_curl: bool,
 }
 
-/// Prints Claude Code settings that send every event to the hook socket.
+#[derive(Debug, PartialEq)]
+pub enum HooksAction {
+    Print,
+    Install(Change),
+    Remove(Change),
+    Status,
+}
+
+/// A change of a settings file.
+#[derive(Debug, PartialEq)]
+pub struct Change {
+    pub scope: Scope,
+    /// Whether to show the change only.
+    pub is_dry_run: bool,
+    /// Whether not to ask the user.
+    pub is_confirmed: bool,
+}
+
+/// Which settings file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scope {
+    /// For all sessions of the user.
+    User,
+    /// For the user's sessions in the current directory.
+    Project,
+    File(PathBuf),
+}
+
+/// Prints Claude Code settings that send every event to the hook socket, or installs them.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help"))]
 struct Arguments {
@@ -48,18 +77,83 @@ struct Arguments {
     /// use curl to send events, where this program is not installed
     #[argh(switch)]
     curl: bool,
+
+    /// add the hooks to a settings file, and replace those that are there
+    #[argh(switch)]
+    install: bool,
+
+    /// remove the hooks from a settings file
+    #[argh(switch)]
+    remove: bool,
+
+    /// say which hooks are installed, and whether a server answers
+    #[argh(switch)]
+    status: bool,
+
+    /// the settings file for all sessions (default): settings.json in $CLAUDE_CONFIG_DIR, else in ~/.claude
+    #[argh(switch)]
+    user: bool,
+
+    /// the settings file for this directory: .claude/settings.local.json
+    #[argh(switch)]
+    project: bool,
+
+    /// another settings file
+    #[argh(option, arg_name = "path")]
+    file: Option<PathBuf>,
+
+    /// with --install or --remove: show the change and write nothing
+    #[argh(switch)]
+    dry_run: bool,
+
+    /// with --install or --remove: do not ask
+    #[argh(switch)]
+    yes: bool,
 }
 
 /// The options that take a value.
-pub(super) const VALUED: [&str; 3] = ["--socket", "--events", "--client"];
+pub(super) const VALUED: [&str; 4] = ["--socket", "--events", "--client", "--file"];
 
 pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<HooksOptions, Exit> {
     let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
     Ok(HooksOptions {
+        action: action(&arguments).map_err(|error| usage(&COMMAND, error))?,
         socket: socket_path(arguments.socket, default_socket),
         client: arguments.client,
         events: arguments.events,
         uses_curl: arguments.curl,
+    })
+}
+
+fn action(arguments: &Arguments) -> Result<HooksAction, &'static str> {
+    let has_change_option = arguments.user
+        || arguments.project
+        || arguments.file.is_some()
+        || arguments.dry_run
+        || arguments.yes;
+    match (arguments.install, arguments.remove, arguments.status) {
+        (true, false, false) => Ok(HooksAction::Install(change(arguments)?)),
+        (false, true, false) => Ok(HooksAction::Remove(change(arguments)?)),
+        (false, false, _) if has_change_option => {
+            Err("--user, --project, --file, --dry-run and --yes need --install or --remove")
+        }
+        (false, false, true) => Ok(HooksAction::Status),
+        (false, false, false) => Ok(HooksAction::Print),
+        _ => Err("give one of --install, --remove and --status"),
+    }
+}
+
+fn change(arguments: &Arguments) -> Result<Change, &'static str> {
+    let scope = match (arguments.user, arguments.project, &arguments.file) {
+        (_, false, None) => Scope::User,
+        (false, true, None) => Scope::Project,
+        (false, false, Some(path)) => Scope::File(path.clone()),
+        _ => return Err("give one of --user, --project and --file"),
+    };
+    Ok(Change {
+        scope,
+        is_dry_run: arguments.dry_run,
+        is_confirmed: arguments.yes,
     })
 }
 

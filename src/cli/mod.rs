@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-pub use self::hooks::{HooksOptions, WORKTREE_CREATE};
+pub use self::hooks::{Change, HooksAction, HooksOptions, Scope, WORKTREE_CREATE};
 pub use self::send::SendOptions;
 pub use self::serve::ServerOptions;
 pub use self::version::Version;

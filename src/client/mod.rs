@@ -1,7 +1,7 @@
 //! The client side: what hooks run, and the settings that make Claude Code run them.
 //!
 //! - [`send`] posts one event. Each hook runs it.
-//! - [`hooks`] makes the settings that contain the hooks.
+//! - [`hooks`] prints, installs and removes the settings that contain the hooks.
 //! - [`json_object`] finds the end of a payload, and `request` exchanges one request with
 //!   the server. `readiness` waits for descriptors.
 //!

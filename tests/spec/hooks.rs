@@ -246,7 +246,9 @@ fn a_relative_socket_is_printed_as_what_it_is_from_anywhere() {
 }
 
 #[test]
-fn an_event_that_the_client_does_not_know_is_printed_with_a_warning() {
+fn an_event_that_the_client_does_not_know_is_printed_with_a_warning_but_never_installed() {
+    let folder = folder();
+    let file = folder.path().join("settings.json");
     let chosen = [
         "hooks",
         "--client",
@@ -259,6 +261,19 @@ fn an_event_that_the_client_does_not_know_is_printed_with_a_warning() {
     let warning = String::from_utf8(output.stderr).unwrap();
     assert!(warning.starts_with("Later is not known to be an event of version 2.1.88"));
     assert_eq!(warning.lines().count(), 1);
+    for events in ["Stop,Later", "PostToolBatch"] {
+        let options = ["--install", "--file", file.to_str().unwrap()];
+        let chosen = ["hooks", "--client", "2.1.88", "--events", events];
+        let output = run(&[&chosen[..], &options].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        assert!(
+            error.contains("is not known to be an event of version 2.1.88"),
+            "{error}"
+        );
+        assert!(error.contains("--client VERSION"), "{error}");
+        assert!(!file.exists());
+    }
 }
 
 /// A curl that writes its arguments shows what a user's `~/.curlrc` could not change.
@@ -290,10 +305,84 @@ fn curl_reads_no_configuration() {
     assert_eq!(server.stdout.lines(1)[0]["_event"], "Stop");
 }
 
+/// The state that `--status` describes for `text` as a user's settings.
+fn status(text: &str, client: &str) -> String {
+    let home = folder();
+    std::fs::create_dir(home.path().join(".claude")).unwrap();
+    std::fs::write(home.path().join(".claude/settings.json"), text).unwrap();
+    let output = command(
+        Path::new("/unused"),
+        &["hooks", "--status", "--client", client],
+    )
+    .current_dir(&home)
+    .env("HOME", home.path())
+    .env_remove("CLAUDE_CONFIG_DIR")
+    .output()
+    .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let project = home.path().canonicalize().unwrap();
+    let project = project.join(".claude/settings.local.json");
+    let expected = format!(
+        "Project settings: {}\n  hooks: not installed\n",
+        project.display()
+    );
+    let state = text.strip_suffix(&expected);
+    state.unwrap_or_else(|| panic!("{text}")).to_owned()
+}
+
+#[test]
+fn the_status_says_what_is_installed_and_whether_it_works() {
+    let mut server = Server::start(&[]);
+    let socket = server.socket();
+    let shown = socket.display();
+    let printed = |events| settings(&socket, &["--events", events]).to_string();
+    let both = printed("Stop,MessageDisplay");
+    let text = status(&both, "2.1.197");
+    assert!(text.starts_with("User settings: /"), "{text}");
+    for line in [
+        "  hooks: installed for 2 events: MessageDisplay, Stop\n".to_owned(),
+        format!("  program: {BINARY}\n"),
+        format!("  socket: {shown}: a server answers\n"),
+        "  client: 2.1.197 knows them all; it also knows SessionStart, ".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+    let text = status(&both, "2.1.119");
+    assert!(
+        text.contains("client: 2.1.119 may not know MessageDisplay, and"),
+        "{text}"
+    );
+    let text = status(&settings(&socket, &[]).to_string(), "2.1.332");
+    assert!(text.ends_with("client: 2.1.332 knows them all\n"), "{text}");
+    let text = status(&both.replace(BINARY, "/gone/hooks-observatory"), "2.1.332");
+    assert!(
+        text.contains("program: /gone/hooks-observatory is gone: install"),
+        "{text}"
+    );
+    server.stop();
+    let text = status(&both, "2.1.332");
+    assert!(
+        text.contains(&format!("socket: {shown}: there is no such file")),
+        "{text}"
+    );
+    assert!(status("{}", "2.1.332").ends_with("  hooks: not installed\n"));
+    let text = status("{", "2.1.332");
+    assert!(text.contains("hooks: unknown: EOF while parsing"), "{text}");
+    // In a key that a later one replaces, they are not installed.
+    let shadowed = both
+        .replacen('{', "{\"x\":0,", 1)
+        .replace("}]}]}}", "}]}]},\"hooks\":{}}");
+    assert!(
+        status(&shadowed, "2.1.332").ends_with("  hooks: not installed\n"),
+        "{shadowed}"
+    );
+}
+
 #[test]
 fn what_cannot_work_is_refused_since_a_hook_would_not_tell() {
     let long = format!("/{}", "x".repeat(107));
-    let cases: [(&[&str], i32, &str); 7] = [
+    let cases: [(&[&str], i32, &str); 13] = [
         (
             &["hooks", "--events", "Stop,WorktreeCreate"],
             2,
@@ -320,6 +409,24 @@ fn what_cannot_work_is_refused_since_a_hook_would_not_tell() {
             &["hooks", "--client", "two"],
             2,
             "a version such as 2.1.119",
+        ),
+        (&["hooks", "--install", "--remove"], 2, "one of --install"),
+        (&["hooks", "--remove", "--status"], 2, "one of --install"),
+        (&["hooks", "--dry-run"], 2, "need --install or --remove"),
+        (
+            &["hooks", "--status", "--user"],
+            2,
+            "need --install or --remove",
+        ),
+        (
+            &["hooks", "--install", "--user", "--project"],
+            2,
+            "one of --user",
+        ),
+        (
+            &["hooks", "--remove", "--project", "--file", "x"],
+            2,
+            "one of --user",
         ),
     ];
     for (arguments, code, complaint) in cases {

@@ -13,6 +13,7 @@ mod framing;
 mod harness;
 mod hooks;
 mod http;
+mod install;
 mod limits;
 mod lines;
 mod notes;

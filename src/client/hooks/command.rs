@@ -1,4 +1,4 @@
-//! The shell command of a hook.
+//! The shell command of a hook: how it is written, and how one of ours is recognised.
 //!
 //! The client runs each command with a shell and waits for it. So the command quotes its
 //! paths, prints nothing, and succeeds also if the program or the server is gone.
@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
+/// Ends every command that an earlier version wrote, too.
 const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
 
 /// The arguments of curl before and after the socket. `-q` must be the first: it makes curl
@@ -19,6 +20,9 @@ const CURL: [&str; 2] = [
     "curl -q -s --connect-timeout 0.5 --max-time 1 --unix-socket ",
     " -X POST -H 'Content-Type: application/json' --data-binary @- 'http://localhost/hook?event=",
 ];
+
+/// The program whose name commands contain.
+const PROGRAM: &str = "hooks-observatory";
 
 /// Writes the commands of hooks.
 #[derive(Debug)]
@@ -51,6 +55,51 @@ impl Sender {
             None => format!("{before}{socket}{after}{event}'{SILENT_SUCCESS}"),
         }
     }
+}
+
+/// A command that this program wrote, now or in an earlier version.
+#[derive(Debug, PartialEq)]
+pub struct OurCommand {
+    /// `None`: curl sends.
+    pub program: Option<PathBuf>,
+    pub socket: PathBuf,
+}
+
+/// Recognises the commands of every version:
+///
+/// - `'PATH/hooks-observatory' send EVENT --socket 'PATH' >/dev/null 2>&1 || true`
+/// - the same with `--send EVENT`
+/// - the command with curl, also without `-q`
+///
+/// A program with another name counts if this one runs under that name too.
+pub fn recognise(command: &str) -> Option<OurCommand> {
+    let words = words(command.strip_suffix(SILENT_SUCCESS)?)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let [program, "send" | "--send", _, "--socket", socket] = words[..] {
+        return is_this_program(Path::new(program)).then(|| OurCommand {
+            program: Some(program.into()),
+            socket: socket.into(),
+        });
+    }
+    let option = words.iter().position(|word| *word == "--unix-socket")?;
+    let socket = words.get(option + 1)?;
+    let event = words.last()?.rsplit_once("?event=")?.1;
+    let by_curl = Sender {
+        program: None,
+        socket: quote(Path::new(socket)).ok()?,
+    };
+    let current = by_curl.command(event);
+    let earlier = current.replacen("curl -q ", "curl ", 1);
+    (command == current || command == earlier).then(|| OurCommand {
+        program: None,
+        socket: socket.into(),
+    })
+}
+
+fn is_this_program(path: &Path) -> bool {
+    let name = path.file_name();
+    let is_named = |argument: PathBuf| name.is_some() && argument.file_name() == name;
+    name == Some(OsStr::new(PROGRAM)) || first_argument().is_some_and(is_named)
 }
 
 /// The name by which this program was started.
@@ -109,9 +158,100 @@ fn quote(path: &Path) -> Result<String, String> {
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
 }
 
+/// The words of a simple command that uses no quoting but that of [`quote`]. `None` if it
+/// contains anything else that a shell would interpret.
+fn words(command: &str) -> Option<Vec<String>> {
+    let mut words = vec![String::new()];
+    let mut chars = command.chars();
+    while let Some(char) = chars.next() {
+        let word = words.last_mut()?;
+        match char {
+            '\'' => loop {
+                match chars.next()? {
+                    '\'' => break,
+                    char => word.push(char),
+                }
+            },
+            '\\' => word.push(chars.next()?),
+            ' ' => words.push(String::new()),
+            '-' | '_' | '.' | ',' | '/' | ':' | '@' | '=' | '+' => word.push(char),
+            char if char.is_alphanumeric() => word.push(char),
+            _ => return None,
+        }
+    }
+    Some(words)
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn sender(program: Option<&str>, socket: &str) -> Sender {
+        let quote = |path: &str| quote(Path::new(path)).unwrap();
+        Sender {
+            program: program.map(quote),
+            socket: quote(socket),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_command_is_recognised_whatever_its_paths(
+            folder in "(/\\PC{0,9}){1,3}",
+            socket in "(/[^\0]{0,9}){1,3}",
+            event in "[A-Za-z]{1,20}",
+            has_program: bool,
+        ) {
+            let program = has_program.then(|| format!("{folder}/{PROGRAM}"));
+            let expected = OurCommand {
+                program: program.clone().map(PathBuf::from),
+                socket: PathBuf::from(&socket),
+            };
+            let command = sender(program.as_deref(), &socket).command(&event);
+            prop_assert_eq!(recognise(&command), Some(expected));
+        }
+
+        #[test]
+        fn no_command_panics(command in "\\PC*") {
+            let _ = recognise(&(command + SILENT_SUCCESS));
+        }
+    }
+
+    #[test]
+    fn commands_of_earlier_versions_are_recognised() {
+        for command in [
+            "'/opt/it'\\''s/hooks-observatory' --send Stop --socket '/run/x.sock' >/dev/null 2>&1 || true",
+            "'/usr/bin/hooks-observatory' send Stop --socket '/run/x.sock' >/dev/null 2>&1 || true",
+            "curl -s --connect-timeout 0.5 --max-time 1 --unix-socket '/run/x.sock' -X POST \
+             -H 'Content-Type: application/json' --data-binary @- \
+             'http://localhost/hook?event=Stop' >/dev/null 2>&1 || true",
+        ] {
+            let found = recognise(command).map(|command| command.socket);
+            assert_eq!(found, Some("/run/x.sock".into()), "{command}");
+        }
+    }
+
+    #[test]
+    fn other_commands_are_not_ours() {
+        for command in [
+            "",
+            "true",
+            " >/dev/null 2>&1 || true",
+            "hooks-observatory send Stop",
+            "'/bin/hooks-observatory' send Stop --socket '/x' -v >/dev/null 2>&1 || true",
+            "'/bin/hooks-observatory' send Stop --socket '/x'; rm x >/dev/null 2>&1 || true",
+            "'/bin/hooks-observatory' send Stop --socket \"$X\" >/dev/null 2>&1 || true",
+            "'/bin/other' send Stop --socket '/x' >/dev/null 2>&1 || true",
+            "echo '/bin/hooks-observatory' send Stop --socket '/x' >/dev/null 2>&1 || true",
+            "curl -s --unix-socket '/x' -d @- 'http://localhost/hook?event=Stop' >/dev/null 2>&1 || true",
+            "curl --unix-socket >/dev/null 2>&1 || true",
+            "'/bin/hooks-observatory' send Stop --socket '/x >/dev/null 2>&1 || true",
+        ] {
+            assert_eq!(recognise(command), None, "{command}");
+        }
+    }
 
     #[test]
     fn the_first_executable_file_on_the_path_is_found_and_its_symlink_kept() {

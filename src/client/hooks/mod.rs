@@ -1,9 +1,10 @@
-//! Claude Code settings with hooks that send every event to the hook socket.
+//! The hooks in Claude Code's settings: printed, installed, removed, or described.
 //!
 //! - `command` is the shell command of a hook. `events` lists the events by the client's
 //!   version, which `client_version` finds.
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
-//! - This file prints settings.
+//! - `file` reads and replaces a settings file. `status` describes what is installed.
+//! - This file decides what to do, and talks to the user.
 //!
 //! A fault here harms the user: a client rejects a whole settings file, permission rules
 //! included, if it names an event that the client does not know.
@@ -15,27 +16,69 @@
 mod client_version;
 mod command;
 mod events;
+mod file;
 mod json_edit;
 pub mod settings;
+mod status;
 
-use self::command::Sender;
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::path::{self, Path, PathBuf};
+
+use similar::TextDiff;
+
+use self::command::{Sender, recognise};
+use self::file::SettingsFile;
 use self::settings::Hook;
-use crate::cli::{HooksOptions, Version};
+use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
 use crate::diagnostics::stderr::say;
+use crate::format::sanitize_char;
 
-/// The settings as indented JSON. The error says what is wrong with a path.
-pub fn settings(options: &HooksOptions) -> Result<String, String> {
-    settings::install("", &hooks(options)?, |_| false)
+/// Does what the options say. `print` writes to stdout. The error is for the user.
+pub fn run(
+    options: &HooksOptions,
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    match &options.action {
+        HooksAction::Print => {
+            let hooks = hooks(options, Unknown::Warn)?;
+            print(&settings::install("", &hooks, |_| false)?)
+        }
+        HooksAction::Install(change) => {
+            let hooks = hooks(options, Unknown::Refuse)?;
+            let install = |text: &str| settings::install(text, &hooks, is_ours);
+            let done = format!("Installed hooks for {} events in", hooks.len());
+            edit(change, install, &done, "--remove", print)
+        }
+        HooksAction::Remove(change) => {
+            let remove = |text: &str| settings::remove(text, is_ours);
+            edit(change, remove, "Removed the hooks from", "--install", print)
+        }
+        HooksAction::Status => {
+            let client = client(options);
+            print(&format!(
+                "{}{}",
+                status::describe("User settings", &path(&Scope::User)?, &client),
+                status::describe("Project settings", &path(&Scope::Project)?, &client),
+            ))
+        }
+    }
+}
+
+/// What happens to events that the user chose and the client does not know.
+enum Unknown {
+    Warn,
+    Refuse,
 }
 
 /// The hooks that the options ask for.
-fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
+fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> {
     let client = client_or_default(options);
     let known: Vec<&str> = events::known_to(client).collect();
     let events = match &options.events {
         None => known,
         Some(chosen) => {
-            warn_of_unknown(chosen, &known, client);
+            check_chosen(chosen, &known, client, unknown)?;
             chosen.iter().map(String::as_str).collect()
         }
     };
@@ -77,13 +120,124 @@ fn client_or_default(options: &HooksOptions) -> Version {
     }
 }
 
-/// The user may know of an event that is newer than the table.
-fn warn_of_unknown(chosen: &[String], known: &[&str], client: Version) {
+/// The user may know of an event that is newer than the table. Printed settings are for
+/// the user to check; installed ones are not.
+fn check_chosen(
+    chosen: &[String],
+    known: &[&str],
+    client: Version,
+    unknown: Unknown,
+) -> Result<(), String> {
     let is_unknown = |event: &&String| !known.contains(&event.as_str());
     for event in chosen.iter().filter(is_unknown) {
-        say(format_args!(
+        let problem = format!(
             "{event} is not known to be an event of version {client}, and a client that does \
              not know an event may reject the whole settings file, permission rules included"
-        ));
+        );
+        match unknown {
+            Unknown::Warn => say(problem),
+            Unknown::Refuse => {
+                return Err(format!(
+                    "{problem}. Leave {event} out, or give the version that knows it with \
+                     --client VERSION"
+                ));
+            }
+        }
     }
+    Ok(())
+}
+
+fn is_ours(command: &str) -> bool {
+    recognise(command).is_some()
+}
+
+/// Edits a settings file, and reports what changed and which option undoes it.
+fn edit(
+    change: &Change,
+    new_text: impl Fn(&str) -> Result<String, String>,
+    done: &str,
+    undo: &str,
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let path = path(&change.scope)?;
+    let shown = path.display();
+    let unchanged = |error: String| format!("{shown} was left as it was: {error}");
+    let file = SettingsFile::read(&path).map_err(unchanged)?;
+    let text = new_text(file.text())
+        .map_err(|error| unchanged(format!("{error}. Correct it, and run the command again")))?;
+    if text == file.text() {
+        return print(&format!("Nothing to change in {shown}\n"));
+    }
+    print(&diff(&path, file.text(), &text))?;
+    if change.is_dry_run {
+        return Ok(());
+    }
+    if !change.is_confirmed && io::stdin().is_terminal() && !ask(&path) {
+        return Err(unchanged("you did not confirm the change".into()));
+    }
+    file.replace(&text).map_err(unchanged)?;
+    let scope = match &change.scope {
+        Scope::User => "--user".to_owned(),
+        Scope::Project => "--project".to_owned(),
+        Scope::File(_) => format!("--file {shown}"),
+    };
+    print(&format!(
+        "{done} {shown}. To undo it: hooks-observatory hooks {undo} {scope}\n"
+    ))
+}
+
+/// The settings file of a scope, from any directory.
+fn path(scope: &Scope) -> Result<PathBuf, String> {
+    let path = match scope {
+        Scope::User => user_folder()?.join("settings.json"),
+        Scope::Project => PathBuf::from(".claude/settings.local.json"),
+        Scope::File(path) => path.clone(),
+    };
+    path::absolute(&path)
+        .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))
+}
+
+/// The folder in which the client looks for the user's settings.
+fn user_folder() -> Result<PathBuf, String> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(folder) = variable("CLAUDE_CONFIG_DIR") {
+        return Ok(folder.into());
+    }
+    let home = variable("HOME");
+    home.map(|home| PathBuf::from(home).join(".claude"))
+        .ok_or_else(|| "HOME is not set: give the settings file with --file PATH".into())
+}
+
+/// The change as a unified diff. On a terminal it shows no byte that the terminal would
+/// obey.
+fn diff(path: &Path, old: &str, new: &str) -> String {
+    let name = path.display().to_string();
+    let diff = TextDiff::from_lines(old, new);
+    let diff = diff.unified_diff().header(&name, &name).to_string();
+    match io::stdout().is_terminal() {
+        true => diff
+            .split('\n')
+            .map(sanitize_line)
+            .collect::<Vec<_>>()
+            .join("\n"),
+        false => diff,
+    }
+}
+
+fn sanitize_line(line: &str) -> String {
+    let sanitize = |char| match char {
+        '\t' => '\t',
+        char => sanitize_char(char),
+    };
+    line.trim_end_matches('\r').chars().map(sanitize).collect()
+}
+
+/// Asks on stderr, since stdout may be a file. Only a yes is a yes.
+fn ask(path: &Path) -> bool {
+    let mut answer = String::new();
+    let question = format!("Write this to {}? [y/N] ", path.display());
+    let asked = io::stderr().write_all(question.as_bytes());
+    asked.is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
 }

@@ -1,0 +1,771 @@
+//! `hooks --install` and `--remove`: the user's settings are edited, and nothing of the
+//! user's is lost, whatever the settings look like and whenever the program stops.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+const CLIENT: &str = "2.1.119";
+const EVENTS: usize = 28;
+const INSTALL: [&str; 3] = ["--install", "--client", CLIENT];
+
+/// A user with a home and a project.
+struct User {
+    home: TempDir,
+}
+
+/// Where settings are, and the options that choose them.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Home,
+    ConfigDir,
+    Project,
+    File,
+}
+
+const PLACES: [Place; 4] = [Place::Home, Place::ConfigDir, Place::Project, Place::File];
+
+impl Place {
+    fn path(self) -> &'static str {
+        match self {
+            Place::Home => ".claude/settings.json",
+            Place::ConfigDir => "elsewhere/settings.json",
+            Place::Project => "project/.claude/settings.local.json",
+            Place::File => "project/some.json",
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Place::Home => &[],
+            Place::ConfigDir => &["--user"],
+            Place::Project => &["--project"],
+            Place::File => &["--file", "some.json"],
+        }
+    }
+}
+
+impl User {
+    fn new() -> User {
+        let home = folder();
+        fs::create_dir(home.path().join("project")).unwrap();
+        User { home }
+    }
+
+    /// A user whose file holds `text`.
+    fn with(place: Place, text: impl AsRef<[u8]>) -> (User, PathBuf) {
+        let user = User::new();
+        let path = user.path(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        (user, path)
+    }
+
+    fn path(&self, place: Place) -> PathBuf {
+        self.home.path().join(place.path())
+    }
+
+    /// `hooks` with these options, from the project, run by `wrapper`.
+    fn command(&self, wrapper: &[&str], place: Place, options: &[&str]) -> Command {
+        let words = [wrapper, &[BINARY, "hooks"], options].concat();
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .args(place.options())
+            .current_dir(self.home.path().join("project"))
+            .env("HOME", self.home.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+            .env_remove("CLAUDE_CONFIG_DIR")
+            .stdin(Stdio::null());
+        if let Place::ConfigDir = place {
+            command.env("CLAUDE_CONFIG_DIR", self.home.path().join("elsewhere"));
+        }
+        command
+    }
+
+    fn run(&self, place: Place, options: &[&str]) -> Output {
+        self.command(&[], place, options).output().unwrap()
+    }
+
+    fn install(&self, place: Place, socket: &str) -> Output {
+        self.run(place, &[&INSTALL[..], &["--socket", socket]].concat())
+    }
+}
+
+/// What a run that must succeed wrote to stdout. stderr is empty.
+fn printed(output: Output) -> String {
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a run that must fail wrote to stderr.
+fn error(output: Output) -> String {
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    stderr
+}
+
+fn command_for(event: &str, socket: &str) -> String {
+    format!("'{BINARY}' send {event} --socket '{socket}' >/dev/null 2>&1 || true")
+}
+
+/// Splits settings into what is ours (each event with its group) and what is not. Groups,
+/// arrays and objects that hold only ours are ours.
+fn split(text: &str) -> (Vec<(String, Value)>, Value) {
+    let mut settings: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap();
+    let is_ours = |hook: &Value| {
+        let command = hook["command"].as_str().unwrap_or_default();
+        command.starts_with(&format!("'{BINARY}' send "))
+    };
+    let mut ours = Vec::new();
+    let events = settings.get_mut("hooks");
+    let Some(events) = events.and_then(Value::as_object_mut) else {
+        return (ours, settings);
+    };
+    for (event, groups) in events.iter_mut() {
+        let Some(groups) = groups.as_array_mut() else {
+            continue;
+        };
+        for group in groups.iter_mut() {
+            let Some(hooks) = group["hooks"].as_array_mut() else {
+                continue;
+            };
+            let (own, foreign) = hooks.drain(..).partition(is_ours);
+            *hooks = foreign;
+            if own != Vec::<Value>::new() {
+                let mut group = group.clone();
+                group["hooks"] = own.into();
+                ours.push((event.clone(), group));
+            }
+        }
+        groups.retain(|group| group["hooks"] != json!([]));
+    }
+    events.retain(|_, groups| *groups != json!([]));
+    if events.is_empty() {
+        settings.as_object_mut().unwrap().remove("hooks");
+    }
+    (ours, settings)
+}
+
+/// Asserts that settings hold each event's hook once, for `socket`, and returns the rest.
+fn foreign(text: &str, socket: &str, name: &str) -> Value {
+    let (ours, foreign) = split(text);
+    assert_eq!(ours.len(), EVENTS, "{name}: {text}");
+    for (event, group) in ours {
+        let hook = json!({"type": "command", "command": command_for(&event, socket), "timeout": 5});
+        let mut hooks = group["hooks"].as_array().unwrap().clone();
+        assert_eq!(hooks.pop(), Some(hook), "{name}");
+        assert_eq!(hooks, [] as [Value; 0], "{name}");
+        let matcher = group
+            .get("matcher")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        assert_eq!(
+            !matcher.is_empty(),
+            event == "FileChanged",
+            "{name}: {group}"
+        );
+    }
+    foreign
+}
+
+/// Settings as the client writes them, with rules and hooks of the user's.
+const CLIENTS_OWN: &str = r#"{
+  "permissions": {
+    "allow": [],
+    "deny": [
+      "Bash(rm:*)"
+    ]
+  },
+  "hooks": {
+    "PreToolUse": [
+      {
+        "matcher": "Bash",
+        "hooks": [
+          {
+            "type": "command",
+            "command": "own"
+          }
+        ]
+      }
+    ],
+    "WorktreeCreate": [
+      {
+        "hooks": [
+          {
+            "type": "command",
+            "command": "make"
+          }
+        ]
+      }
+    ]
+  },
+  "model": "opus"
+}
+"#;
+
+/// Settings, and what `--remove` after `--install` makes of them.
+fn cases() -> Vec<(&'static str, String, String)> {
+    let same = |name, text: &str| (name, text.to_owned(), text.to_owned());
+    let rules: Vec<_> = (0..60_000)
+        .map(|n| format!("\n      \"Bash(ls {n}:*)\""))
+        .collect();
+    let big = CLIENTS_OWN.replace(
+        "\"allow\": []",
+        &format!("\"allow\": [{}\n    ]", rules.join(",")),
+    );
+    assert!(big.len() > 1 << 20);
+    let other_types = r#"{"hooks": {"Stop": [{"hooks": [
+        {"type": "http", "url": "http://localhost/hook?event=Stop"},
+        {"type": "prompt", "prompt": "'/x/hooks-observatory' send Stop --socket '/x' >/dev/null 2>&1 || true"},
+        {"command": "no type"}, {"type": "command"}, 7, null]}, null, {"hooks": null}, {"hooks": []}],
+        "Unknown": {}}}"#;
+    vec![
+        same("as the client writes it", CLIENTS_OWN),
+        same("without hooks", "{\n  \"model\": \"opus\"\n}\n"),
+        same("tabs", &CLIENTS_OWN.replace("  ", "\t")),
+        same("four spaces", &CLIENTS_OWN.replace("  ", "    ")),
+        same("no newline at the end", CLIENTS_OWN.trim_end()),
+        same("CRLF", &CLIENTS_OWN.replace('\n', "\r\n")),
+        same("a byte order mark", &format!("\u{feff}{CLIENTS_OWN}")),
+        same(
+            "one line",
+            r#"{"model":"opus","hooks":{"Stop":[{"hooks":[{"type":"command","command":"own"}]}]}}"#,
+        ),
+        same("an empty object", "{}"),
+        same("an empty object in a line", "{}\n"),
+        ("an empty file", "".into(), "{}\n".into()),
+        ("blank lines", "\n \n".into(), "{}\n".into()),
+        ("space in an empty object", "{ \n }\n".into(), "{}\n".into()),
+        (
+            "null hooks",
+            "{\n  \"hooks\": null,\n  \"a\": 1\n}".into(),
+            "{\n  \"a\": 1\n}".into(),
+        ),
+        (
+            "empty hooks",
+            "{\n  \"a\": 1,\n  \"hooks\": {}\n}".into(),
+            "{\n  \"a\": 1\n}".into(),
+        ),
+        (
+            "null events",
+            r#"{"hooks": {"Stop": null, "Own": null}}"#.into(),
+            r#"{"hooks": {"Own": null}}"#.into(),
+        ),
+        (
+            "an empty array of an event",
+            r#"{"hooks": {"Stop": [], "Own": []}}"#.into(),
+            r#"{"hooks": {"Own": []}}"#.into(),
+        ),
+        same("other types of hooks", other_types),
+        same(
+            "numbers and escapes",
+            "{\n  \"a\": [1E5, 1.50, -0, 12345678901234567890123],\n  \"\\u0061\": \"\\/ \\ud83d é\"\n}\n",
+        ),
+        same(
+            "deep nesting",
+            &format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000)),
+        ),
+        same(
+            "equal keys",
+            "{\n  \"a\": 1,\n  \"hooks\": {\"Stop\": 7},\n  \"a\": 2,\n  \"hooks\": {\n    \"Own\": [],\n    \"Own\": []\n  }\n}\n",
+        ),
+        same("a megabyte", &big),
+    ]
+}
+
+#[test]
+fn settings_of_every_kind_in_every_place_keep_all_that_is_the_users() {
+    for (name, before, after) in cases() {
+        for place in PLACES {
+            let (user, path) = User::with(place, &before);
+            let read = || fs::read_to_string(&path).unwrap();
+            let output = printed(user.install(place, "/run/a.sock"));
+            assert!(
+                output.contains("Installed hooks for 28 events in"),
+                "{name}: {output}"
+            );
+            let installed = read();
+            // serde_json's values cannot hold what the other two contain.
+            if !["deep nesting", "numbers and escapes"].contains(&name) {
+                let foreign = foreign(&installed, "/run/a.sock", name);
+                assert_eq!(foreign, split(&after).1, "{name}");
+            }
+            let again = printed(user.install(place, "/run/a.sock"));
+            assert!(
+                again.starts_with("Nothing to change in "),
+                "{name}: {again}"
+            );
+            assert_eq!(read(), installed, "{name}");
+            printed(user.install(place, "/run/b.sock"));
+            assert_eq!(
+                read(),
+                installed.replace("/run/a.sock", "/run/b.sock"),
+                "{name}"
+            );
+            printed(user.run(place, &["--remove"]));
+            assert_eq!(read(), after, "{name}");
+            let again = printed(user.run(place, &["--remove"]));
+            assert!(
+                again.starts_with("Nothing to change in "),
+                "{name}: {again}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_added_has_the_format_of_the_file() {
+    let installed = |text: &str| {
+        let (user, path) = User::with(Place::Home, text);
+        printed(user.install(Place::Home, "/run/a.sock"));
+        fs::read_to_string(path).unwrap()
+    };
+    for (old, new) in [("  ", "\t"), ("  ", "    "), ("\n", "\r\n")] {
+        let format = |text: &str| text.replace(old, new);
+        assert_eq!(
+            installed(&format(CLIENTS_OWN)),
+            format(&installed(CLIENTS_OWN))
+        );
+    }
+    let one_line = r#"{"hooks":{"Stop":[]}}"#;
+    assert_eq!(installed(one_line).lines().count(), 1);
+}
+
+#[test]
+fn a_file_that_does_not_exist_is_created_for_its_owner_only() {
+    for place in PLACES {
+        let user = User::new();
+        let path = user.path(place);
+        let output = printed(user.run(place, &["--remove"]));
+        assert!(output.starts_with("Nothing to change in "), "{output}");
+        assert!(!path.exists() && !user.home.path().join(".claude").exists());
+        printed(user.install(place, "/run/a.sock"));
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(foreign(&text, "/run/a.sock", "new"), json!({}));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        printed(user.run(place, &["--remove"]));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
+    }
+}
+
+/// The commands that earlier versions wrote, alone in their groups or with another hook.
+#[test]
+fn our_hooks_of_earlier_versions_are_replaced_and_their_neighbours_stay() {
+    let old = "'/opt/1.0/hooks-observatory' --send Stop --socket '/old' >/dev/null 2>&1 || true";
+    let moved =
+        "'/opt/it'\\''s/hooks-observatory' send Stop --socket '/old' >/dev/null 2>&1 || true";
+    let curl = "curl -s --connect-timeout 0.5 --max-time 1 --unix-socket '/old' -X POST \
+                -H 'Content-Type: application/json' --data-binary @- \
+                'http://localhost/hook?event=Stop' >/dev/null 2>&1 || true";
+    let hook = |command: &str| json!({"type": "command", "command": command, "timeout": 5});
+    let group = |hooks: &[&Value]| json!({"hooks": hooks});
+    let own = &hook("own");
+    let before = json!({"hooks": {
+        "Stop": [
+            group(&[own, &hook(old), own]),
+            group(&[&hook(moved)]),
+            group(&[&hook(curl)]),
+            group(&[own]),
+        ],
+        "PreToolUse": [{"matcher": "Bash", "hooks": [hook(old), own]}],
+        "FileChanged": [{"matcher": "mine.txt", "hooks": [hook(old)]}, {"hooks": [hook(old)]}],
+        "Later": [group(&[&hook(old)])],
+    }});
+    let (user, path) = User::with(Place::Home, before.to_string());
+    printed(user.install(Place::Home, "/new"));
+    let text = fs::read_to_string(&path).unwrap();
+    let after: Value = serde_json::from_str(&text).unwrap();
+    let ours = |event| hook(&command_for(event, "/new"));
+    assert_eq!(
+        after["hooks"]["Stop"],
+        json!([group(&[own, &ours("Stop"), own]), group(&[own])])
+    );
+    // A hook that the matcher of another hook restricts gets a group of its own.
+    assert_eq!(
+        after["hooks"]["PreToolUse"],
+        json!([{"matcher": "Bash", "hooks": [own]}, group(&[&ours("PreToolUse")])])
+    );
+    // The user may choose which files to watch.
+    assert_eq!(
+        after["hooks"]["FileChanged"],
+        json!([{"matcher": "mine.txt", "hooks": [ours("FileChanged")]}])
+    );
+    assert_eq!(after["hooks"].get("Later"), None);
+    foreign(&text, "/new", "upgraded");
+    printed(user.run(Place::Home, &["--remove"]));
+    assert_eq!(
+        serde_json::from_str::<Value>(&fs::read_to_string(&path).unwrap()).unwrap(),
+        json!({"hooks": {
+            "Stop": [group(&[own, own]), group(&[own])],
+            "PreToolUse": [{"matcher": "Bash", "hooks": [own]}],
+        }})
+    );
+}
+
+/// Other tools sort keys, and put what fits on one line.
+#[test]
+fn our_hooks_in_another_format_are_left_as_they_are() {
+    let (user, path) = User::with(Place::Home, "{}");
+    printed(user.install(Place::Home, "/run/a.sock"));
+    let settings: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let sorted = settings.to_string().replace("}]},", "}]},\n");
+    fs::write(&path, &sorted).unwrap();
+    let output = printed(user.install(Place::Home, "/run/a.sock"));
+    assert!(output.starts_with("Nothing to change in "), "{output}");
+}
+
+#[test]
+fn a_program_with_another_name_recognises_its_own_hooks() {
+    let (user, path) = User::with(Place::Home, "{}");
+    let program = user.home.path().join("watcher");
+    symlink(BINARY, &program).unwrap();
+    let run = |options: &[&str]| {
+        // The shell gives the program its name.
+        let shell = [
+            "sh",
+            "-c",
+            "shift; exec \"$0\" \"$@\"",
+            program.to_str().unwrap(),
+        ];
+        printed(user.command(&shell, Place::Home, options).output().unwrap())
+    };
+    for socket in ["/run/a.sock", "/run/b.sock"] {
+        run(&[&INSTALL[..], &["--socket", socket]].concat());
+        let text = fs::read_to_string(&path).unwrap();
+        let own = format!("'{}' send Stop --socket '{socket}'", program.display());
+        assert_eq!(text.matches(" send Stop ").count(), 1, "{text}");
+        assert!(text.contains(&own), "{text}");
+    }
+    run(&["--remove"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+}
+
+/// The client reads the last of equal keys.
+#[test]
+fn hooks_where_the_client_does_not_read_them_are_replaced() {
+    let (user, path) = User::with(Place::Home, "{}");
+    printed(user.install(Place::Home, "/run/a.sock"));
+    let installed = fs::read_to_string(&path).unwrap();
+    let members = installed.trim().strip_suffix('}').unwrap().trim_end();
+    fs::write(&path, format!("{members},\n  \"hooks\": {{}}\n}}\n")).unwrap();
+    printed(user.install(Place::Home, "/run/a.sock"));
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches("send Stop ").count(), 1, "{text}");
+    assert_eq!(foreign(&text, "/run/a.sock", "equal keys"), json!({}));
+}
+
+#[test]
+fn what_cannot_be_edited_is_left_as_it_was_with_an_error_that_says_where() {
+    let cases: [(&[u8], &str); 10] = [
+        (
+            b"{\"hooks\": // mine\n{}}",
+            "expected value at line 1 column 11",
+        ),
+        (
+            b"{\n  \"a\": 1,\n}",
+            "key must be a string at line 3 column 1",
+        ),
+        (b"{\"a\": 01}", "invalid number at line 1 column 8"),
+        (b"{} {}", "trailing characters at line 1 column 4"),
+        (b"not JSON", "expected ident at line 1 column 2"),
+        (b"[]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (
+            b"{\n  \"hooks\": []\n}",
+            "\"hooks\" is not an object at line 2 column 3",
+        ),
+        (
+            b"{\"hooks\": {\n\"Stop\": {}}}",
+            "\"Stop\" is not an array at line 2 column 1",
+        ),
+        (b"{\n\"a\": \"\xff\"}", "not UTF-8 at line 2"),
+    ];
+    for (text, expected) in cases {
+        for place in PLACES {
+            let (user, path) = User::with(place, text);
+            let stderr = error(user.install(place, "/run/a.sock"));
+            assert!(stderr.contains(expected), "{expected}: {stderr}");
+            assert!(
+                stderr.contains(place.path().rsplit('/').next().unwrap()),
+                "{stderr}"
+            );
+            assert_eq!(fs::read(&path).unwrap(), text);
+        }
+    }
+}
+
+#[test]
+fn only_a_regular_file_is_replaced() {
+    let user = User::new();
+    let path = user.path(Place::File);
+    fs::create_dir(&path).unwrap();
+    let stderr = error(user.install(Place::File, "/run/a.sock"));
+    assert!(stderr.contains("not a regular file"), "{stderr}");
+    fs::remove_dir(&path).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let stderr = error(user.install(Place::File, "/run/a.sock"));
+    assert!(stderr.contains("not a regular file"), "{stderr}");
+    fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    let stderr = error(user.install(Place::File, "/run/a.sock"));
+    assert!(stderr.contains("symbolic links"), "{stderr}");
+}
+
+#[test]
+fn a_read_only_file_stays_as_it_is() {
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o444)).unwrap();
+    let stderr = error(user.install(Place::Home, "/run/a.sock"));
+    assert!(stderr.contains("read-only"), "{stderr}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), CLIENTS_OWN);
+}
+
+#[test]
+fn mode_and_owner_stay() {
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    if rustix::process::getuid().is_root() {
+        chown(&path, Some(65533), Some(65532)).unwrap();
+    }
+    let before = fs::metadata(&path).unwrap();
+    printed(user.install(Place::Home, "/run/a.sock"));
+    let after = fs::metadata(&path).unwrap();
+    assert_ne!(after.ino(), before.ino(), "it was replaced");
+    let attributes = |file: &fs::Metadata| (file.mode(), file.uid(), file.gid());
+    assert_eq!(attributes(&after), attributes(&before));
+}
+
+#[test]
+fn a_symlink_stays_and_its_target_is_replaced() {
+    for existing in [true, false] {
+        let user = User::new();
+        let target = user.home.path().join("dotfiles/settings.json");
+        fs::create_dir(target.parent().unwrap()).unwrap();
+        if existing {
+            fs::write(&target, CLIENTS_OWN).unwrap();
+        }
+        let path = user.path(Place::Home);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        symlink("../dotfiles/link", &path).unwrap();
+        symlink("settings.json", target.with_file_name("link")).unwrap();
+        printed(user.install(Place::Home, "/run/a.sock"));
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("../dotfiles/link"));
+        foreign(
+            &fs::read_to_string(&target).unwrap(),
+            "/run/a.sock",
+            "symlink",
+        );
+        printed(user.run(Place::Home, &["--remove"]));
+        let expected = if existing { CLIENTS_OWN } else { "{}\n" };
+        assert_eq!(fs::read_to_string(&target).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_dry_run_shows_the_change_as_a_patch_and_writes_nothing() {
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    let dry_run =
+        |option| printed(user.run(Place::Home, &[option, "--dry-run", "--client", CLIENT]));
+    let diff = dry_run("--install");
+    assert_eq!(fs::read_to_string(&path).unwrap(), CLIENTS_OWN);
+    let mut lines = diff.lines().skip(2);
+    assert!(
+        lines.all(|line| line.starts_with(['+', ' ', '@'])),
+        "{diff}"
+    );
+    assert!(diff.contains("\n+            \"command\": \"'"), "{diff}");
+    let output = printed(user.run(Place::Home, &["--install", "--client", CLIENT]));
+    assert!(output.starts_with(&diff), "an installation shows the same");
+    let last = &output[diff.len()..];
+    assert_eq!(last.lines().count(), 1);
+    assert!(
+        last.ends_with("To undo it: hooks-observatory hooks --remove --user\n"),
+        "{last}"
+    );
+    let installed = fs::read_to_string(&path).unwrap();
+    assert!(dry_run("--remove").contains("\n-            \"command\": \"'"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), installed);
+}
+
+/// Both sides of a terminal: where a test types, and what the program gets.
+fn keyboard() -> (fs::File, fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&keyboard).unwrap();
+    unlockpt(&keyboard).unwrap();
+    let name = ptsname(&keyboard, Vec::new()).unwrap();
+    let mut options = fs::File::options();
+    let terminal = options.read(true).write(true).open(name.to_str().unwrap());
+    (keyboard.into(), terminal.unwrap())
+}
+
+#[test]
+fn on_a_terminal_it_asks_and_only_a_yes_is_a_yes() {
+    for (answer, options, is_installed) in [
+        ("y\n", &[][..], true),
+        ("yes\n", &[], true),
+        ("n\n", &[], false),
+        ("\n", &[], false),
+        ("\u{4}", &[], false),
+        ("", &["--yes"], true),
+    ] {
+        let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+        let (keyboard, terminal) = keyboard();
+        let screen = Stream::collect(keyboard.try_clone().ok());
+        let mut command = user.command(&[], Place::Home, &[&INSTALL[..], options].concat());
+        command.stdin(terminal.try_clone().unwrap());
+        command.stdout(Stdio::null()).stderr(terminal);
+        let mut child = command.spawn().unwrap();
+        if !answer.is_empty() {
+            screen.wait("the question", |text| text.contains("? [y/N] "));
+            (&keyboard).write_all(answer.as_bytes()).unwrap();
+        }
+        assert_eq!(child.wait().unwrap().success(), is_installed, "{answer:?}");
+        let is_same = fs::read_to_string(&path).unwrap() == CLIENTS_OWN;
+        assert_eq!(is_same, !is_installed, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_asks_is_left_as_it_is() {
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    let (keyboard, terminal) = keyboard();
+    let screen = Stream::collect(keyboard.try_clone().ok());
+    let mut command = user.command(&[], Place::Home, &INSTALL);
+    command.stdin(terminal.try_clone().unwrap());
+    command.stdout(Stdio::null()).stderr(terminal);
+    let mut child = command.spawn().unwrap();
+    screen.wait("the question", |text| text.contains("? [y/N] "));
+    fs::write(&path, "{}").unwrap();
+    (&keyboard).write_all(b"y\n").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    screen.wait("the error", |text| {
+        text.contains("it was changed in the meantime")
+    });
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+}
+
+#[test]
+fn a_diff_on_a_terminal_shows_no_byte_that_the_terminal_would_obey() {
+    let (user, _) = User::with(Place::Home, "{\r\n\t\"a\": \"\u{9b}2J\u{202e}\"\r\n}\r\n");
+    let options = [&INSTALL[..], &["--dry-run"]].concat();
+    let piped = printed(user.run(Place::Home, &options));
+    assert!(
+        piped.contains("-\t\"a\": \"\u{9b}2J\u{202e}\"\r\n"),
+        "{piped:?}"
+    );
+    let (screen, terminal) = terminal();
+    let mut command = user.command(&[], Place::Home, &options);
+    assert!(command.stdout(terminal).status().unwrap().success());
+    let shown = screen.wait("the diff", |text| text.contains("SessionEnd"));
+    assert!(
+        shown.contains("\"a\": \"\u{fffd}2J\u{fffd}\"\r\n"),
+        "{shown:?}"
+    );
+    assert!(!shown.contains(['\u{9b}', '\u{202e}']), "{shown:?}");
+}
+
+/// One run lists the system calls. Each further run is killed before one of them.
+#[test]
+fn killed_before_any_system_call_it_leaves_the_old_file_or_the_new_one() {
+    if tool("strace").is_none() {
+        return;
+    }
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    let trace = user.home.path().join("trace");
+    let run = |inject: &[&str]| {
+        fs::write(&path, CLIENTS_OWN).unwrap();
+        let strace = [&["strace", "-o", trace.to_str().unwrap()], inject].concat();
+        let mut command = user.command(&strace, Place::Home, &INSTALL);
+        let status = command.stdout(Stdio::null()).status().unwrap();
+        (status, fs::read_to_string(&path).unwrap())
+    };
+    let (status, new) = run(&[]);
+    assert!(status.success());
+    let calls = fs::read_to_string(&trace).unwrap();
+    let names = calls.lines().filter_map(|line| line.split_once('('));
+    let written = names.clone().map(|(name, _)| name);
+    let written: Vec<_> = written
+        .filter(|name| *name == "fsync" || name.starts_with("rename"))
+        .collect();
+    assert!(
+        matches!(written[..], ["fsync", rename, "fsync"] if rename != "fsync"),
+        "{written:?}"
+    );
+    let mut counts = HashMap::new();
+    let [mut old_files, mut new_files] = [0, 0];
+    for (name, _) in names.filter(|(name, _)| *name != "execve") {
+        let count = counts.entry(name).or_insert(0);
+        *count += 1;
+        let inject = format!("inject={name}:signal=KILL:when={count}");
+        let (status, text) = run(&["-e", &inject]);
+        assert!(!status.success(), "not killed: {inject}");
+        old_files += u32::from(text == CLIENTS_OWN);
+        new_files += u32::from(text == new);
+        assert!([CLIENTS_OWN, &new].contains(&&*text), "{inject}: {text}");
+    }
+    assert!(old_files > 20 && new_files > 4, "{old_files} {new_files}");
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    if tool("unshare").is_none() || !is_root() {
+        return;
+    }
+    let folder = folder();
+    let script = "mount -t tmpfs -o size=64k none \"$1\" || exit 77
+        printf '{\"a\":1}' > \"$1/settings.json\"
+        cat /dev/zero > \"$1/fill\" 2> /dev/null
+        \"$2\" hooks --install --client 2.1.119 --file \"$1/settings.json\" > /dev/null
+        echo \"exit $?\"; ls -A \"$1\"; cat \"$1/settings.json\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(folder.path())
+        .arg(BINARY)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    if output.status.code() == Some(77) {
+        return skip("no file system can be mounted");
+    }
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout, "exit 1\nfill\nsettings.json\n{\"a\":1}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("cannot write it: No space left on device"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_leaves_the_old_file() {
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    let shell = ["sh", "-c", "ulimit -f 2; exec \"$0\" \"$@\""];
+    let mut limited = user.command(&shell, Place::Home, &INSTALL);
+    let stderr = error(limited.output().unwrap());
+    assert!(
+        stderr.contains("cannot write it: File too large"),
+        "{stderr}"
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), CLIENTS_OWN);
+    let files = fs::read_dir(path.parent().unwrap()).unwrap();
+    assert_eq!(files.count(), 1, "the temporary file is gone");
+}
