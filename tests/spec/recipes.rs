@@ -106,9 +106,10 @@ fn hooks_post_a_payload_of_300_kb() {
 fn one_session_gets_the_hooks_without_a_change_to_a_file() {
     let folder = folder();
     let claude = folder.path().join("claude");
-    let script = "#!/bin/sh\n[ \"$1\" = --settings ] && printf %s \"$2\" > \"$0.settings\"\n";
+    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo 2.1.332\n\
+                  [ \"$1\" = --settings ] && printf %s \"$2\" > \"$0.settings\"\n";
     std::fs::write(&claude, script).unwrap();
-    std::fs::set_permissions(&claude, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&claude, PermissionsExt::from_mode(0o755)).unwrap();
     let server = Server::start(&[]);
     let command = format!(
         "PATH={}:$PATH; {}",
@@ -127,74 +128,38 @@ fn one_session_gets_the_hooks_without_a_change_to_a_file() {
     assert_eq!(server.stdout.lines(1)[0]["a"], 1);
 }
 
-/// Runs a command of README.md with `home`, and returns the settings that are there then.
-fn settings_after(text: &str, home: &Path, socket: &Path) -> Value {
-    let mut child = shell(block("Install the hooks", text))
-        .env("HOME", home)
-        .env("CLAUDE_UNIX_HOOK_WATCHER", socket)
-        .spawn()
-        .unwrap();
-    assert!(child.wait().unwrap().success());
-    let written = std::fs::read_to_string(home.join(".claude/settings.json"));
-    serde_json::from_str(&written.unwrap()).unwrap()
-}
-
+/// With a `claude` that prints its version.
 #[test]
-fn the_hooks_are_added_to_those_that_a_user_has_once_and_can_be_taken_out() {
-    if tool("jq").is_none() {
-        return;
-    }
+fn the_commands_in_the_readme_install_describe_and_remove_the_hooks() {
+    let server = Server::start(&[]);
     let home = folder();
-    let home = home.path();
-    let add = |socket: &str| settings_after("--argjson", home, &home.join(socket));
-    let printed = |socket: &str| settings(&home.join(socket), &[]);
-    assert_eq!(add("a.sock"), printed("a.sock"), "without settings");
-
-    let own = serde_json::json!({
-        "model": "opus",
-        "hooks": {
-            "PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "command", "command": "own"}]}],
-            "WorktreeCreate": [{"hooks": [{"type": "command", "command": "make"}]}],
-        },
-    });
-    let file = home.join(".claude/settings.json");
-    std::fs::write(&file, own.to_string()).unwrap();
-    let both = |socket: &str| {
-        let mut both = own.clone();
-        for (event, entries) in printed(socket)["hooks"].as_object().unwrap() {
-            let own = both["hooks"][event].as_array().cloned().unwrap_or_default();
-            both["hooks"][event] = [own, entries.as_array().unwrap().clone()].concat().into();
-        }
-        both
+    let claude = home.path().join("claude");
+    std::fs::write(&claude, "#!/bin/sh\necho 2.1.332\n").unwrap();
+    std::fs::set_permissions(&claude, PermissionsExt::from_mode(0o755)).unwrap();
+    let run = |option: &str| {
+        let folder = home.path().display();
+        let command = block("Install the hooks", option);
+        let output = shell(&format!("PATH={folder}:$PATH; {command}"))
+            .current_dir(&home)
+            .env("HOME", home.path())
+            .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
+            .env_remove("CLAUDE_CONFIG_DIR")
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(add("a.sock"), both("a.sock"));
-    assert_eq!(add("a.sock"), both("a.sock"), "again");
-    assert_eq!(add("b.sock"), both("b.sock"), "for another socket");
-    assert_eq!(settings_after("with_entries", home, Path::new("")), own);
-    std::fs::write(&file, "{}").unwrap();
-    assert_eq!(add("a.sock"), printed("a.sock"), "without hooks");
-}
-
-/// What is there stays as it is when it cannot be read.
-#[test]
-fn settings_that_are_no_json_are_left_alone() {
-    if tool("jq").is_none() {
-        return;
-    }
-    let home = folder();
     let file = home.path().join(".claude/settings.json");
-    std::fs::create_dir(file.parent().unwrap()).unwrap();
-    std::fs::write(&file, "{\"hooks\": // mine\n{}}").unwrap();
-    let mut child = shell(block("Install the hooks", "--argjson"))
-        .env("HOME", home.path())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    assert!(!child.wait().unwrap().success());
-    assert_eq!(
-        std::fs::read_to_string(&file).unwrap(),
-        "{\"hooks\": // mine\n{}}"
-    );
+    run("--install");
+    let installed: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(installed["hooks"].as_object().unwrap().len(), 33);
+    run_hook(hook_command(&installed, "Stop"), b"{\"a\":1}");
+    assert_eq!(server.stdout.lines(1)[0]["a"], 1);
+    let status = run("--status");
+    assert!(status.contains("a server answers"), "{status}");
+    assert!(status.contains("2.1.332 knows them all"), "{status}");
+    run("--remove");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}\n");
 }
 
 #[test]
@@ -212,7 +177,10 @@ fn the_send_command_in_the_readme_shows_an_event_or_explains_why_not() {
     assert_eq!((&event["_event"], &event["a"]), (&"Test".into(), &1.into()));
     server.stop();
     let stderr = String::from_utf8(shell.output().unwrap().stderr).unwrap();
-    assert!(stderr.ends_with("Is the server running?\n"), "{stderr}");
+    assert!(
+        stderr.ends_with("give the path of its hook socket\n"),
+        "{stderr}"
+    );
 }
 
 /// The first event that a new user sees.
