@@ -359,6 +359,15 @@ pub fn shell(command: &str) -> Command {
     shell
 }
 
+/// Writes a script that can be run. Another process writes it: a program that this one has
+/// open for writing cannot be run, and a child of another test may inherit the descriptor.
+pub fn script(path: &Path, lines: &str) {
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod +x \"$1\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", write, "sh"]).arg(path).arg(lines);
+    assert!(shell.status().unwrap().success());
+}
+
 /// The settings that the subcommand `hooks` prints for a socket, and for the newest client
 /// in its table of events.
 pub fn settings(socket: &Path, arguments: &[&str]) -> Value {

@@ -1,4 +1,5 @@
-//! `hooks`: settings that work wherever the socket and the program are.
+//! `hooks` prints settings that work for every path, and `--status` describes those that are
+//! installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-/// A folder whose name a shell would read much into.
+/// A folder whose name is full of characters that a shell interprets.
 fn odd_folder() -> TempDir {
     let mut builder = tempfile::Builder::new();
     builder.prefix("it's \"$HOME\" `id` \\ $(id)\n*;& ");
@@ -51,22 +52,16 @@ fn every_event_of_the_client_is_there_but_never_worktree_create() {
     );
 }
 
-/// A `claude` that runs this script, alone on the PATH. Another process writes it, as in
-/// [`copied`].
-fn client(script: &str) -> TempDir {
+/// A folder with a `claude` that runs this script.
+fn client(lines: &str) -> TempDir {
     let folder = folder();
-    let write = "printf '#!/bin/sh\n%s\n' \"$2\" > \"$1\" && chmod +x \"$1\"";
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", write, "sh"])
-        .arg(folder.path().join("claude"));
-    assert!(shell.arg(script).status().unwrap().success());
+    script(&folder.path().join("claude"), lines);
     folder
 }
 
 /// The number of events, and stderr, where this `claude` is installed.
-fn events_with(script: Option<&str>) -> (usize, String) {
-    let folder = script.map_or_else(folder, client);
+fn events_with(lines: Option<&str>) -> (usize, String) {
+    let folder = lines.map_or_else(folder, client);
     let mut command = command(Path::new("/run/x.sock"), &["hooks"]);
     let output = command.env("PATH", folder.path()).output().unwrap();
     assert!(output.status.success());
@@ -112,9 +107,9 @@ fn a_client_before_the_first_in_the_table_counts_as_that_one_with_a_warning() {
     );
 }
 
-/// Its children could keep the pipe open, and the user waiting.
+/// It may have children that keep the pipe open.
 #[test]
-fn a_client_that_has_printed_its_version_is_not_waited_for() {
+fn a_client_that_prints_its_version_and_does_not_end_is_killed() {
     let start = Instant::now();
     let (count, stderr) = events_with(Some("echo 2.0.60; /bin/sleep 1000"));
     assert_eq!((count, &*stderr), (12, ""));
@@ -122,7 +117,7 @@ fn a_client_that_has_printed_its_version_is_not_waited_for() {
 }
 
 #[test]
-fn an_entry_is_what_the_client_reads() {
+fn an_entry_has_the_form_that_the_client_reads() {
     let hook = |event| {
         let command = command_for(Path::new(BINARY), event);
         json!({"type": "command", "command": command, "timeout": 5})
@@ -173,15 +168,14 @@ fn a_command_runs_the_path_by_which_the_program_was_started() {
     }
 }
 
-/// The program at another path. Another process writes it: nothing can be run that
-/// this one has open for writing, and a child of another test may hold that open too.
+/// A copy of the program. Another process writes it, for the reason that [`script`] gives.
 fn copied(to: &Path) -> PathBuf {
     let copy = Command::new("cp").arg(BINARY).arg(to).status();
     assert!(copy.unwrap().success());
     to.into()
 }
 
-/// The settings that a program of another path prints.
+/// The settings that a copy of the program prints.
 fn printed_by(program: &Path, socket: &Path, arguments: &[&str]) -> Value {
     let output = Command::new(program)
         .args(["hooks", "--client", "2.1.332", "--socket"])
@@ -220,7 +214,7 @@ fn every_command_works_for_any_path() {
 }
 
 #[test]
-fn without_a_server_or_without_the_program_the_commands_succeed_in_silence() {
+fn without_a_server_or_without_the_program_the_commands_succeed_silently() {
     let folder = folder();
     let binary = copied(&folder.path().join("gone"));
     let absent = folder.path().join("absent");
@@ -235,7 +229,7 @@ fn without_a_server_or_without_the_program_the_commands_succeed_in_silence() {
 }
 
 #[test]
-fn a_relative_socket_is_printed_as_what_it_is_from_anywhere() {
+fn a_relative_socket_is_printed_as_an_absolute_path() {
     let server = Server::start(&[]);
     let output = command(Path::new("hooks.sock"), &["hooks", "--client", "2.1.332"])
         .current_dir(server.folder.path())
@@ -276,7 +270,7 @@ fn an_event_that_the_client_does_not_know_is_printed_with_a_warning_but_never_in
     }
 }
 
-/// A curl that writes its arguments shows what a user's `~/.curlrc` could not change.
+/// A user's `~/.curlrc` could make each hook slow, or let it fail.
 #[test]
 fn curl_reads_no_configuration() {
     let printed = settings(Path::new("/run/x.sock"), &["--curl"]);
@@ -305,7 +299,7 @@ fn curl_reads_no_configuration() {
     assert_eq!(server.stdout.lines(1)[0]["_event"], "Stop");
 }
 
-/// The state that `--status` describes for `text` as a user's settings.
+/// What `--status` prints about `text` as the user's settings.
 fn status(text: &str, client: &str) -> String {
     let home = folder();
     std::fs::create_dir(home.path().join(".claude")).unwrap();
@@ -332,7 +326,7 @@ fn status(text: &str, client: &str) -> String {
 }
 
 #[test]
-fn the_status_says_what_is_installed_and_whether_it_works() {
+fn the_status_describes_what_is_installed_and_whether_it_works() {
     let mut server = Server::start(&[]);
     let socket = server.socket();
     let shown = socket.display();
@@ -380,7 +374,7 @@ fn the_status_says_what_is_installed_and_whether_it_works() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_since_a_hook_would_not_tell() {
+fn options_that_cannot_work_are_refused() {
     let long = format!("/{}", "x".repeat(107));
     let cases: [(&[&str], i32, &str); 13] = [
         (
@@ -429,15 +423,15 @@ fn what_cannot_work_is_refused_since_a_hook_would_not_tell() {
             "one of --user",
         ),
     ];
-    for (arguments, code, complaint) in cases {
+    for (arguments, code, expected) in cases {
         let output = run(arguments);
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(
             (output.status.code(), output.stdout.len()),
             (Some(code), 0),
-            "{arguments:?} {said}"
+            "{arguments:?} {stderr}"
         );
-        assert!(said.contains(complaint), "{arguments:?}: {said}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
 }
 

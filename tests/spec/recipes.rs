@@ -106,10 +106,11 @@ fn hooks_post_a_payload_of_300_kb() {
 fn one_session_gets_the_hooks_without_a_change_to_a_file() {
     let folder = folder();
     let claude = folder.path().join("claude");
-    let script = "#!/bin/sh\n[ \"$1\" = --version ] && echo 2.1.332\n\
-                  [ \"$1\" = --settings ] && printf %s \"$2\" > \"$0.settings\"\n";
-    std::fs::write(&claude, script).unwrap();
-    std::fs::set_permissions(&claude, PermissionsExt::from_mode(0o755)).unwrap();
+    script(
+        &claude,
+        "[ \"$1\" = --version ] && echo 2.1.332\n\
+         [ \"$1\" = --settings ] && printf %s \"$2\" > \"$0.settings\"",
+    );
     let server = Server::start(&[]);
     let command = format!(
         "PATH={}:$PATH; {}",
@@ -134,8 +135,7 @@ fn the_commands_in_the_readme_install_describe_and_remove_the_hooks() {
     let server = Server::start(&[]);
     let home = folder();
     let claude = home.path().join("claude");
-    std::fs::write(&claude, "#!/bin/sh\necho 2.1.332\n").unwrap();
-    std::fs::set_permissions(&claude, PermissionsExt::from_mode(0o755)).unwrap();
+    script(&claude, "echo 2.1.332");
     let run = |option: &str| {
         let folder = home.path().display();
         let command = block("Install the hooks", option);

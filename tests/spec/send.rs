@@ -1,4 +1,4 @@
-//! `send`: one event from a hook's command, which nobody hears of but the server.
+//! `send` posts one event for a hook's command. Whatever happens, the client notices nothing.
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -14,31 +14,32 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-/// The command of a hook; stdin is a pipe.
+/// The program as a hook runs it, with a pipe as stdin.
 fn hook(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = command(socket, arguments);
     command.stdin(Stdio::piped());
     command
 }
 
-fn give(child: &mut Child, payload: impl AsRef<[u8]>) {
+fn write_payload(child: &mut Child, payload: impl AsRef<[u8]>) {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(payload.as_ref()).unwrap();
 }
 
-/// Success and nothing on stdout, whatever happened: what is on stderr.
-fn said(child: Child) -> String {
+/// Waits for the end, which is a success with nothing on stdout. Returns stderr.
+fn stderr_of(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0));
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Sends to where nothing is taken: without `-v` in silence. What `-v` says.
+/// Sends an event that is not taken: silently without `-v`. Returns the reason that `-v`
+/// reports.
 fn reason(socket: &Path) -> String {
     let [silent, verbose] = [&["send", "Stop"][..], &["send", "Stop", "-v"]].map(|arguments| {
         let mut child = hook(socket, arguments).spawn().unwrap();
-        give(&mut child, "{}");
-        said(child)
+        write_payload(&mut child, "{}");
+        stderr_of(child)
     });
     assert_eq!(silent, "");
     let start = format!("Stop was not taken at {}: ", socket.display());
@@ -59,8 +60,8 @@ fn the_payload_arrives_as_it_is_and_the_sender_is_the_peer() {
         .spawn()
         .unwrap();
     let pid = child.id();
-    give(&mut child, "{\"a\":1e5,\n\"b\":\"\\/ ü 😀\"}\n");
-    assert_eq!(said(child), "");
+    write_payload(&mut child, "{\"a\":1e5,\n\"b\":\"\\/ ü 😀\"}\n");
+    assert_eq!(stderr_of(child), "");
     let line = server.stdout.wait("the event", |text| text.ends_with('\n'));
     let payload = r#""a":1e5,"b":"\/ \u00fc \ud83d\ude00"}"#;
     assert!(line.trim_end().ends_with(payload), "{line}");
@@ -69,7 +70,7 @@ fn the_payload_arrives_as_it_is_and_the_sender_is_the_peer() {
     assert_eq!(event["_peer_pid"], pid);
 }
 
-/// When the sender has ended, the event is out: it has waited for the answer.
+/// The sender waits for the response, so the event is written when the sender ends.
 #[test]
 fn it_ends_when_the_event_is_taken() {
     let folder = folder();
@@ -78,8 +79,8 @@ fn it_ends_when_the_event_is_taken() {
     let server = Server::start_in(folder, &[], |command| command.stdout(file));
     for n in 1..=20 {
         let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
-        give(&mut child, format!("{{\"n\":{n}}}"));
-        assert_eq!(said(child), "");
+        write_payload(&mut child, format!("{{\"n\":{n}}}"));
+        assert_eq!(stderr_of(child), "");
         let printed = events(&std::fs::read_to_string(&path).unwrap());
         assert_eq!(column(&printed, "n"), (1..=n).collect::<Vec<_>>());
     }
@@ -93,8 +94,8 @@ fn an_events_name_may_hold_anything() {
         .enumerate()
     {
         let mut child = hook(&server.socket(), &["send", name]).spawn().unwrap();
-        give(&mut child, "");
-        assert_eq!(said(child), "");
+        write_payload(&mut child, "");
+        assert_eq!(stderr_of(child), "");
         assert_eq!(server.stdout.lines(n + 1)[n]["_event"], *name);
     }
 }
@@ -117,15 +118,15 @@ fn a_payload_of_megabytes_arrives() {
     let server = Server::start(&[]);
     let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(4 << 20));
     let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
-    give(&mut child, &payload);
-    assert_eq!(said(child), "");
+    write_payload(&mut child, &payload);
+    assert_eq!(stderr_of(child), "");
     let line = server.stdout.wait("the event", |text| text.ends_with('\n'));
     assert!(line.trim_end().ends_with(&payload[1..]));
 }
 
-/// Whoever makes the pipe may have set `O_NONBLOCK`, which reads then heed here too.
+/// The writer's `O_NONBLOCK` counts for the reader too: both share the file description.
 #[test]
-fn a_stdin_that_does_not_wait_is_waited_for() {
+fn a_nonblocking_stdin_is_read_to_the_end_of_the_object() {
     let server = Server::start(&[]);
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -138,11 +139,11 @@ fn a_stdin_that_does_not_wait_is_waited_for() {
     wait_until("it waits for the rest", || is_asleep(child.id()));
     theirs.write_all(b"1}").unwrap();
     drop(theirs);
-    assert_eq!(said(child), "");
+    assert_eq!(stderr_of(child), "");
     assert_eq!(server.stdout.lines(1)[0]["n"], 1);
 }
 
-/// Whether a process is in poll(2), as the kernel tells it.
+/// Whether a process sleeps, according to the kernel.
 fn is_asleep(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit(") ").next().unwrap().starts_with('S')
@@ -156,17 +157,17 @@ fn a_terminal_or_a_closed_stdin_is_an_empty_payload() {
         .stdin(terminal)
         .spawn()
         .unwrap();
-    assert_eq!(said(from_terminal), "");
+    assert_eq!(stderr_of(from_terminal), "");
     let mut closed = hook(&server.socket(), &["send", "Closed"]);
     run_under(&mut closed, &["sh", "-c", "exec \"$0\" \"$@\" <&-"]);
-    assert_eq!(said(closed.spawn().unwrap()), "");
+    assert_eq!(stderr_of(closed.spawn().unwrap()), "");
     let events = server.stdout.lines(2);
     let fields = |event: &Value| event.as_object().unwrap().len();
     assert_eq!([fields(&events[0]), fields(&events[1])], [5, 5]);
 }
 
 #[test]
-fn without_a_server_it_succeeds_at_once_and_v_says_why() {
+fn without_a_server_it_succeeds_at_once_and_v_reports_why() {
     let (folder, listener) = lone_listener();
     drop(listener);
     assert!(reason(&folder.path().join("hooks.sock")).contains("its server has ended"));
@@ -176,32 +177,35 @@ fn without_a_server_it_succeeds_at_once_and_v_says_why() {
     assert!(reason(folder.path()).contains("not a socket"));
 }
 
-/// A client that meets a closed pipe while it writes a payload may call that a failure.
+/// A client may report a failure if the pipe is closed while it writes.
 #[test]
-fn the_payload_is_read_though_there_is_no_server() {
+fn the_payload_is_read_even_without_a_server() {
     let folder = folder();
     let mut child = hook(&folder.path().join("absent"), &["send", "Stop"])
         .spawn()
         .unwrap();
-    give(&mut child, "x".repeat(1 << 20));
-    assert_eq!(said(child), "");
+    write_payload(&mut child, "x".repeat(1 << 20));
+    assert_eq!(stderr_of(child), "");
 }
 
 #[test]
-fn a_refusal_is_no_failure_and_v_tells_the_answer() {
+fn a_refusal_is_not_a_failure_and_v_reports_the_response() {
     let server = Server::start(&["--max-body", "1000"]);
     for size in [1001, 4 << 20] {
         let mut child = hook(&server.socket(), &["send", "Stop", "-v"])
             .spawn()
             .unwrap();
-        give(&mut child, "x".repeat(size));
-        let said = said(child);
-        assert!(said.contains("the server answered HTTP/1.1 413"), "{said}");
+        write_payload(&mut child, "x".repeat(size));
+        let stderr = stderr_of(child);
+        assert!(
+            stderr.contains("the server answered HTTP/1.1 413"),
+            "{stderr}"
+        );
     }
 }
 
 #[test]
-fn a_server_that_closes_at_once_is_no_failure() {
+fn a_server_that_closes_at_once_is_not_a_failure() {
     let (folder, listener) = lone_listener();
     let closing = thread::spawn(move || {
         for _ in 0..2 {
@@ -211,23 +215,23 @@ fn a_server_that_closes_at_once_is_no_failure() {
     let mut child = hook(&folder.path().join("hooks.sock"), &["send", "Stop"])
         .spawn()
         .unwrap();
-    give(&mut child, "x".repeat(4 << 20));
-    assert_eq!(said(child), "");
+    write_payload(&mut child, "x".repeat(4 << 20));
+    assert_eq!(stderr_of(child), "");
     let mut child = hook(&folder.path().join("hooks.sock"), &["send", "Stop", "-v"])
         .spawn()
         .unwrap();
-    give(&mut child, "x".repeat(4 << 20));
-    assert_ne!(said(child), "");
+    write_payload(&mut child, "x".repeat(4 << 20));
+    assert_ne!(stderr_of(child), "");
     closing.join().unwrap();
 }
 
-/// It gives up after its second, and not before.
+/// Asserts that the sender gives up after one second, and not before.
 fn gives_up(socket: &Path, payload: &str) {
     let start = Instant::now();
     let mut child = hook(socket, &["send", "Stop", "-v"]).spawn().unwrap();
-    give(&mut child, payload);
-    let said = said(child);
-    assert!(said.contains("within a second"), "{said}");
+    write_payload(&mut child, payload);
+    let stderr = stderr_of(child);
+    assert!(stderr.contains("within a second"), "{stderr}");
     assert!(start.elapsed() >= Duration::from_secs(1));
 }
 
@@ -243,7 +247,7 @@ fn a_server_that_never_reads_is_given_up_after_a_second() {
     gives_up(&folder.path().join("hooks.sock"), &"x".repeat(4 << 20));
 }
 
-/// Each byte that is taken could buy it another second.
+/// Bytes that the server reads do not extend the deadline.
 #[test]
 fn a_server_that_reads_slowly_is_given_up_after_a_second() {
     let (folder, listener) = lone_listener();
@@ -273,9 +277,9 @@ fn a_full_backlog_is_given_up_after_a_second() {
     gives_up(&path, "{}");
 }
 
-/// Connects as soon as there is room, though nothing polls for that.
+/// poll(2) does not report room in a backlog.
 #[test]
-fn room_in_a_full_backlog_is_waited_for() {
+fn it_waits_for_room_in_a_full_backlog() {
     let folder = folder();
     let path = folder.path().join("hooks.sock");
     let listener = listener_with_short_backlog(&path);
@@ -284,7 +288,7 @@ fn room_in_a_full_backlog_is_waited_for() {
         waiting.push(stream);
     }
     let mut child = hook(&path, &["send", "Stop"]).spawn().unwrap();
-    give(&mut child, "{}");
+    write_payload(&mut child, "{}");
     wait_until("it waits for room", || is_asleep(child.id()));
     let taken = waiting.iter().map(|_| listener.accept().unwrap());
     let taken: Vec<_> = taken.collect();
@@ -293,11 +297,11 @@ fn room_in_a_full_backlog_is_waited_for() {
     stream.read_exact(&mut request).unwrap();
     assert_eq!(&request, b"POST");
     stream.write_all(OK.as_bytes()).unwrap();
-    assert_eq!(said(child), "");
+    assert_eq!(stderr_of(child), "");
     drop(taken);
 }
 
-/// Anybody can make a socket in /tmp, and payloads hold prompts and files.
+/// Anybody can create a socket in /tmp, and payloads contain prompts and files.
 #[test]
 fn only_a_server_of_the_same_user_or_of_root_gets_anything() {
     if !is_root() {
@@ -321,24 +325,24 @@ fn only_a_server_of_the_same_user_or_of_root_gets_anything() {
             .gid(user)
             .spawn()
             .unwrap();
-        give(&mut child, "{}");
-        said(child)
+        write_payload(&mut child, "{}");
+        stderr_of(child)
     };
     for refused in [bob, 0] {
-        let said = send(&of_alice, refused);
+        let stderr = send(&of_alice, refused);
         let reason = format!("user {alice} listens there, and user {refused} sends only to");
-        assert!(said.contains(&reason), "{said}");
+        assert!(stderr.contains(&reason), "{stderr}");
     }
     for taken in [(&of_alice, alice), (&of_root, bob), (&of_root, 0)] {
-        let said = send(taken.0, taken.1);
-        assert!(said.starts_with("Stop was taken at "), "{said}");
+        let stderr = send(taken.0, taken.1);
+        assert!(stderr.starts_with("Stop was taken at "), "{stderr}");
     }
     assert_eq!(column(&of_alice.stdout.lines(1), "_peer_uid"), [65532]);
     assert_eq!(column(&of_root.stdout.lines(2), "_peer_uid"), [65533, 0]);
 }
 
 #[test]
-fn without_permission_v_says_what_is_closed() {
+fn without_permission_v_reports_what_is_closed() {
     if !is_root() {
         return;
     }
@@ -352,14 +356,14 @@ fn without_permission_v_says_what_is_closed() {
             .uid(65533)
             .spawn()
             .unwrap();
-        give(&mut child, "{}");
-        let stderr = said(child);
+        write_payload(&mut child, "{}");
+        let stderr = stderr_of(child);
         assert!(stderr.contains(reason), "{stderr}");
     }
 }
 
 #[test]
-fn in_a_sandbox_that_forbids_unix_sockets_v_says_so() {
+fn a_sandbox_that_forbids_unix_sockets_is_reported_by_v() {
     if tool("strace").is_none() {
         return;
     }
@@ -372,8 +376,8 @@ fn in_a_sandbox_that_forbids_unix_sockets_v_says_so() {
             &["strace", "-o", "/dev/null", "-e", &inject],
         );
         let mut child = sandboxed.stdin(Stdio::piped()).spawn().unwrap();
-        give(&mut child, "{}");
-        let stderr = said(child);
+        write_payload(&mut child, "{}");
+        let stderr = stderr_of(child);
         assert!(
             stderr.contains("a sandbox forbids Unix sockets"),
             "{stderr}"
@@ -383,17 +387,20 @@ fn in_a_sandbox_that_forbids_unix_sockets_v_says_so() {
 
 /// Every user without a number in a user namespace has the same number there.
 #[test]
-fn a_user_whom_the_kernel_cannot_identify_gets_nothing() {
+fn a_listener_whose_user_the_kernel_cannot_identify_gets_nothing() {
     let in_namespace = |mapping: &[&str], server: &Server| {
         let mut command = hook(&server.socket(), &["send", "Stop", "-v"]);
         let unshare = [&["unshare", "--user"], mapping].concat();
         run_under(&mut command, &unshare);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        give(&mut child, "{}");
-        said(child)
+        write_payload(&mut child, "{}");
+        stderr_of(child)
     };
     let unshare = || Command::new("unshare").args(["--user", "true"]).status();
-    if tool("unshare").is_none() || !is_root() || !unshare().unwrap().success() {
+    if tool("unshare").is_none() || !is_root() {
+        return;
+    }
+    if !unshare().unwrap().success() {
         return skip("there are no user namespaces");
     }
     let stranger = Server::start_in(folder_of(65533), &["--mode", "0666"], |command| {
@@ -430,7 +437,7 @@ fn an_object_is_sent_as_soon_as_it_is_complete() {
     wait_until("it waits for the rest", || is_asleep(child.id()));
     stdin.write_all(b"}\",\"b\":[{}]}").unwrap();
     wait_until("it ends", || child.try_wait().unwrap().is_some());
-    assert_eq!(said(child), "");
+    assert_eq!(stderr_of(child), "");
     let event = &server.stdout.lines(1)[0];
     assert_eq!(event["a"], "}\"}");
     assert_eq!(event["b"], serde_json::json!([{}]));
@@ -445,15 +452,15 @@ fn what_follows_an_object_is_ignored() {
         .enumerate()
     {
         let mut child = hook(&server.socket(), &["send", "Stop"]).spawn().unwrap();
-        give(&mut child, format!("\r\n\t {{\"n\":{n}}}{rest}"));
-        assert_eq!(said(child), "");
+        write_payload(&mut child, format!("\r\n\t {{\"n\":{n}}}{rest}"));
+        assert_eq!(stderr_of(child), "");
         let event = &server.stdout.lines(n + 1)[n];
         assert_eq!((&event["n"], event.get("_raw")), (&n.into(), None));
     }
 }
 
 #[test]
-fn text_that_is_not_an_object_is_sent_whole_at_its_end() {
+fn text_that_is_not_an_object_is_sent_whole_at_the_end_of_input() {
     let server = Server::start(&[]);
     let texts = [
         "{oops} more",
@@ -470,34 +477,34 @@ fn text_that_is_not_an_object_is_sent_whole_at_its_end() {
         stdin.write_all(text.as_bytes()).unwrap();
         wait_until("it waits for the end", || is_asleep(child.id()));
         drop(stdin);
-        assert_eq!(said(child), "");
+        assert_eq!(stderr_of(child), "");
         assert_eq!(server.stdout.lines(n + 1)[n]["_raw"], *text);
     }
 }
 
-/// In 400 MB of address space.
+/// With 400 MB of address space.
 #[test]
-fn an_endless_payload_is_given_up_at_64_mib() {
+fn it_gives_up_a_payload_at_64_mib() {
     let server = Server::start(&[]);
     for start in ["", "{\"a\":\""] {
         let mut endless = hook(&server.socket(), &["send", "Stop", "-v"]);
         let script = "ulimit -v 400000; (printf %s \"$0\"; exec tr '\\0' x < /dev/zero) | \"$@\"";
         run_under(&mut endless, &["sh", "-c", script, start]);
-        let stderr = said(endless.spawn().unwrap());
+        let stderr = stderr_of(endless.spawn().unwrap());
         assert!(stderr.contains("longer than 64 MiB"), "{stderr}");
     }
     assert_eq!(server.stdout.text(), "");
 }
 
 #[test]
-fn v_prints_no_byte_that_a_terminal_would_obey() {
+fn v_prints_no_byte_that_controls_a_terminal() {
     let folder = folder();
     let socket = folder.path().join("a\u{1b}[2Jb");
     let mut child = hook(&socket, &["send", "Stop\u{1b}[2J\u{202e}", "-v"])
         .spawn()
         .unwrap();
-    give(&mut child, "{}");
-    let stderr = said(child);
+    write_payload(&mut child, "{}");
+    let stderr = stderr_of(child);
     assert!(
         stderr.starts_with("Stop\u{fffd}[2J\u{fffd} was not taken at /"),
         "{stderr:?}"
@@ -506,9 +513,9 @@ fn v_prints_no_byte_that_a_terminal_would_obey() {
     assert!(!stderr.contains('\u{1b}'));
 }
 
-/// To Claude Code a hook that exits with 2 forbids what it was told of.
+/// To Claude Code, exit code 2 of a hook is an order to block the step.
 #[test]
-fn wrong_usage_with_it_never_exits_2() {
+fn wrong_usage_never_exits_with_2() {
     for arguments in [
         &["send"][..],
         &["send", "Stop", "--sockt", "/tmp/x"],
