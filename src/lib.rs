@@ -21,17 +21,22 @@
 //! 5. [`output`]: the log of events, and the sinks that read it.
 //!    [`nonblocking`]: writing to a descriptor that other programs share.
 //!
-//! [`diagnostics`] is what both report on stderr.
+//! Beside that way: [`diagnostics`], the messages on stderr, and [`terminal`], what is safe to
+//! write to a terminal.
 //!
 //! The **client side**, [`client`], is what hooks run and how they are installed. It shares
-//! `cli`, `peer`, `format`, `diagnostics` and the JSON text of `event` with the server.
+//! `cli`, `peer`, `diagnostics`, `terminal` and the JSON text of `event` with the server.
 //!
-//! No two of these modules use each other. From the bottom up: `http`, `nonblocking`, `peer`;
-//! `event`; `format`; `cli`, `diagnostics`; `client`, `listen`, `output`; `server`.
+//! No two of these modules use each other. From the bottom up: `http`, `nonblocking`,
+//! `peer`, `terminal`; `diagnostics`, `event`; `format`; `cli`; `client`, `listen`, `output`;
+//! `server`.
 //!
 //! EDU_NOTES.md is a walkthrough of the source in twelve stops. Each file names its stop.
 //!
 //! Stop 1 of EDU_NOTES.md.
+
+// The first comments of folders name their files, also private ones.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod cli;
 pub mod client;
@@ -44,3 +49,4 @@ pub mod nonblocking;
 pub mod output;
 pub mod peer;
 pub mod server;
+pub mod terminal;

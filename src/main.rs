@@ -14,11 +14,11 @@ use hooks_observatory::client::{hooks, send};
 use hooks_observatory::diagnostics::{stderr, trace};
 use hooks_observatory::format::Format;
 use hooks_observatory::listen::activation;
-use hooks_observatory::server;
+use hooks_observatory::{server, terminal};
 
 fn main() -> ExitCode {
     let code = run();
-    stderr::flush();
+    stderr::finish();
     code
 }
 
@@ -51,12 +51,12 @@ fn serve(mut options: ServerOptions) -> ExitCode {
     exit_code(server::run(&options, activated))
 }
 
-/// Turns on colours and cutting for a format that a terminal shows. With an
+/// Turns on colours and truncation for a format that a terminal shows. With an
 /// output socket they stay off: readers get the same bytes as stdout.
 fn style_for_terminal(options: &mut ServerOptions) {
     let stdout = io::stdout();
     let is_terminal = options.output_socket.is_none() && stdout.is_terminal();
-    let has_colours = is_terminal && trace::supports_colours(&stdout);
+    let has_colours = is_terminal && terminal::supports_colours(&stdout);
     match &mut options.format {
         Format::PrettyYaml { colour } => *colour = has_colours,
         Format::PrettyLine { colour, cut } => (*colour, *cut) = (has_colours, is_terminal),
@@ -64,7 +64,7 @@ fn style_for_terminal(options: &mut ServerOptions) {
     }
 }
 
-/// Writes to stdout. A closed pipe is no error: its reader wants no more.
+/// Writes to stdout. EPIPE is not an error: the reader has what it wants.
 fn print(text: &str) -> Result<(), String> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

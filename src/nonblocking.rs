@@ -9,8 +9,8 @@
 //! | --- | --- |
 //! | regular file, and any device but a terminal, such as `/dev/null` | `write`, which for a file waits only for the disk. No poll can report that |
 //! | socket | `send` with `MSG_DONTWAIT`, send(2) |
-//! | pipe, terminal | a description of our own with `O_NONBLOCK`, opened through `/proc/self/fd` (proc(5)) |
-//! | pipe or terminal that we may not open (another user's, after `su`), or no `/proc` | a thread that may block, fed through a non-blocking pipe |
+//! | pipe, terminal | a new description with `O_NONBLOCK`, opened through `/proc/self/fd` (proc(5)) |
+//! | pipe or terminal that this process may not open (another user's, after `su`), or no `/proc` | a thread that may block, fed through a non-blocking pipe |
 //!
 //! A descriptor that no poll can report has no [`NonblockingFd::pollable_fd`]: its user tries
 //! again after a pause.
@@ -34,12 +34,12 @@ use rustix::net::{SendFlags, send};
 /// A descriptor that other programs may share.
 #[derive(Debug)]
 pub enum NonblockingFd {
-    /// A regular file or a device. epoll refuses it, because it is always ready.
+    /// A regular file or a device. It is never registered with a poll.
     File(File),
     /// A pipe or terminal, opened again with `O_NONBLOCK`.
     Reopened(File),
     Socket(OwnedFd),
-    /// A thread copies what is written to the pipe. The channel reports its end.
+    /// A thread copies what is written to the pipe. The channel signals that it has ended.
     WriterThread(pipe::Sender, Receiver<()>),
 }
 
@@ -103,7 +103,7 @@ fn reopen(fd: BorrowedFd) -> io::Result<File> {
         .open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-/// Elsewhere `/dev/fd` opens the same description, so there is none of our own.
+/// Elsewhere `/dev/fd` opens the same description, so there is no new one.
 #[cfg(not(target_os = "linux"))]
 fn reopen(_: BorrowedFd) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())

@@ -15,8 +15,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// A process, its user and its group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peer {
-    /// `None` if the process has no number here: it is in a pid namespace that this
-    /// process cannot see (pid_namespaces(7)).
+    /// `None` if the process has no number in this pid namespace (pid_namespaces(7)).
     pub pid: Option<u32>,
     pub uid: u32,
     pub gid: u32,
@@ -42,7 +41,7 @@ fn socket_option<T: Copy>(
 ) -> io::Result<T> {
     let mut length = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` is writable and outlives the call, and `length` is its size. The
-    // callers use plain integer types, for which every bit pattern is valid.
+    // callers use integers and structs of integers, for which every bit pattern is valid.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -60,7 +59,7 @@ fn socket_option<T: Copy>(
 
 /// The peer of a connected socket: `SO_PEERCRED`, unix(7).
 #[cfg(target_os = "linux")]
-pub fn of(socket: BorrowedFd) -> io::Result<Peer> {
+pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
     let empty = libc::ucred {
         pid: 0,
         uid: 0,
@@ -76,7 +75,7 @@ pub fn of(socket: BorrowedFd) -> io::Result<Peer> {
 
 /// The peer of a connected socket: `LOCAL_PEERPID`, and getpeereid(3).
 #[cfg(target_os = "macos")]
-pub fn of(socket: BorrowedFd) -> io::Result<Peer> {
+pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
     let pid: libc::pid_t = socket_option(socket, libc::SOL_LOCAL, libc::LOCAL_PEERPID, 0)?;
     let (mut uid, mut gid) = (0, 0);
     // SAFETY: both pointers are to integers that outlive the call.

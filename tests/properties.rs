@@ -114,6 +114,20 @@ fn count_members(object: &str) -> usize {
     count
 }
 
+/// The limit applies to the target, however the request line arrives.
+#[test]
+fn a_target_at_the_limit_is_accepted_in_any_pieces() {
+    for (length, expected) in [(16 << 10, "200"), ((16 << 10) + 1, "414")] {
+        let request = format!("POST /{} HTTP/1.1\r\n\r\n", "x".repeat(length - 1));
+        for piece in [request.len(), 1000, 7] {
+            let outcome = feed(request.as_bytes().chunks(piece));
+            let responses = String::from_utf8(outcome.responses).unwrap();
+            let status = responses.split(' ').nth(1).unwrap_or_default();
+            assert_eq!(status, expected, "{length} bytes in pieces of {piece}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn compact_json_only_removes_the_white_space((spaced, compact) in object(value())) {

@@ -1,12 +1,13 @@
-//! Two habits of Python's argparse that `argh` lacks. Scripts written for the Python
-//! server depend on them.
+//! What Python's argparse does and `argh` does not. Scripts written for the Python server
+//! depend on it.
 //!
 //! - `--name=value` means `--name value`.
 //! - The last one of a repeated option wins.
+//! - A value that begins with `-` must follow an `=`. An empty value is refused.
 //!
 //! Stop 1 of EDU_NOTES.md.
 
-/// Rewrites arguments so that they use neither habit. `valued` lists the options that
+/// Rewrites arguments to the form that `argh` accepts. `valued` lists the options that
 /// take a value. The error says which option has no value.
 pub(super) fn normalize(arguments: Vec<String>, valued: &[&str]) -> Result<Vec<String>, String> {
     let mut normalized: Vec<(String, Option<String>)> = Vec::new();
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_is_not_a_value() {
+    fn an_option_without_a_value_is_refused() {
         for arguments in [&["--socket", "--tee"][..], &["--socket"], &["--socket="]] {
             let Err(Exit::Usage(error)) = parse(arguments) else {
                 panic!("{arguments:?}")

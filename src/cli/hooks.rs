@@ -67,7 +67,7 @@ struct Arguments {
     socket: Option<String>,
 
     /// send only these events, such as PreToolUse,Stop (default: all that the client knows)
-    #[argh(option, arg_name = "names", from_str_fn(event_names))]
+    #[argh(option, arg_name = "names", from_str_fn(parse_event_names))]
     events: Option<Vec<String>>,
 
     /// version of Claude Code, such as 2.1.119 (default: what `claude --version` prints)
@@ -162,7 +162,7 @@ fn version(text: &str) -> Result<Version, String> {
 }
 
 /// Names separated by commas; a repeated one counts once.
-fn event_names(text: &str) -> Result<Vec<String>, String> {
+fn parse_event_names(text: &str) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::new();
     for name in text.split(',') {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {

@@ -1,8 +1,8 @@
 //! The command line: which command to run, and with which options.
 //!
-//! Without a subcommand the program serves ([`serve`]). [`send`] and [`hooks`] are
-//! subcommands with options of their own. `argh` parses all three; [`argparse`] adds
-//! two habits of Python's argparse that `argh` lacks.
+//! Without a subcommand the program serves (`serve.rs`). `send` and `hooks` are
+//! subcommands with options of their own. `argh` parses all three; `argparse.rs` adds
+//! what Python's argparse does and `argh` does not.
 //!
 //! This folder only reads arguments: it opens nothing and prints nothing. `main.rs` may still
 //! change the server's options: a service manager's sockets replace paths, and a terminal
@@ -16,7 +16,8 @@ mod send;
 mod serve;
 mod version;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use argh::FromArgs;
@@ -74,7 +75,7 @@ pub fn parse(
 }
 
 /// Turns `--send EVENT` into `send EVENT`. Hooks that earlier versions installed use
-/// the option; they end in `|| true`, so an error would silence them unnoticed.
+/// the option. They end in `|| true`, so a usage error would lose their events unnoticed.
 fn replace_send_option(arguments: &mut Vec<OsString>) {
     let is_send = |argument: &OsString| {
         let bytes = argument.as_encoded_bytes();
@@ -84,8 +85,9 @@ fn replace_send_option(arguments: &mut Vec<OsString>) {
         return;
     };
     let option = arguments.remove(index);
-    match option.to_str().and_then(|option| option.split_once('=')) {
-        Some((_, event)) => arguments.insert(0, event.into()),
+    match option.as_encoded_bytes().strip_prefix(b"--send=") {
+        Some(event) => arguments.insert(0, OsStr::from_bytes(event).into()),
+        // The next argument is the event: it moves to the front.
         None if index < arguments.len() => arguments[..=index].rotate_right(1),
         None => {}
     }
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_send_option_of_installed_hooks_means_the_subcommand() {
+    fn the_send_option_runs_the_send_subcommand() {
         for arguments in [
             &["send", "Stop", "--socket", "/a", "-v"][..],
             &["--send", "Stop", "--socket", "/a", "-v"],

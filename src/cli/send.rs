@@ -18,12 +18,12 @@ pub struct SendOptions {
     pub socket: PathBuf,
     /// The event's name, not yet encoded for a query.
     pub event_name: String,
-    /// Whether to report on stderr if the event was taken.
+    /// Whether to report on stderr whether the event was taken.
     pub is_verbose: bool,
 }
 
-/// Posts the payload on stdin to the hook socket as one event. Prints nothing and
-/// exits with 0, whatever happens.
+/// Posts the payload on stdin to the hook socket as one event. Prints nothing (without -v)
+/// and exits with 0, whether or not the server takes it.
 #[derive(FromArgs)]
 #[argh(help_triggers("-h", "--help"))]
 struct Arguments {

@@ -13,7 +13,7 @@ use crate::format::Format;
 
 const COMMAND: [&str; 1] = ["hooks-observatory"];
 
-/// What the user can decide about the server.
+/// The server's options.
 #[derive(Debug)]
 pub struct ServerOptions {
     /// The path of the hook socket, where clients post hooks.
@@ -30,7 +30,7 @@ pub struct ServerOptions {
     pub format: Format,
     /// Bytes of events that may wait in memory for slow sinks.
     pub buffer: usize,
-    /// Bytes that the body of one request may have.
+    /// The largest body of a request, in bytes.
     pub max_body: u64,
     /// The time that a client has for a whole request.
     pub timeout: Duration,
@@ -54,7 +54,7 @@ struct Arguments {
     socket: Option<String>,
 
     /// permissions of the hook socket (default: 0660)
-    #[argh(option, arg_name = "octal", from_str_fn(octal), default = "0o660")]
+    #[argh(option, arg_name = "octal", from_str_fn(parse_mode), default = "0o660")]
     mode: u32,
 
     /// path of a socket whose readers receive every event; stdout then gets nothing
@@ -62,7 +62,7 @@ struct Arguments {
     output_socket: Option<String>,
 
     /// permissions of the output socket (default: 0600)
-    #[argh(option, arg_name = "octal", from_str_fn(octal), default = "0o600")]
+    #[argh(option, arg_name = "octal", from_str_fn(parse_mode), default = "0o600")]
     output_mode: u32,
 
     /// with an output socket: write to stdout as well
@@ -81,19 +81,30 @@ struct Arguments {
     #[argh(switch)]
     pretty_line: bool,
 
-    /// bytes of events that may wait in memory for slow readers (default: 67108864)
-    #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "64 << 20")]
+    /// bytes of events that may wait in memory for slow readers and stdout (default: 67108864)
+    #[argh(
+        option,
+        arg_name = "bytes",
+        from_str_fn(parse_bytes),
+        default = "64 << 20"
+    )]
     buffer: usize,
 
     /// bytes that the body of one request may have (default: 67108864)
-    #[argh(option, arg_name = "bytes", from_str_fn(bytes), default = "64 << 20")]
+    #[argh(
+        option,
+        arg_name = "bytes",
+        from_str_fn(parse_bytes),
+        default = "64 << 20"
+    )]
     max_body: usize,
 
-    /// seconds that a client has for a whole request (default: 10)
+    /// seconds that a client has for a whole request, and that a kept connection may be idle
+    /// (default: 10)
     #[argh(
         option,
         arg_name = "seconds",
-        from_str_fn(seconds),
+        from_str_fn(parse_timeout),
         default = "Duration::from_secs(10)"
     )]
     timeout: Duration,
@@ -127,7 +138,7 @@ pub(super) fn parse(
         let version = env!("CARGO_PKG_VERSION");
         return Err(Exit::Print(format!("hooks-observatory {version}\n")));
     }
-    let format = format(&arguments)?;
+    let format = choose_format(&arguments)?;
     if arguments.tee && arguments.output_socket.is_none() {
         return Err(Exit::Error("--tee requires --output-socket".into()));
     }
@@ -155,7 +166,7 @@ pub(super) fn parse(
 }
 
 /// The format, without colours: whether the output is a terminal is not known here.
-fn format(arguments: &Arguments) -> Result<Format, Exit> {
+fn choose_format(arguments: &Arguments) -> Result<Format, Exit> {
     match (
         arguments.pretty_json,
         arguments.pretty_yaml,
@@ -176,7 +187,7 @@ fn format(arguments: &Arguments) -> Result<Format, Exit> {
 }
 
 /// Permissions: `0660`, `660` and `0o660` are the same.
-fn octal(text: &str) -> Result<u32, String> {
+fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
         Ok(mode) if mode <= 0o777 && digits.starts_with(|c: char| c.is_ascii_digit()) => Ok(mode),
@@ -184,14 +195,14 @@ fn octal(text: &str) -> Result<u32, String> {
     }
 }
 
-fn bytes(text: &str) -> Result<usize, String> {
+fn parse_bytes(text: &str) -> Result<usize, String> {
     text.parse()
         .map_err(|_| "give a whole number of bytes, such as 67108864".into())
 }
 
 /// A timeout: fractions are allowed, zero is not. The upper bound keeps the sum with an
 /// `Instant` in range.
-fn seconds(text: &str) -> Result<Duration, String> {
+fn parse_timeout(text: &str) -> Result<Duration, String> {
     let seconds = text
         .parse()
         .ok()
@@ -207,10 +218,10 @@ mod tests {
     #[test]
     fn a_mode_is_octal_with_any_prefix() {
         for text in ["0600", "600", "0o600"] {
-            assert_eq!(octal(text), Ok(0o600));
+            assert_eq!(parse_mode(text), Ok(0o600));
         }
         for text in ["", "0o", "9", "rw", "01000", "-600", "+600"] {
-            assert!(octal(text).is_err(), "{text:?}");
+            assert!(parse_mode(text).is_err(), "{text:?}");
         }
     }
 }

@@ -20,8 +20,8 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::geteuid;
 
 use super::readiness::retry_until_ready;
-use crate::format::sanitize;
 use crate::peer;
+use crate::terminal::sanitize;
 
 /// The time for connecting, sending and the response together.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
 /// Checks that the listener belongs to this user or to root. The kernel recorded its
 /// owner at listen(2) (`SO_PEERCRED`, unix(7)).
 fn check_owner(server: &UnixStream) -> Result<(), String> {
-    let owner = peer::of(server.as_fd())
+    let owner = peer::credentials(server.as_fd())
         .map_err(|error| format!("cannot find out who listens there: {error}"))?;
     let user = geteuid().as_raw();
     // Every user without a number in this user namespace has this one, so that it may be

@@ -18,7 +18,7 @@ use super::readiness::retry_until_ready;
 use super::request::exchange;
 use crate::cli::SendOptions;
 use crate::diagnostics::stderr::say;
-use crate::format::sanitize;
+use crate::terminal::sanitize;
 
 /// A longer payload is not sent: collecting it would take memory without bound.
 const MAX_PAYLOAD: usize = 64 << 20;

@@ -1,7 +1,8 @@
 //! Lines on stderr, written without blocking.
 //!
 //! `eprintln!` blocks if nobody reads stderr, and panics if stderr is closed. Here a line
-//! for which there is no room is dropped.
+//! for which there is no room is dropped and counted: a message must never hold up the
+//! server.
 //!
 //! Stop 8 of EDU_NOTES.md.
 
@@ -22,8 +23,7 @@ struct Stderr {
 
 static STDERR: Mutex<Option<Stderr>> = Mutex::new(None);
 
-/// Writes one line to stderr. A line for which there is no room is dropped and counted:
-/// a message must never hold up the server.
+/// Writes a line, or a few lines together, to stderr.
 pub fn say(line: impl Display) {
     let Ok(mut stderr) = STDERR.lock() else {
         return;
@@ -40,9 +40,9 @@ pub fn say(line: impl Display) {
     }
 }
 
-/// Waits for a writer thread, 200 ms at most, to write what was said. Call it before the
-/// process exits, which would end the thread.
-pub fn flush() {
+/// Closes stderr. Waits for a writer thread, if there is one, to write what it has accepted:
+/// 200 ms at most. Call it before the process exits, which would end the thread.
+pub fn finish() {
     const TIMEOUT: Duration = Duration::from_millis(200);
     if let Some(stderr) = STDERR.lock().ok().and_then(|mut stderr| stderr.take()) {
         stderr.fd.finish(TIMEOUT);

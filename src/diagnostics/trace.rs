@@ -12,14 +12,14 @@
 //! Stop 1 of EDU_NOTES.md.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::time::Instant;
 
 use env_filter::{Builder, FilteredLog};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::stderr::say;
-use crate::format::sanitize_char;
+use crate::terminal::{sanitize_char, supports_colours};
 
 /// Installs the logger, if `--trace` is given (`is_requested`) or `RUST_LOG` is set.
 pub fn init(is_requested: bool) {
@@ -78,14 +78,6 @@ impl Log for Logger {
     }
 
     fn flush(&self) {}
-}
-
-/// Whether output to this stream may have colours: a terminal that supports them, and no
-/// `NO_COLOR` (<https://no-color.org>).
-pub fn supports_colours(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal()
-        && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && env::var_os("TERM").is_none_or(|value| value != "dumb")
 }
 
 /// The colour of a client or reader, by its number, so that neighbours differ: a

@@ -30,7 +30,7 @@ use crate::peer::Peer;
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
 /// the kernel, so a payload's own members with these names move into `_claimed`. (Names
 /// that a summary does not show are also in `HIDDEN_FIELDS` of `format/line.rs`.)
-pub(crate) const RESERVED: [&str; 7] = [
+pub(crate) const RESERVED_NAMES: [&str; 7] = [
     "_ts",
     "_event",
     "_peer_pid",
@@ -40,7 +40,7 @@ pub(crate) const RESERVED: [&str; 7] = [
     "_dropped",
 ];
 /// The capacity reserved for a payload's members: real payloads have fewer.
-const MEMBERS: usize = 16;
+const MEMBERS_CAPACITY: usize = 16;
 
 /// A member of the event's JSON object. Key and value are valid JSON text.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +69,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The content of one line of output.
+/// The content of one entry of the output.
 #[derive(Debug)]
 pub struct Event<'a> {
     /// From the server.
@@ -85,7 +85,7 @@ impl<'a> Event<'a> {
         let mut payload = payload(body);
         let claimed: Vec<Field> = payload.extract_if(.., |field| is_reserved(field)).collect();
 
-        let mut metadata = Vec::with_capacity(RESERVED.len());
+        let mut metadata = Vec::with_capacity(RESERVED_NAMES.len());
         metadata.push(Field::new(r#""_ts""#, json_string(time)));
         metadata.push(Field::new(r#""_event""#, json_string(name)));
         let pid = peer.pid.map(|pid| pid.to_string());
@@ -125,7 +125,7 @@ impl<'a> Event<'a> {
 pub fn decode_utf8(body: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(body) {
         Ok(text) => text.into(),
-        // This one alone would do. It is many times slower on valid UTF-8.
+        // This one alone would do. It is several times slower on ASCII.
         Err(_) => String::from_utf8_lossy(body),
     }
 }
@@ -186,8 +186,8 @@ fn merge_repeated_keys(members: Vec<Field>) -> Vec<Field> {
 }
 
 /// Whether some key may occur more than once. Sorted keys that are equal are neighbours;
-/// comparing lengths first is faster than comparing texts. A key with escapes may equal
-/// another spelling of itself, so its presence counts as a yes.
+/// comparing lengths first is faster than comparing texts. Escapes can spell equal keys
+/// differently, so any escape counts as a yes.
 fn may_have_repeated_keys(members: &[Field]) -> bool {
     let mut names: Vec<_> = members.iter().map(Field::name).collect();
     names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
@@ -199,7 +199,7 @@ fn may_have_repeated_keys(members: &[Field]) -> bool {
 /// can spell too.
 fn is_reserved(field: &Field) -> bool {
     let name = field.name();
-    name.starts_with(['_', '\\']) && RESERVED.contains(&json_text::decode(name).as_ref())
+    name.starts_with(['_', '\\']) && RESERVED_NAMES.contains(&json_text::decode(name).as_ref())
 }
 
 /// `text` as a JSON string, with quotes.
@@ -227,7 +227,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(MEMBERS);
+        let mut members = Vec::with_capacity(MEMBERS_CAPACITY);
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             let (key, value) = (key.get().into(), value.get().into());
             members.push(Field { key, value });

@@ -2,7 +2,7 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
-use super::PRETTY_DEPTH;
+use super::MAX_PRETTY_DEPTH;
 use crate::event::json_text::{Token, string_length, tokens};
 use crate::event::{Event, Field};
 
@@ -45,7 +45,7 @@ fn compact_value(text: &str, out: &mut String) {
     out.push_str(&text[copied..]);
 }
 
-/// Writes many lines. Each level is indented by two spaces, down to [`PRETTY_DEPTH`].
+/// Writes many lines. Each level is indented by two spaces, down to [`MAX_PRETTY_DEPTH`].
 pub fn pretty(event: &Event, out: &mut String) {
     let start = out.len();
     let mut separator = '{';
@@ -74,7 +74,7 @@ fn pretty_value(text: &str, out: &mut String) {
             Token::Open(_) => depth += 1,
             Token::Close(_) => {
                 depth -= 1;
-                if depth < PRETTY_DEPTH {
+                if depth < MAX_PRETTY_DEPTH {
                     new_line(depth, out);
                 }
             }
@@ -86,8 +86,8 @@ fn pretty_value(text: &str, out: &mut String) {
                 tokens.next().inspect(|close| write_token(*close, out));
                 depth -= 1;
             }
-            Token::Open(_) | Token::Comma if depth <= PRETTY_DEPTH => new_line(depth, out),
-            Token::Colon if depth <= PRETTY_DEPTH => out.push(' '),
+            Token::Open(_) | Token::Comma if depth <= MAX_PRETTY_DEPTH => new_line(depth, out),
+            Token::Colon if depth <= MAX_PRETTY_DEPTH => out.push(' '),
             _ => {}
         }
     }

@@ -34,7 +34,7 @@ const SUMMARY_FIELDS: [&str; 14] = [
     "_raw",
 ];
 
-/// Fields that are never part of the summary: every event has them, or the line shows them
+/// Fields that are never part of the summary: they identify things, or the line shows them
 /// elsewhere.
 const HIDDEN_FIELDS: [&str; 18] = [
     "_ts",
@@ -62,7 +62,7 @@ const NAME_COLUMN: usize = 14;
 /// The column at which the action begins: there is room for `PostToolUseFailure` before it.
 const ACTION_COLUMN: usize = 33;
 /// Characters of the session's id that are shown: enough to tell a few sessions apart.
-const SHORT_ID: usize = 4;
+const SHORT_ID_LENGTH: usize = 4;
 
 // Colours, as parameters of SGR (ECMA-48 section 8.3.117).
 const DIM: &str = "2";
@@ -86,7 +86,7 @@ pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String
     line.styled(DIM, &local_time(time).unwrap_or(time.into()));
     line.gap(1);
     let session = event.string("session_id").unwrap_or_default();
-    let short_id: String = json_text::chars(session).take(SHORT_ID).collect();
+    let short_id: String = json_text::chars(session).take(SHORT_ID_LENGTH).collect();
     line.styled(session_colour(session), &short_id);
     line.gap_to(NAME_COLUMN);
     line.styled(BOLD, event.string("_event").unwrap_or_default());
@@ -211,8 +211,8 @@ impl<'a> Members<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::is_printable;
     use crate::peer::Peer;
+    use crate::terminal::is_printable;
     use proptest::prelude::*;
     use unicode_width::UnicodeWidthStr;
 
@@ -260,14 +260,14 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_ends_where_the_line_does() {
+    fn a_cut_line_resets_its_colour() {
         let line = line("Stop", "abc", true, Some(16));
         assert!(line.ends_with(" S…\x1b[0m\n"), "{line:?}");
     }
 
     #[test]
     fn every_reserved_name_but_claimed_is_hidden() {
-        for name in crate::event::RESERVED {
+        for name in crate::event::RESERVED_NAMES {
             assert_eq!(HIDDEN_FIELDS.contains(&name), name != "_claimed", "{name}");
         }
     }

@@ -1,25 +1,14 @@
 //! Writes text on one line of limited width.
 //!
 //! Whatever the text contains, the result is one line in which nothing moves the cursor,
-//! changes a colour or changes the direction of writing. What does not fit is cut off at
-//! the end.
+//! changes a colour or changes the direction of writing. Text beyond the width is cut off.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
 use unicode_width::UnicodeWidthChar;
 
-use super::sanitize_char;
 use crate::event::json_text;
-
-/// The columns of the terminal on stdout, now: a window can be resized.
-pub fn terminal_width() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    match size.map_or(0, |size| size.ws_col) {
-        // The terminal does not know its own width.
-        0 => 80,
-        columns => columns.into(),
-    }
-}
+use crate::terminal::sanitize_char;
 
 /// The line that is being written.
 pub struct LineWriter<'o> {
@@ -30,7 +19,7 @@ pub struct LineWriter<'o> {
     used: usize,
     /// Spaces to write before the next character.
     gap: usize,
-    /// The length of `out` up to which the text stays if an ellipsis must follow it.
+    /// How much of `out` stays if an ellipsis must be added.
     kept: usize,
     is_full: bool,
 }

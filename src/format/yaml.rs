@@ -1,7 +1,7 @@
 //! YAML: readable for people, exact for machines.
 //!
-//! A YAML 1.1 reader (PyYAML's `safe_load`) gets back exactly the JSON that went in. Within
-//! that, the layout is for people: block style, literal blocks for text of several lines,
+//! A YAML 1.1 reader (PyYAML's `safe_load`) gets back exactly the JSON that went in, except
+//! that a lone surrogate becomes U+FFFD. Within that, the layout is for people: block style, literal blocks for text of several lines,
 //! and quotes only where a reader would take a string for something else.
 //!
 //! This writer knows only the few forms that JSON needs. A general emitter is more cautious
@@ -12,13 +12,14 @@
 
 use std::borrow::Cow;
 
-use super::{PRETTY_DEPTH, is_printable};
+use super::MAX_PRETTY_DEPTH;
 use crate::event::Event;
 use crate::event::json_text::{self, Token, Tokens, tokens};
+use crate::terminal::is_printable;
 
 /// The most characters that a key without `? ` has. PyYAML accepts up to 1,024 characters
 /// from the start of a key to its colon.
-const SIMPLE_KEY: usize = 1000;
+const MAX_SIMPLE_KEY: usize = 1000;
 
 // Styles as parameters of SGR (ECMA-48 section 8.3.117).
 const BOLD_CYAN: &str = "1;36";
@@ -63,7 +64,7 @@ impl Writer<'_, '_> {
     fn member(&mut self, key: &str, indent: usize, depth: usize) {
         let text = json_text::decode(key);
         let scalar = plain_or_quoted(&text);
-        let is_simple = scalar.chars().count() <= SIMPLE_KEY;
+        let is_simple = scalar.chars().count() <= MAX_SIMPLE_KEY;
         if !is_simple {
             self.push("? ");
         }
@@ -81,7 +82,7 @@ impl Writer<'_, '_> {
 
     /// Writes the next value and the end of its last line. `indent` is the column of its
     /// key or dash, and `depth` the nesting depth of the container around that. It recurses
-    /// at most [`PRETTY_DEPTH`] deep.
+    /// at most [`MAX_PRETTY_DEPTH`] deep.
     fn value(&mut self, after: After, indent: usize, depth: usize) {
         let opened = match self.tokens.next() {
             Some(Token::Open(bracket)) => bracket,
@@ -95,7 +96,7 @@ impl Writer<'_, '_> {
             }
             _ => return,
         };
-        if depth == PRETTY_DEPTH || matches!(self.tokens.peek(), Some(Token::Close(_))) {
+        if depth == MAX_PRETTY_DEPTH || matches!(self.tokens.peek(), Some(Token::Close(_))) {
             self.push(" ");
             self.flow(opened);
             return self.push("\n");
@@ -155,7 +156,7 @@ impl Writer<'_, '_> {
                 Token::Literal(spelled) => self.push(&literal(spelled)),
                 Token::String(spelled) => {
                     let scalar = double_quoted(&json_text::decode(spelled));
-                    if scalar.chars().count() > SIMPLE_KEY
+                    if scalar.chars().count() > MAX_SIMPLE_KEY
                         && self.tokens.peek() == Some(Token::Colon)
                     {
                         self.push("? ");

@@ -1,7 +1,7 @@
 //! Chunked bodies (RFC 9112 section 7.1), decoded as they arrive.
 //!
-//! Each byte but the data itself goes through a table of states, so it does not matter
-//! where a read ends. The decoder is strict where lenient ones were exploited for request
+//! Every byte except chunk data goes through a table of states, so it does not matter where
+//! a read ends. (A state that ends in `Cr` or `Lf` expects that character.) The decoder is strict where lenient ones were exploited for request
 //! smuggling: lines end in CRLF, and sizes are hexadecimal digits.
 //!
 //! Stop 5 of EDU_NOTES.md.
@@ -74,7 +74,7 @@ impl Chunked {
                 rest = after;
                 continue;
             }
-            self.state = self.step(byte)?;
+            self.state = self.next_state(byte)?;
             if let State::SizeLf(size) = self.state
                 && size > max_body.saturating_sub(body.len() as u64)
             {
@@ -85,7 +85,7 @@ impl Chunked {
         Ok(bytes.len() - rest.len())
     }
 
-    fn step(&mut self, byte: u8) -> Result<State, Status> {
+    fn next_state(&mut self, byte: u8) -> Result<State, Status> {
         use State::*;
         if matches!(
             self.state,
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_joined_and_what_follows_is_left() {
+    fn chunks_are_joined_and_bytes_after_the_body_are_left() {
         let whole = "3\r\n{\"a\r\n0a;x=\"y\";z\r\n\":\"123456\"\r\n01 ;q\r\n}\r\n000\r\nA: b\r\nC:\r\n\r\nGET";
         assert_eq!(decoded(whole), Ok(("{\"a\":\"123456\"}".into(), "GET")));
         assert_eq!(decoded("0\r\n\r\n"), Ok(("".into(), "")));
     }
 
     #[test]
-    fn what_is_not_exactly_a_chunk_is_refused() {
+    fn a_malformed_chunk_is_refused() {
         for text in [
             "\r\n",
             "g\r\n",

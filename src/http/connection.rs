@@ -34,8 +34,9 @@
 //! | `WritingResponse` | all written, request refused | | `Linger` |
 //! | `WritingResponse` | timeout | | `Close` |
 //!
-//! A request that arrives in one piece is returned where it lies, in the caller's buffer.
-//! Only an incomplete one is copied, into the connection's inbox. While a response is not
+//! The body of a request that arrives in one piece with a Content-Length is not copied:
+//! [`Hook::body`] is a part of the caller's buffer. Other bodies are copied into the
+//! connection's inbox. While a response is not
 //! written, nothing more is read: a client that pipelines requests and never reads fills
 //! its own socket buffer, and no memory here.
 //!
@@ -46,7 +47,7 @@ use std::fmt;
 use log::trace;
 
 use super::chunked::Chunked;
-use super::request::{Framing, Head, MAX_HEAD, MAX_TARGET, parse_head};
+use super::request::{Framing, Head, MAX_HEAD, MAX_LINE, parse_head};
 use super::response::{CONTINUE, Status, response};
 use super::route::Route;
 
@@ -64,7 +65,7 @@ pub struct Connection {
     max_body: u64,
     /// Whether the connection may stay open after a response.
     allows_keep_alive: bool,
-    /// Whether it has stayed open after a response. Then the end of input before the next
+    /// Whether it has stayed open after a response. AfterResponse the end of input before the next
     /// request is no error.
     is_reused: bool,
 }
@@ -83,7 +84,7 @@ enum State {
     WritingResponse {
         response: &'static [u8],
         written: usize,
-        then: Then,
+        after: AfterResponse,
         body_length: usize,
     },
 }
@@ -112,7 +113,7 @@ enum Body {
 
 /// What follows a response.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Then {
+enum AfterResponse {
     KeepAlive,
     Close,
     Linger,
@@ -134,7 +135,8 @@ pub enum Step<'a> {
     /// The connection is over.
     Close,
     /// The connection is over, but the client may still be sending, and must be able to
-    /// read why it was refused: shut down writing, and read to the end for a while.
+    /// read why it was refused: shut down writing, and discard input until its end, or until
+    /// the linger timeout.
     Linger,
 }
 
@@ -160,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// Takes bytes as they arrived.
+    /// Takes bytes as they arrived. Without bytes it parses what is in the inbox.
     pub fn received<'a>(&'a mut self, bytes: &'a [u8]) -> Step<'a> {
         self.has_unparsed = false;
         match self.state {
@@ -183,7 +185,7 @@ impl Connection {
         }
     }
 
-    /// The time for a request, or for reading its response, is over.
+    /// The time for a request, or for writing its response, is over.
     pub fn time_out(&mut self) -> Step<'_> {
         match self.state {
             State::WritingResponse { .. } => Step::Close,
@@ -203,7 +205,7 @@ impl Connection {
         self.has_unparsed
     }
 
-    /// Makes the current request the last one.
+    /// From now on every response closes the connection.
     pub fn disable_keep_alive(&mut self) {
         self.allows_keep_alive = false;
     }
@@ -234,15 +236,15 @@ impl Connection {
             State::WritingResponse {
                 response,
                 written,
-                then,
+                after,
                 body_length,
             } => {
                 *written += count;
-                match then {
+                match after {
                     _ if *written < response.len() => Step::Write,
-                    Then::Close => Step::Close,
-                    Then::Linger => Step::Linger,
-                    Then::KeepAlive => {
+                    AfterResponse::Close => Step::Close,
+                    AfterResponse::Linger => Step::Linger,
+                    AfterResponse::KeepAlive => {
                         let body_length = *body_length;
                         self.begin_next_request(body_length)
                     }
@@ -251,7 +253,7 @@ impl Connection {
         }
     }
 
-    /// Returns to the first state, with what the client sent behind the request's body.
+    /// Returns to the first state, and keeps the bytes after the request's body.
     fn begin_next_request(&mut self, body_length: usize) -> Step<'static> {
         self.inbox.drain(..body_length);
         self.inbox.shrink_to(0);
@@ -311,7 +313,7 @@ impl Connection {
         self.inbox.extend(bytes);
         if self.inbox.len() > MAX_HEAD {
             self.refuse(Status::HeaderTooLarge)
-        } else if self.inbox.len() > MAX_TARGET && !self.inbox.contains(&b'\n') {
+        } else if self.inbox.len() > MAX_LINE && !self.inbox.contains(&b'\n') {
             self.refuse(Status::UriTooLong)
         } else {
             Step::Read
@@ -353,6 +355,7 @@ impl Connection {
             }
             Body::Chunked(chunked) => match chunked.decode(bytes, &mut self.inbox, self.max_body) {
                 Err(status) => return self.refuse(status),
+                // The length is not known yet: more than what is here.
                 Ok(_) if !chunked.is_done() => usize::MAX,
                 Ok(count) => {
                     let body_length = self.inbox.len();
@@ -387,15 +390,15 @@ impl Connection {
             Route::NotFound => Status::NotFound,
         };
         let keep_alive = keep_alive && self.allows_keep_alive;
-        let then = if keep_alive {
-            Then::KeepAlive
+        let after = if keep_alive {
+            AfterResponse::KeepAlive
         } else {
-            Then::Close
+            AfterResponse::Close
         };
         self.enter(State::WritingResponse {
             response: response(status, keep_alive),
             written: 0,
-            then,
+            after,
             body_length,
         });
         match route {
@@ -422,7 +425,7 @@ impl Connection {
         self.enter(State::WritingResponse {
             response: response(status, false),
             written: 0,
-            then: Then::Linger,
+            after: AfterResponse::Linger,
             body_length: 0,
         });
         Step::Write

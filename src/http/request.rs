@@ -15,7 +15,8 @@ use super::route::{Route, route};
 pub struct Head {
     pub route: Route,
     pub framing: Framing,
-    /// Whether the client asks to keep the connection open.
+    /// Whether the client asks to keep the connection open. HTTP/1.1 keeps it open by default
+    /// (RFC 9112 section 9.3), but clients of the Python server read until it closes.
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
@@ -34,6 +35,9 @@ pub enum Framing {
 pub const MAX_HEAD: usize = 64 << 10;
 /// Bytes that a target can have.
 pub const MAX_TARGET: usize = 16 << 10;
+/// Bytes that can arrive without the end of the first line: a target, and room for the
+/// method and the version around it.
+pub const MAX_LINE: usize = MAX_TARGET + 64;
 /// Fields that a head can have.
 const MAX_FIELDS: usize = 100;
 

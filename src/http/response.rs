@@ -9,9 +9,9 @@ pub enum Status {
     Ok,
     /// 200 to `GET /health`.
     Healthy,
-    /// 400: this is not a request, or it can be read as two different ones.
+    /// 400: a malformed or ambiguous request.
     BadRequest,
-    /// 404: the server does not have what is requested.
+    /// 404: there is no such route.
     NotFound,
     /// 408: the request was not complete in time.
     RequestTimeout,
@@ -20,19 +20,20 @@ pub enum Status {
     /// 414: the target is longer than [`MAX_TARGET`](super::request::MAX_TARGET).
     UriTooLong,
     /// 431: the head is longer than [`MAX_HEAD`](super::request::MAX_HEAD), or has too many
-    /// fields.
+    /// fields, or a chunked body has too many extensions or trailers.
     HeaderTooLarge,
     /// 501: the server does not know the transfer coding.
     NotImplemented,
 }
 
-/// Tells a client that waits for it to send its body (RFC 9110 section 15.2.1).
+/// Asks a client that sent `Expect: 100-continue` for its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The bytes of a response. `keep_alive` is whether the connection stays open. A status
 /// that refuses a request closes it in any case.
 ///
-/// Only `/health` has a body: hooks run `curl -s`, and Claude Code reads what that prints.
+/// Only `/health` has a body: a hook that runs `curl -s` prints the body, and Claude Code reads
+/// what hooks print.
 pub fn response(status: Status, keep_alive: bool) -> &'static [u8] {
     macro_rules! bytes {
         ($connection:literal, $line:literal, $length:literal, $body:literal) => {

@@ -39,7 +39,7 @@ fn origin_form(target: &str) -> &str {
     rest.find(['/', '?']).map_or("/", |start| &rest[start..])
 }
 
-/// The first non-empty `event` in the query, decoded.
+/// The first non-empty `event` in the query, decoded, or else `Unknown`.
 fn event_name(target: &str) -> String {
     let target = target.split('#').next().unwrap_or_default();
     let (_path, query) = target.split_once('?').unwrap_or_default();

@@ -15,11 +15,12 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process;
 
+use super::pass_rights::refuse_descriptors;
 use crate::cli::ServerOptions;
 
 /// The first descriptor that a service manager passes on.
 const FIRST_FD: RawFd = 3;
-/// The names of the sockets, in the order that applies if they come without names.
+/// The names of the sockets, in the order of sockets that come without names.
 const NAMES: [&str; 2] = ["hooks", "output"];
 
 /// The sockets that were passed on. They are non-blocking.
@@ -32,7 +33,7 @@ pub struct ActivationSockets {
 /// Receives the sockets that were passed on to this process, if any. Call it once, before
 /// anything else opens a descriptor. The error says what is wrong with the sockets.
 ///
-/// The environment variables stay: they name this process, and it starts no other.
+/// The environment variables stay set: `LISTEN_PID` excludes other processes.
 pub fn receive() -> Result<ActivationSockets, String> {
     let mut sockets = ActivationSockets::default();
     let variable = |name| env::var(name).unwrap_or_default();
@@ -67,12 +68,12 @@ impl ActivationSockets {
         if earlier.any(|earlier| is_same_socket(earlier, &listener)) {
             return Err("both descriptors are the same socket. Pass on two sockets".into());
         }
-        let place = match name {
+        let slot = match name {
             "hooks" => &mut self.hooks,
             "output" => &mut self.output,
             _ => return Err("the names must be hooks and output".into()),
         };
-        match place.replace(listener) {
+        match slot.replace(listener) {
             None => Ok(()),
             Some(_) => Err("two sockets have this name. Pass on one of each".into()),
         }
@@ -102,6 +103,8 @@ fn adopt(number: RawFd) -> Result<UnixListener, String> {
     // with it for this purpose, and has opened nothing yet.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     check(fd.as_fd())?;
+    // It listens already: connections that wait in its backlog may still pass descriptors.
+    refuse_descriptors(fd.as_fd());
     let listener = UnixListener::from(fd);
     listener
         .set_nonblocking(true)
@@ -126,13 +129,13 @@ fn check(fd: BorrowedFd) -> Result<(), String> {
     Ok(())
 }
 
-/// This kernel has no such options, and its service manager passes sockets on differently.
+/// macOS has no such options, and its service manager passes sockets on differently.
 #[cfg(target_vendor = "apple")]
 fn check(_: BorrowedFd) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether both are one socket: all sockets have inodes of one file system.
+/// Whether both are the same socket: all sockets have inodes of one file system.
 fn is_same_socket(a: &UnixListener, b: &UnixListener) -> bool {
     let inode = |listener: &UnixListener| rustix::fs::fstat(listener).map(|stat| stat.st_ino);
     inode(a).is_ok_and(|a| inode(b) == Ok(a))

@@ -1,10 +1,11 @@
-//! A listener: accepts connections, and waits where there are no descriptors left.
+//! A listener: accepts connections, and pauses when descriptors run out. It also raises and
+//! divides the limit of open descriptors.
 //!
 //! Stop 4 of EDU_NOTES.md.
 
 use std::fmt::Display;
 use std::io;
-use std::os::unix::net::UnixListener as StdListener;
+use std::os::unix::net::{SocketAddr, UnixListener as StdListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::diagnostics::stderr::say;
 /// The pause after accept failed for lack of a resource that others may free: memory, or
 /// descriptors of the whole system.
 const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
+/// The pause before another attempt to bind a file that disappeared.
+const RESTORE_BACKOFF: Duration = Duration::from_secs(1);
 /// Descriptors kept for other things than connections: stdio and its reopened copies, the
 /// poll, the listeners, the signals, and a few to spare.
 const RESERVED_FDS: u64 = 20;
@@ -30,6 +33,8 @@ pub struct Listener {
     /// file nor shuts down the socket.
     file: Option<SocketFile>,
     socket: UnixListener,
+    /// The listener of a file that disappeared, until its backlog is empty.
+    previous: Option<UnixListener>,
     /// Connections that may be open at a time.
     capacity: usize,
     /// Whether the backlog may hold a connection: accept has not returned `WouldBlock` yet.
@@ -38,6 +43,10 @@ pub struct Listener {
     retry_at: Option<Instant>,
     /// Whether the shortage is reported on stderr already.
     shortage_reported: bool,
+    /// When to check the file, and to bind it again if it has disappeared.
+    check_file_at: Option<Instant>,
+    /// Whether stderr says already that the file has disappeared.
+    loss_reported: bool,
 }
 
 impl Listener {
@@ -57,16 +66,24 @@ impl Listener {
         Ok(Listener {
             file,
             socket,
+            previous: None,
             capacity,
             is_readable: true,
             retry_at: None,
             shortage_reported: false,
+            check_file_at: None,
+            loss_reported: false,
         })
     }
 
     /// The socket to register with the poll.
     pub fn socket(&mut self) -> &mut UnixListener {
         &mut self.socket
+    }
+
+    /// The path of the file. `None` if a service manager owns the socket.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(SocketFile::path)
     }
 
     /// Records that the backlog may hold a connection.
@@ -79,9 +96,12 @@ impl Listener {
         self.retry_at = None;
     }
 
-    /// When to call accept again after an error.
+    /// When to call accept again after an error, or to check the file.
     pub fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        [self.retry_at, self.check_file_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether to call accept now, with `open` connections open.
@@ -99,11 +119,11 @@ impl Listener {
         }
         while self.can_accept(open, now) {
             self.retry_at = None;
-            match self.socket.accept() {
+            match self.accept_any() {
                 Ok((stream, _)) => return Some(stream),
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    // EINVAL: a listener that was shut down has an empty backlog (accept(2)).
+                    // EINVAL: a listener that was shut down, and whose backlog is empty.
                     io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput => {
                         self.is_readable = false;
                         self.shortage_reported = false;
@@ -118,16 +138,59 @@ impl Listener {
         None
     }
 
+    /// Accepts from the previous listener, until its backlog is empty, and then from this one.
+    fn accept_any(&mut self) -> io::Result<(UnixStream, SocketAddr)> {
+        if let Some(previous) = &self.previous {
+            match previous.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.previous = None,
+                result => return result,
+            }
+        }
+        self.socket.accept()
+    }
+
     /// Whether accept has found the backlog empty.
     pub fn is_backlog_empty(&self) -> bool {
         !self.is_readable
     }
 
-    /// Removes the socket's file and refuses new connections. Those in the backlog can
-    /// still be accepted: true.
-    ///
-    /// Does nothing to a service manager's socket, where the backlog belongs to the next
-    /// server: false.
+    /// Records that the file may have disappeared.
+    pub fn set_file_changed(&mut self, now: Instant) {
+        self.check_file_at = self.file.is_some().then_some(now);
+    }
+
+    /// If the file has disappeared, listens on its path again, now or once a second until that
+    /// works. Returns the path if there is a new socket, which must be registered.
+    pub fn restore_file(&mut self, now: Instant) -> Option<&Path> {
+        self.check_file_at.take_if(|at| *at <= now)?;
+        let file = self.file.as_ref().filter(|file| file.is_missing())?;
+        let path = file.path().display();
+        match file.listen_again() {
+            Ok((socket, file)) => {
+                say(format_args!(
+                    "{path} disappeared, and the server has created it again"
+                ));
+                self.previous = Some(std::mem::replace(&mut self.socket, socket));
+                self.is_readable = true;
+                self.loss_reported = false;
+                Some(self.file.insert(file).path())
+            }
+            Err(error) => {
+                self.check_file_at = Some(now + RESTORE_BACKOFF);
+                if !std::mem::replace(&mut self.loss_reported, true) {
+                    say(format_args!(
+                        "{path} disappeared: nobody can connect. The server tries every second to \
+                         create it again: {error}"
+                    ));
+                }
+                None
+            }
+        }
+    }
+
+    /// Removes the socket's file and refuses new connections. Returns whether the backlog is
+    /// still to be accepted: that of a service manager's socket belongs to the next server, and
+    /// nothing is done to that socket.
     pub fn stop_accepting(&mut self) -> bool {
         let Some(file) = self.file.take() else {
             return false;

@@ -3,6 +3,8 @@
 //! - [`listener`] accepts connections, and copes with a lack of descriptors.
 //! - [`socket_file`] binds a socket to a path, and removes its file at the end.
 //! - [`activation`] receives listening sockets from a service manager.
+//! - [`file_watch`] notices when a socket's file disappears.
+//! - [`pass_rights`] refuses descriptors in messages.
 //!
 //! This folder does not know who connects. What the two sockets are for, only [`activation`]
 //! and [`listener::connection_limits`] know.
@@ -10,5 +12,7 @@
 //! Stop 2 of EDU_NOTES.md.
 
 pub mod activation;
+pub mod file_watch;
 pub mod listener;
+pub mod pass_rights;
 pub mod socket_file;

@@ -1,7 +1,7 @@
 //! The file of a listening Unix socket: created safely, with the right mode, and removed.
 //!
 //! A Unix socket has a path, and its file outlives the process. So before bind(2) the
-//! server looks at what is there. It may replace the socket of a dead server. It must not
+//! server checks what exists at the path. It may replace the socket of a dead server. It must not
 //! touch a live server's socket, a regular file, or anything else.
 //!
 //! The directory is locked (flock(2)) from that check until after bind. Otherwise two
@@ -20,8 +20,11 @@ use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
 use rustix::fs::Mode;
+use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::{geteuid, umask};
 
+use super::pass_rights::refuse_descriptors;
 use crate::peer;
 
 /// The file of a bound socket. Dropping it removes the file, unless another one is there
@@ -30,45 +33,86 @@ use crate::peer;
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
+    mode: u32,
     identity: Identity,
 }
 
 /// Device and inode number of a file.
 type Identity = (u64, u64);
 
+/// How long a starting server waits for another one that is checking the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Listens on `path` with the permissions `mode`. The error says what is wrong and what to
 /// do.
 pub fn listen(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
-    let _lock = lock_directory(path);
+    let _lock = lock_directory(path, LOCK_TIMEOUT);
+    replace_stale_socket(path, mode)
+}
+
+impl SocketFile {
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file has disappeared from its path, or another one is there.
+    pub fn is_missing(&self) -> bool {
+        !identity(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// Listens on the same path again, with the same permissions. Unlike [`listen`] it does
+    /// not wait: it runs in the event loop.
+    pub fn listen_again(&self) -> Result<(UnixListener, SocketFile), String> {
+        let _lock = lock_directory(&self.path, Duration::ZERO);
+        replace_stale_socket(&self.path, self.mode)
+    }
+}
+
+/// Removes a dead server's socket and listens in its place.
+fn replace_stale_socket(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
     remove_stale_socket(path)?;
     let explain = |error: io::Error| {
         let reason = explain_bind_error(path, error);
         format!("cannot listen on {}: {reason}", path.display())
     };
-    // bind(2) creates the file with mode 0777 less the umask, so the file never has any
-    // other mode than `mode`.
-    let previous = umask(Mode::from_raw_mode(!mode & 0o777));
-    let listener = UnixListener::bind(path);
-    umask(previous);
-    let listener = listener.map_err(explain)?;
+    let listener = bind_and_listen(path, mode).map_err(explain)?;
     let file = SocketFile {
         path: path.into(),
+        mode,
         identity: identity(path).map_err(explain)?,
     };
     Ok((listener, file))
 }
 
+/// Creates a non-blocking listener. bind(2) creates the file with mode 0777 less the umask,
+/// so the file never has any other mode than `mode`.
+fn bind_and_listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+    ioctl_fionbio(&socket, true)?;
+    refuse_descriptors(socket.as_fd());
+    let previous = umask(Mode::from_raw_mode(!mode & 0o777));
+    let result = net::bind(&socket, &address);
+    umask(previous);
+    result?;
+    // The kernel limits the backlog to net.core.somaxconn.
+    net::listen(&socket, -1)?;
+    Ok(UnixListener::from_std(socket.into()))
+}
+
 impl Drop for SocketFile {
     /// Needs no lock: while the listener is open, no other server takes the path.
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if !self.is_missing() {
             // An error means that it is gone already.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Removes the socket of a dead server. The error says what else is at `path`.
+/// Removes the socket of a dead server. Fails if anything else exists at `path`.
 fn remove_stale_socket(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let Ok(metadata) = fs::symlink_metadata(path) else {
@@ -100,7 +144,9 @@ fn remove_stale_socket(path: &Path) -> Result<(), String> {
             "{shown} is a socket of user {owner}, and user {user} may not use it. Choose another path"
         )),
         Ok(stream) => {
-            let pid = peer::of(stream.as_fd()).ok().and_then(|server| server.pid);
+            let pid = peer::credentials(stream.as_fd())
+                .ok()
+                .and_then(|server| server.pid);
             Err(in_use(path, pid))
         }
         Err(_) => Err(in_use(path, None)),
@@ -136,7 +182,7 @@ fn explain_bind_error(path: &Path, error: io::Error) -> String {
             "user {} may not create files in {shown}. Choose another path",
             geteuid().as_raw()
         ),
-        io::ErrorKind::InvalidInput => format!(
+        io::ErrorKind::InvalidFilename => format!(
             "the path of a socket has at most 107 bytes, and this one has {}. Choose a shorter one",
             path.as_os_str().len()
         ),
@@ -157,11 +203,11 @@ fn identity(path: &Path) -> io::Result<Identity> {
 }
 
 /// Locks the directory that contains `path`, until the returned file is dropped. Any
-/// process that may read the directory can hold this lock, so it waits 2 s at most. Without
-/// a lock only the check of the path protects other servers.
-fn lock_directory(path: &Path) -> Option<File> {
+/// process that may read the directory can hold this lock, so it waits for `timeout` at
+/// most. Without a lock only the check of the path protects other servers.
+fn lock_directory(path: &Path, timeout: Duration) -> Option<File> {
     let directory = File::open(directory(path)).ok()?;
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + timeout;
     loop {
         match directory.try_lock() {
             Ok(()) => return Some(directory),

@@ -2,10 +2,9 @@
 //!
 //! Each event is appended once, as one entry, however many sinks there are. Each sink has a
 //! [`Cursor`], which is a position in the log. An append that would exceed the limit evicts
-//! the oldest entries. A cursor before them knows how many it missed, by subtraction. If a
-//! cursor is in the middle of an evicted entry, the entry is copied, once for all such
-//! cursors, and kept beside the log until they have read the rest. So no reader ever
-//! receives half a line.
+//! the oldest entries. A cursor that had not read them computes how many it missed. If a
+//! cursor is in the middle of an evicted entry, it keeps the rest of that entry beside the
+//! log. So a sink that stays connected never skips the rest of an entry.
 //!
 //! ```text
 //!       evicted      │ oldest                            end
@@ -17,23 +16,41 @@
 //!   then 4           │
 //! ```
 //!
-//! This file does not know what an entry contains, nor what a sink is.
+//! The bytes are in segments. Small entries share one, so that a single write can take many
+//! of them. A large entry is a segment of its own: it is moved into the log, and a cursor
+//! keeps the rest of it by reference. So no step copies more than [`LARGE_ENTRY`] bytes of an
+//! entry.
+//!
+//! This file does not know what an entry contains, nor how a sink is written to.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// An entry of at least this many bytes is a segment of its own.
+pub const LARGE_ENTRY: usize = 64 << 10;
+/// Bytes of small entries in one segment.
+const SEGMENT_SIZE: usize = 256 << 10;
+
 /// A bounded queue of entries, numbered from 0 in the order of appending.
 #[derive(Debug)]
 pub struct EventLog {
-    bytes: VecDeque<u8>,
+    segments: VecDeque<Segment>,
     /// The offset at which each entry ends. Offsets count all bytes ever appended.
     ends: VecDeque<u64>,
     /// The start of the oldest entry that is still here.
     oldest: Position,
     /// Bytes that the log may hold. One entry may exceed it.
     limit: usize,
+}
+
+/// Consecutive entries in one piece of memory. No entry is in two segments.
+#[derive(Debug)]
+struct Segment {
+    /// The offset of the first byte.
+    start: u64,
+    bytes: Rc<Vec<u8>>,
 }
 
 /// The boundary before an entry: the number of the entry, and the offset of its first byte.
@@ -58,7 +75,8 @@ pub struct Cursor {
 /// part of it, or a notice of missed entries.
 #[derive(Debug)]
 struct Partial {
-    bytes: Rc<[u8]>,
+    /// Shared by all cursors that are in the middle of the same entry.
+    bytes: Rc<Vec<u8>>,
     read: usize,
     /// How many entries these bytes stand for.
     entries: u64,
@@ -68,7 +86,7 @@ impl EventLog {
     /// An empty log that holds up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
         EventLog {
-            bytes: VecDeque::new(),
+            segments: VecDeque::new(),
             ends: VecDeque::new(),
             oldest: Position::default(),
             limit,
@@ -79,39 +97,64 @@ impl EventLog {
     pub fn end(&self) -> Position {
         Position {
             entry: self.oldest.entry + self.ends.len() as u64,
-            offset: self.oldest.offset + self.bytes.len() as u64,
+            offset: self.ends.back().copied().unwrap_or(self.oldest.offset),
         }
+    }
+
+    /// Bytes of the entries that are here.
+    fn length(&self) -> usize {
+        (self.end().offset - self.oldest.offset) as usize
     }
 
     /// Whether `length` bytes can be appended without evicting an entry.
     pub fn has_room_for(&self, length: usize) -> bool {
-        self.bytes.is_empty() || self.bytes.len() + length <= self.limit
+        self.ends.is_empty() || self.length() + length <= self.limit
     }
 
-    /// Appends an entry, and leaves the string empty. `cursors` must be all cursors: those
-    /// in the middle of an evicted entry keep the rest of it.
+    /// Appends an entry, leaves the string empty, and returns the boundary after the entry.
+    /// `cursors` must be all cursors: those in the middle of an evicted entry keep the rest
+    /// of it.
     pub fn append<'c>(
         &mut self,
         entry: &mut String,
         cursors: impl Iterator<Item = &'c mut Cursor>,
-    ) {
-        /// An entry of at least this many bytes is moved instead of copied, if possible.
-        const LARGE: usize = 64 << 10;
+    ) -> Position {
         if !self.has_room_for(entry.len()) {
-            let excess = self.bytes.len() + entry.len() - self.limit;
-            let offset = self.oldest.offset + excess.min(self.bytes.len()) as u64;
+            let excess = self.length() + entry.len() - self.limit;
+            let offset = self.oldest.offset + excess.min(self.length()) as u64;
             // The entries that end before `offset`, and the one that contains it.
             let count = 1 + self.ends.partition_point(|end| *end < offset);
             self.keep_partial_entries(count, cursors);
             self.drop_oldest(count);
         }
-        if self.bytes.is_empty() && entry.len() >= LARGE {
-            self.bytes = std::mem::take(entry).into_bytes().into();
+        let start = self.end().offset;
+        self.ends.push_back(start + entry.len() as u64);
+        if entry.len() >= LARGE_ENTRY {
+            let mut bytes = std::mem::take(entry).into_bytes();
+            bytes.shrink_to_fit();
+            let bytes = Rc::new(bytes);
+            self.segments.push_back(Segment { start, bytes });
         } else {
-            self.bytes.extend(entry.as_bytes());
+            self.small_segment(start, entry.len())
+                .extend(entry.as_bytes());
             entry.clear();
         }
-        self.ends.push_back(self.end().offset);
+        self.end()
+    }
+
+    /// A segment with room for a small entry that begins at `start`: the last one, or a new one.
+    fn small_segment(&mut self, start: u64, length: usize) -> &mut Vec<u8> {
+        let has_room = |segment: &mut Segment| {
+            let has_room = segment.bytes.len() + length <= SEGMENT_SIZE;
+            // A segment that a cursor shares cannot grow.
+            has_room && Rc::get_mut(&mut segment.bytes).is_some()
+        };
+        if !self.segments.back_mut().is_some_and(has_room) {
+            let bytes = Rc::default();
+            self.segments.push_back(Segment { start, bytes });
+        }
+        let last = self.segments.len() - 1;
+        Rc::make_mut(&mut self.segments[last].bytes)
     }
 
     /// Drops the entries before the one with this number. Every cursor must have read them.
@@ -123,43 +166,54 @@ impl EventLog {
     }
 
     fn drop_oldest(&mut self, count: usize) {
-        /// Bytes of memory that an empty log keeps.
-        const SPARE: usize = 1 << 20;
+        /// Entries whose ends an empty log keeps memory for.
+        const SPARE_CAPACITY: usize = 64 << 10;
         let Some(offset) = self.ends.drain(..count).next_back() else {
             return;
         };
-        self.bytes.drain(..(offset - self.oldest.offset) as usize);
         self.oldest = Position {
             entry: self.oldest.entry + count as u64,
             offset,
         };
-        if self.bytes.is_empty() && self.bytes.capacity() > SPARE {
-            self.bytes.shrink_to(SPARE);
-            self.ends.shrink_to(SPARE / size_of::<u64>());
+        let ends_before = |next: &Segment| next.start <= offset;
+        while self.segments.get(1).is_some_and(ends_before) {
+            self.segments.pop_front();
+        }
+        if self.ends.is_empty() {
+            self.ends.shrink_to(SPARE_CAPACITY);
+            self.recycle_last_segment();
+        }
+    }
+
+    /// Empties the only segment of an empty log, and keeps its memory for the next entries.
+    fn recycle_last_segment(&mut self) {
+        let start = self.oldest.offset;
+        let recycle = |segment: &mut Segment| {
+            segment.start = start;
+            let bytes = Rc::get_mut(&mut segment.bytes);
+            let bytes = bytes.filter(|bytes| bytes.capacity() <= 2 * SEGMENT_SIZE);
+            bytes.map(Vec::clear).is_some()
+        };
+        if !self.segments.front_mut().is_some_and(recycle) {
+            self.segments.clear();
         }
     }
 
     /// For each cursor in the middle of one of the oldest `count` entries: keeps the rest of
-    /// that entry, and moves the cursor behind it. Each entry is copied once.
+    /// that entry, and moves the cursor behind it. A small entry is copied, once.
     fn keep_partial_entries<'c>(
         &self,
         count: usize,
         cursors: impl Iterator<Item = &'c mut Cursor>,
     ) {
-        let mut copies = vec![None; count];
+        let mut copies: Vec<Option<Rc<Vec<u8>>>> = vec![None; count];
         for cursor in cursors.filter(|cursor| cursor.entry >= self.oldest.entry) {
             let index = (cursor.entry - self.oldest.entry) as usize;
             if index >= count || cursor.offset == self.start_of(index) {
                 continue;
             }
             let (start, end) = (self.start_of(index), self.ends[index]);
-            let bytes: &Rc<[u8]> = copies[index].get_or_insert_with(|| {
-                let index = |offset| (offset - self.oldest.offset) as usize;
-                self.bytes
-                    .range(index(start)..index(end))
-                    .copied()
-                    .collect()
-            });
+            let bytes = copies[index].get_or_insert_with(|| self.share_entry(start, end));
             cursor.partial = Some(Partial {
                 bytes: bytes.clone(),
                 read: (cursor.offset - start) as usize,
@@ -168,6 +222,25 @@ impl EventLog {
             cursor.entry += 1;
             cursor.offset = end;
         }
+    }
+
+    /// The bytes of one entry: the segment itself, if the entry is large.
+    fn share_entry(&self, start: u64, end: u64) -> Rc<Vec<u8>> {
+        let segment = self.segment_at(start);
+        let length = (end - start) as usize;
+        if segment.start == start && segment.bytes.len() == length {
+            return segment.bytes.clone();
+        }
+        let index = (start - segment.start) as usize;
+        Rc::new(segment.bytes[index..index + length].to_vec())
+    }
+
+    /// The segment that contains the byte at `offset`, which must be in the log.
+    fn segment_at(&self, offset: u64) -> &Segment {
+        let next = self
+            .segments
+            .partition_point(|segment| segment.start <= offset);
+        &self.segments[next - 1]
     }
 
     /// The offset at which the entry with this index in `ends` begins.
@@ -214,7 +287,7 @@ impl Cursor {
     /// [`Cursor::unread`] is empty.
     pub fn skip_missed(&mut self, log: &EventLog, notice: &[u8]) {
         let partial = Partial {
-            bytes: notice.into(),
+            bytes: Rc::new(notice.to_vec()),
             read: 0,
             entries: self.missed(log),
         };
@@ -237,13 +310,11 @@ impl Cursor {
         if self.missed(log) > 0 {
             return &[];
         }
-        let (front, back) = log.bytes.as_slices();
-        let index = (self.offset - log.oldest.offset) as usize;
-        if index < front.len() {
-            &front[index..]
-        } else {
-            &back[index - front.len()..]
+        if self.offset == log.end().offset {
+            return &[];
         }
+        let segment = log.segment_at(self.offset);
+        &segment.bytes[(self.offset - segment.start) as usize..]
     }
 
     /// The sink has received the first `count` bytes of [`Cursor::unread`].
@@ -260,11 +331,16 @@ impl Cursor {
         self.entry = log.oldest.entry + index as u64;
     }
 
-    /// Bytes that are kept for this cursor beside the log. Cursors in the middle of the same
-    /// entry share them, so a sum over cursors is an upper bound.
-    pub fn partial_length(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| partial.bytes.len() - partial.read)
+    /// Bytes of the log that the sink has not received. The rest of a partial entry is not
+    /// in the log.
+    pub fn bytes_behind(&self, log: &EventLog) -> usize {
+        (log.end().offset - self.offset.max(log.oldest.offset)) as usize
+    }
+
+    /// The memory that is kept for this cursor beside the log: its address, which cursors in
+    /// the middle of the same entry share, and its length in bytes.
+    pub fn partial_memory(&self) -> Option<(*const u8, usize)> {
+        let partial = self.partial.as_ref()?;
+        Some((partial.bytes.as_ptr(), partial.bytes.len()))
     }
 }

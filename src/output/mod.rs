@@ -13,7 +13,9 @@
 
 pub mod event_log;
 
-use std::io::{self, Read, Write};
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::trace;
@@ -26,14 +28,28 @@ use crate::event::{self, Event};
 use crate::format::Format;
 use crate::nonblocking::NonblockingFd;
 
-/// The pause before a stdout that no poll can report (a full disk) is tried again, if no
-/// new event comes earlier.
-const RETRY: Duration = Duration::from_secs(1);
-/// Bytes that a reader which is behind gets in one turn. Otherwise two hundred readers that
-/// catch up at once would hold up the hooks.
-const CATCH_UP: usize = 1 << 20;
-/// Bytes of a reader's input that are discarded in one turn.
-const MAX_DISCARD: usize = 64 << 10;
+/// The delay before a failed write to a file on stdout (a full disk) is tried again, if no new
+/// event causes a flush earlier.
+const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Bytes that one flush writes at most.
+#[derive(Debug, Clone, Copy)]
+pub struct FlushBudget {
+    /// To stdout.
+    pub stdout: usize,
+    /// To one reader.
+    pub reader: usize,
+    /// To all readers together.
+    pub all_readers: usize,
+}
+
+impl FlushBudget {
+    /// A flush writes whatever the sinks have room for.
+    pub const UNLIMITED: FlushBudget = FlushBudget {
+        stdout: usize::MAX,
+        reader: usize::MAX,
+        all_readers: usize::MAX,
+    };
+}
 
 /// The log and its sinks.
 #[derive(Debug)]
@@ -43,13 +59,15 @@ pub struct Output {
     limit: usize,
     /// The formatted event that is appended next.
     staged: String,
-    /// Up to here the log was written to all sinks, as far as they had room.
-    flushed: Position,
+    /// The end of the log at the last flush.
+    last_flush: Position,
     stdout: Option<Sink<NonblockingFd>>,
     retry_stdout_at: Option<Instant>,
     /// Whether the last write to stdout failed.
     stdout_failed: bool,
     readers: Slab<Sink<UnixStream>>,
+    /// The reader with which the next flush begins, if the last one used up its budget.
+    next_reader: usize,
     /// Whether some sink may have both room and something to get.
     needs_flush: bool,
 }
@@ -60,8 +78,12 @@ struct Sink<W> {
     cursor: Cursor,
     /// False after a write that returned `WouldBlock`, until the poll reports room.
     has_room: bool,
+    /// Whether it had no room since it last had everything.
+    is_slow: bool,
     /// Whether the poll reports room.
     is_watched: bool,
+    /// Whether the poll should report room: only while the sink has none.
+    wants_watch: bool,
     /// Whether it missed events and has not caught up since.
     is_lagging: bool,
 }
@@ -74,11 +96,12 @@ impl Output {
             format,
             limit,
             staged: String::new(),
-            flushed: log.end(),
+            last_flush: log.end(),
             stdout: stdout.map(|writer| Sink::new(writer, log.end())),
             retry_stdout_at: None,
             stdout_failed: false,
             readers: Slab::new(),
+            next_reader: 0,
             needs_flush: false,
             log,
         }
@@ -101,27 +124,29 @@ impl Output {
         self.log.has_room_for(self.staged.len())
     }
 
-    /// Appends the staged event to the log.
-    pub fn append(&mut self) {
+    /// Appends the staged event to the log. Returns the number of its entry: see
+    /// [`Output::flushed_entry`].
+    pub fn append(&mut self) -> u64 {
         /// Bytes of memory that the staging buffer keeps.
-        const SPARE: usize = 1 << 20;
+        const SPARE_CAPACITY: usize = 1 << 20;
         let evicts = !self.has_room();
         let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
         let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
         trace!("log: appended {} bytes", self.staged.len());
-        self.log.append(&mut self.staged, stdout.chain(readers));
+        let end = self.log.append(&mut self.staged, stdout.chain(readers));
         if evicts {
             self.report_lagging();
             self.bound_partial_events();
         }
-        self.staged.shrink_to(SPARE);
+        self.staged.shrink_to(SPARE_CAPACITY);
         self.needs_flush = true;
+        end.entry() - 1
     }
 
     /// Adds a reader, and returns it with its key. It gets every event appended since the
     /// last flush: it may have connected before these were posted.
     pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
-        let key = self.readers.insert(Sink::new(stream, self.flushed));
+        let key = self.readers.insert(Sink::new(stream, self.last_flush));
         say(format_args!(
             "Output reader connected ({} total)",
             self.readers.len()
@@ -148,42 +173,44 @@ impl Output {
         }
     }
 
-    /// Discards input of a reader, up to [`MAX_DISCARD`] bytes. Returns whether there may be
-    /// more.
-    pub fn discard_reader_input(&mut self, key: usize) -> bool {
-        let mut discarded = [0; MAX_DISCARD];
-        let reader = self.readers.get_mut(key);
-        match reader.map(|reader| reader.writer.read(&mut discarded)) {
-            // At the end of its input a reader still receives.
-            Some(Ok(count)) => count > 0,
-            Some(Err(error)) => error.kind() == io::ErrorKind::Interrupted,
-            None => false,
-        }
+    /// The stream of a reader, for reading.
+    pub fn reader(&mut self, key: usize) -> Option<&mut UnixStream> {
+        self.readers.get_mut(key).map(|reader| &mut reader.writer)
     }
 
-    /// The readers that have no room and are not watched by the poll yet. The caller
-    /// registers them.
-    pub fn newly_stalled(&mut self) -> impl Iterator<Item = (usize, &mut UnixStream)> {
+    /// The readers for which the poll must begin or end to report room, and which of the two.
+    /// The caller registers them.
+    pub fn readers_to_register(&mut self) -> impl Iterator<Item = (usize, &mut UnixStream, bool)> {
         self.readers.iter_mut().filter_map(|(key, reader)| {
-            let is_new = !reader.has_room && !std::mem::replace(&mut reader.is_watched, true);
-            is_new.then_some((key, &mut reader.writer))
+            let watch = reader.update_watch()?;
+            Some((key, &mut reader.writer, watch))
         })
     }
 
-    /// Records that a reader may have room again.
+    /// The same for stdout. `None`: nothing changes, or stdout is a file.
+    pub fn stdout_to_register(&mut self) -> Option<(RawFd, bool)> {
+        let stdout = self.stdout.as_mut()?;
+        let fd = stdout.writer.pollable_fd()?;
+        stdout.update_watch().map(|watch| (fd, watch))
+    }
+
+    /// Records that the poll reported room for a reader.
     pub fn set_reader_writable(&mut self, key: usize) {
         if let Some(reader) = self.readers.get_mut(key) {
-            reader.has_room = true;
-            self.needs_flush = true;
+            self.needs_flush |= reader.set_writable();
         }
     }
 
-    /// Records that stdout may have room again.
+    /// Records that the poll reported room on stdout.
     pub fn set_stdout_writable(&mut self) {
         if let Some(stdout) = &mut self.stdout {
-            stdout.has_room = true;
-            self.needs_flush = true;
+            self.needs_flush |= stdout.set_writable();
         }
+    }
+
+    /// The descriptor of stdout that the poll can report. `None` for a file.
+    pub fn stdout_fd(&self) -> Option<RawFd> {
+        self.stdout.as_ref()?.writer.pollable_fd()
     }
 
     /// Gives up stdout: nobody reads it any more.
@@ -210,14 +237,29 @@ impl Output {
         self.retry_stdout_at
     }
 
-    /// Whether every sink has everything.
+    /// Whether every sink has received all events.
     pub fn is_drained(&self) -> bool {
         self.sinks()
             .all(|(_, cursor)| cursor.has_reached(self.log.end()))
     }
 
-    /// Writes to each sink what it has not received, as far as it has room.
-    pub fn flush(&mut self) {
+    /// The number of the first entry that some prompt sink has not received. The events
+    /// before it may be acknowledged: a slow sink gets them when it has room.
+    pub fn flushed_entry(&self) -> u64 {
+        let first = self.prompt_cursors().map(Cursor::entry).min();
+        first.unwrap_or(self.log.end().entry())
+    }
+
+    /// How many bytes the prompt sinks are behind, at most.
+    pub fn bytes_behind(&self) -> usize {
+        let bytes = self.prompt_cursors();
+        let bytes = bytes.map(|cursor| cursor.bytes_behind(&self.log));
+        bytes.max().unwrap_or(0)
+    }
+
+    /// Writes to each sink what it has not received, as far as it has room and the budget
+    /// allows.
+    pub fn flush(&mut self, budget: FlushBudget) {
         if self.retry_stdout_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_stdout_at = None;
             self.needs_flush = true;
@@ -225,56 +267,77 @@ impl Output {
         if !std::mem::take(&mut self.needs_flush) {
             return;
         }
-        self.flush_stdout();
-        self.flush_readers();
-        self.flushed = self.log.end();
-        let is_catching_up =
-            |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(self.flushed);
-        let needs_flush = self.sinks().any(is_catching_up);
+        self.flush_stdout(budget.stdout);
+        self.flush_readers(budget);
+        self.last_flush = self.log.end();
+        let end = self.last_flush;
+        let can_continue =
+            |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(end);
+        let needs_flush = self.sinks().any(can_continue);
         self.needs_flush = needs_flush;
         let oldest_unread = self.sinks().map(|(_, cursor)| cursor.entry()).min();
-        self.log
-            .release(oldest_unread.unwrap_or(self.flushed.entry()));
+        self.log.release(oldest_unread.unwrap_or(end.entry()));
     }
 
-    /// An error means that the reader is gone.
-    fn flush_readers(&mut self) {
-        let flush = |(key, reader): (usize, &mut Sink<UnixStream>)| {
-            let is_behind = !reader.cursor.has_reached(self.flushed);
-            let budget = if is_behind { CATCH_UP } else { usize::MAX };
-            reader
-                .flush(format_args!("reader {key}"), &self.log, self.format, budget)
-                .err()
-                .map(|_| key)
-        };
-        let gone: Vec<usize> = self.readers.iter_mut().filter_map(flush).collect();
+    /// Writes to the readers, and removes those that have disconnected. It begins where the last
+    /// flush used up its budget, so that each reader has its turn.
+    fn flush_readers(&mut self, budget: FlushBudget) {
+        let mut left = budget.all_readers;
+        let mut gone = Vec::new();
+        let first = std::mem::take(&mut self.next_reader);
+        let end = self.readers.capacity();
+        for key in (first..end).chain(0..first.min(end)) {
+            let Some(reader) = self.readers.get_mut(key) else {
+                continue;
+            };
+            if left == 0 {
+                self.next_reader = key;
+                break;
+            }
+            let name = format_args!("reader {key}");
+            match reader.flush(name, &self.log, self.format, left.min(budget.reader)) {
+                Ok(count) => left -= count,
+                Err(_) => gone.push(key),
+            }
+        }
         gone.into_iter().for_each(|key| self.remove_reader(key));
     }
 
-    /// Whether each sink has room, and its cursor.
+    /// For each sink, whether it has room, and its cursor.
     fn sinks(&self) -> impl Iterator<Item = (bool, &Cursor)> {
         let stdout = self.stdout.iter().map(|sink| (sink.has_room, &sink.cursor));
         let readers = self.readers.iter();
         stdout.chain(readers.map(|(_, sink)| (sink.has_room, &sink.cursor)))
     }
 
-    /// An error of a pipe or terminal means that its reader is gone. A file may have room
-    /// later.
-    fn flush_stdout(&mut self) {
+    /// The cursors of the sinks that responses wait for: stdout while it has room, and the
+    /// readers that keep up. A reader that has run out of room is slow until it has caught
+    /// up: with many such readers, the hooks would wait for one of them in every turn.
+    fn prompt_cursors(&self) -> impl Iterator<Item = &Cursor> {
+        let stdout = self.stdout.iter().filter(|sink| sink.has_room);
+        let stdout = stdout.map(|sink| &sink.cursor);
+        let readers = self.readers.iter().map(|(_, sink)| sink);
+        let readers = readers.filter(|sink| !sink.is_slow);
+        stdout.chain(readers.map(|sink| &sink.cursor))
+    }
+
+    /// Writes to stdout. An error of a pipe or terminal closes it: its reader is gone. A file is
+    /// tried again later.
+    fn flush_stdout(&mut self, budget: usize) {
         let Some(stdout) = &mut self.stdout else {
             return;
         };
         let is_file = stdout.writer.pollable_fd().is_none();
         stdout.has_room |= is_file;
-        match stdout.flush("stdout", &self.log, self.format, usize::MAX) {
-            Ok(()) => {
+        match stdout.flush("stdout", &self.log, self.format, budget) {
+            Ok(_) => {
                 let waits = is_file && !stdout.has_room;
-                self.retry_stdout_at = waits.then(|| Instant::now() + RETRY);
+                self.retry_stdout_at = waits.then(|| Instant::now() + STDOUT_RETRY_DELAY);
                 self.stdout_failed = false;
             }
             Err(error) if is_file => {
-                stdout.has_room = false;
-                self.retry_stdout_at = Some(Instant::now() + RETRY);
+                stdout.set_full();
+                self.retry_stdout_at = Some(Instant::now() + STDOUT_RETRY_DELAY);
                 if !std::mem::replace(&mut self.stdout_failed, true) {
                     say(format_args!(
                         "cannot write to stdout ({error}): up to {} bytes of events wait in \
@@ -305,21 +368,21 @@ impl Output {
         }
     }
 
-    /// Keeps the bytes of partial events within the limit: disconnects the reader for which
-    /// the most are kept.
+    /// Keeps the memory of partial events within the limit: disconnects the reader for which
+    /// the most is kept. Memory that readers share counts once, and as in the log, one event
+    /// may exceed the limit.
     fn bound_partial_events(&mut self) {
         loop {
-            let lengths = self
-                .readers
-                .iter()
-                .map(|(key, sink)| (sink.cursor.partial_length(), key));
-            let (total, largest) = lengths.fold((0, (0, 0)), |(total, largest), reader| {
-                (total + reader.0, largest.max(reader))
-            });
-            if total <= self.limit {
-                return;
+            let partial = |(key, sink): (usize, &Sink<UnixStream>)| {
+                let (address, length) = sink.cursor.partial_memory()?;
+                Some((address, (length, key)))
+            };
+            let distinct: HashMap<_, _> = self.readers.iter().filter_map(partial).collect();
+            let total: usize = distinct.values().map(|(length, _)| length).sum();
+            match distinct.into_values().max() {
+                Some((length, key)) if total - length > self.limit => self.remove_reader(key),
+                _ => return,
             }
-            self.remove_reader(largest.1);
         }
     }
 
@@ -352,23 +415,50 @@ impl<W: Write> Sink<W> {
             writer,
             cursor: Cursor::new(position),
             has_room: true,
+            is_slow: false,
             is_watched: false,
+            wants_watch: false,
             is_lagging: false,
         }
     }
 
+    /// A write returned `WouldBlock`, or failed.
+    fn set_full(&mut self) {
+        self.has_room = false;
+        self.is_slow = true;
+        self.wants_watch = true;
+    }
+
+    /// The poll reported room. Returns whether the sink had none. If it had room already,
+    /// the poll reports for nothing, and is told to stop: on a terminal each line of stderr
+    /// would cause a report.
+    fn set_writable(&mut self) -> bool {
+        self.wants_watch = !self.has_room;
+        !std::mem::replace(&mut self.has_room, true)
+    }
+
+    /// What the poll must do now, if that has changed: report room or not.
+    fn update_watch(&mut self) -> Option<bool> {
+        let has_changed = self.is_watched != self.wants_watch;
+        self.is_watched = self.wants_watch;
+        has_changed.then_some(self.is_watched)
+    }
+
     /// Writes what the sink has not received, while it has room: at most `budget` bytes.
+    /// Returns the number of bytes.
     fn flush(
         &mut self,
         name: impl std::fmt::Display,
         log: &EventLog,
         format: Format,
-        mut budget: usize,
-    ) -> io::Result<()> {
-        while self.has_room && budget > 0 {
+        budget: usize,
+    ) -> io::Result<usize> {
+        let mut left = budget;
+        while self.has_room && left > 0 {
             if self.cursor.unread(log).is_empty() {
                 let missed = self.cursor.missed(log);
                 if missed == 0 {
+                    self.is_slow = false;
                     self.is_lagging = false;
                     break;
                 }
@@ -379,21 +469,22 @@ impl<W: Write> Sink<W> {
                 self.cursor.skip_missed(log, notice.as_bytes());
             }
             let bytes = self.cursor.unread(log);
-            match self.writer.write(&bytes[..bytes.len().min(budget)]) {
-                Ok(0) => self.has_room = false,
+            match self.writer.write(&bytes[..bytes.len().min(left)]) {
+                // No device does this. It must not make the loop spin.
+                Ok(0) => self.set_full(),
                 Ok(count) => {
                     trace!("{name}: wrote {count} bytes");
                     self.cursor.advance(log, count);
-                    budget -= count;
+                    left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     trace!("{name}: no room");
-                    self.has_room = false;
+                    self.set_full();
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(budget - left)
     }
 }

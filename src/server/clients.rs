@@ -1,56 +1,106 @@
-//! What a turn does for one client, from accept to close.
+//! The clients of the hook socket: what a turn does for each, from accept to close.
 //!
-//! The client's [`Connection`] decides what comes next. This file does it: read, publish,
-//! write, close. A client that cannot go on is either registered with the poll, or in the
-//! list `readable` or `writable`, or waits for the worker. Each has a deadline, except
-//! while it waits for the worker.
+//! A client's [`Connection`] decides what comes next. This file does it: read, publish,
+//! write, close. What a client waits for is a state, and it is in one place at a time:
+//!
+//! - **to be read**: in the queue `readable`. Its last read was not `WouldBlock`, or the poll
+//!   has reported it since.
+//! - **for input**, or **for room** to write: registered with the poll.
+//! - **for its event**: with the worker, or in the log and not yet flushed ([`Pending`]).
+//!   Then it is not read, and its response is not written.
+//!
+//! The queues and deadlines know no kernel: sockets are behind the trait [`Socket`] and the
+//! output behind [`Publish`]. The model test at the end of this folder drives this file with
+//! random schedules.
 //!
 //! Stop 5 of EDU_NOTES.md.
 
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::fd::AsFd;
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
 
 use log::trace;
 use mio::Interest;
-use mio::net::UnixStream;
+use slab::Slab;
 
+use super::budget::{Budget, CLOSES, LARGE_BODY, READS_PER_CLIENT, WRITES};
+use super::deadlines::Deadlines;
+use super::publisher::Publish;
+use super::ready_queue::ReadyQueue;
+use super::socket::Socket;
 use super::source::Source;
-use super::worker::{Job, LARGE_BODY};
-use super::{Phase, Server};
+use super::worker::Job;
 use crate::diagnostics::stderr::say;
-use crate::event::{self, Event};
+use crate::event::{self, Clock, Event};
 use crate::http::connection::{Connection, Hook, Step};
-use crate::peer::{self, Peer};
+use crate::peer::Peer;
 
-/// Reads from one client in one turn. More would let one large upload hold up all others.
-const READS: usize = 4;
-/// Clients accepted in one turn.
-const ACCEPTS: usize = 256;
+/// How long a closing connection waits for its client to close its side.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes that one read can return. All clients share one buffer of this size.
+const SCRATCH_SIZE: usize = 64 << 10;
 
-/// A connection to the hook socket.
-pub(super) struct Client {
-    stream: UnixStream,
+// A large body never lies in the scratch buffer: `take_body` finds it in the inbox.
+const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
+
+/// All clients, and what each of them waits for.
+pub(super) struct Clients<S: Socket> {
+    clients: Slab<Client<S>>,
+    registry: S::Registry,
+    /// Clients to read from.
+    readable: ReadyQueue,
+    /// Clients to write to.
+    writable: ReadyQueue,
+    /// Clients whose event is in the log and not flushed: the event's number and the client's
+    /// key, in the order of the log.
+    unflushed: VecDeque<(u64, usize)>,
+    /// Events for the worker.
+    jobs: Vec<Job>,
+    /// By when a client's request must be complete and its response written.
+    request_deadlines: Deadlines,
+    /// By when a lingering client is closed.
+    linger_deadlines: Deadlines,
+    max_body: u64,
+    is_shutting_down: bool,
+    /// Whether a descriptor was closed since this was last asked.
+    has_freed_fd: bool,
+    scratch: Box<[u8]>,
+    clock: Clock,
+}
+
+/// One connection to the hook socket.
+struct Client<S> {
+    socket: S,
     peer: Peer,
-    pub(super) connection: Connection,
+    connection: Connection,
     /// What it is registered for. `None` until a call first returns `WouldBlock`.
     interest: Option<Interest>,
-    /// Whether the worker makes its event. The response waits for that.
-    waits_for_worker: bool,
+    pending: Pending,
+    /// Set once its deadline has passed: bytes that had arrived by then and are not read yet.
+    overdue: Option<u64>,
     /// Whether the connection is over, and is read from only so that the client can read
     /// its response (RFC 9112 section 9.6).
-    pub(super) lingers: bool,
+    is_lingering: bool,
     accepted_at: Instant,
 }
 
-impl Client {
-    /// Reads what is there, and traces it.
+/// What must happen to a client's event before its response is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Pending {
+    Nothing,
+    /// The worker makes the event.
+    Worker,
+    /// The event with this number must be flushed.
+    Flush(u64),
+}
+
+impl<S: Socket> Client<S> {
+    /// Reads once, and traces the result.
     ///
     /// A short read does not mean that the socket is empty: on a Unix socket a read also
     /// ends where descriptors were passed (`SCM_RIGHTS`, unix(7)).
     fn read(&mut self, source: Source, scratch: &mut [u8]) -> io::Result<usize> {
-        let result = self.stream.read(scratch);
+        let result = self.socket.read(scratch);
         match &result {
             Ok(0) => trace!("{source}: read end of input"),
             Ok(count) => trace!("{source}: read {count} bytes"),
@@ -61,13 +111,25 @@ impl Client {
 
     /// The next step of the connection. Reads first, unless the connection still has bytes
     /// that it has not parsed. `None`: there is nothing to read now.
-    fn next_step<'a>(&'a mut self, source: Source, scratch: &'a mut [u8]) -> Option<Step<'a>> {
+    fn next_step<'a>(
+        &'a mut self,
+        source: Source,
+        scratch: &'a mut [u8],
+        budget: &mut Budget,
+    ) -> Option<Step<'a>> {
         if self.connection.has_unparsed() {
             return Some(self.connection.received(&[]));
         }
-        match self.read(source, scratch) {
+        let result = self.read(source, scratch);
+        budget.charge_read(*result.as_ref().unwrap_or(&0));
+        match result {
             Ok(0) => Some(self.connection.end_of_input()),
-            Ok(count) => Some(self.connection.received(&scratch[..count])),
+            Ok(count) => {
+                if let Some(left) = &mut self.overdue {
+                    *left = left.saturating_sub(count as u64);
+                }
+                Some(self.connection.received(&scratch[..count]))
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => None,
                 io::ErrorKind::Interrupted => Some(Step::Read),
@@ -76,11 +138,13 @@ impl Client {
         }
     }
 
-    /// Discards input, at most [`READS`] reads a turn. Returns true if there may be more,
+    /// Discards input, at most [`READS_PER_CLIENT`] reads. Returns true if there may be more,
     /// false at the end of input, and `WouldBlock` if there is nothing now.
-    fn discard_input(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
-        for _ in 0..READS {
-            match self.stream.read(scratch) {
+    fn discard_input(&mut self, scratch: &mut [u8], budget: &mut Budget) -> io::Result<bool> {
+        for _ in 0..READS_PER_CLIENT {
+            let result = self.socket.read(scratch);
+            budget.charge_read(*result.as_ref().unwrap_or(&0));
+            match result {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -91,74 +155,122 @@ impl Client {
     }
 }
 
-impl Server {
-    /// Accepts clients from the backlog, and asks the kernel who they are.
-    pub(super) fn accept_clients(&mut self) {
-        let Some(listener) = &mut self.hook_listener else {
-            return;
-        };
-        for _ in 0..ACCEPTS {
-            let Some(stream) = listener.accept(self.clients.len(), self.now) else {
-                return;
-            };
-            // Without an identity there can be no event.
-            let Ok(peer) = peer::of(stream.as_fd()) else {
-                continue;
-            };
-            let key = self.clients.vacant_key();
-            trace!("{}: accepted, {peer}", Source::Client(key));
-            let mut connection = Connection::new(key, self.max_body);
-            if self.phase != Phase::Serving {
-                connection.disable_keep_alive();
-            }
-            self.clients.insert(Client {
-                stream,
-                peer,
-                connection,
-                interest: None,
-                waits_for_worker: false,
-                lingers: false,
-                accepted_at: self.now,
-            });
-            self.request_deadlines.set(key, self.now);
-            // Its request has often arrived already.
+impl<S: Socket> Clients<S> {
+    /// No clients yet. A request may take `timeout`, and its body may have `max_body` bytes.
+    pub(super) fn new(registry: S::Registry, timeout: Duration, max_body: u64) -> Self {
+        Clients {
+            clients: Slab::new(),
+            registry,
+            readable: ReadyQueue::default(),
+            writable: ReadyQueue::default(),
+            unflushed: VecDeque::new(),
+            jobs: Vec::new(),
+            request_deadlines: Deadlines::new(timeout),
+            linger_deadlines: Deadlines::new(LINGER_TIMEOUT),
+            max_body,
+            is_shutting_down: false,
+            has_freed_fd: false,
+            scratch: vec![0; SCRATCH_SIZE].into(),
+            clock: Clock::default(),
+        }
+    }
+
+    /// The number of open connections.
+    pub(super) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether a turn has something to do here without a report.
+    pub(super) fn has_work(&self) -> bool {
+        !self.readable.is_empty() || !self.writable.is_empty()
+    }
+
+    /// The earliest deadline of a client.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [
+            self.request_deadlines.earliest(),
+            self.linger_deadlines.earliest(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether descriptors were closed since the last call.
+    pub(super) fn take_freed_fd(&mut self) -> bool {
+        std::mem::take(&mut self.has_freed_fd)
+    }
+
+    /// The events that the worker is to make, since the last call.
+    pub(super) fn take_jobs(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// A buffer for reading, which belongs to nobody between two calls.
+    pub(super) fn scratch(&mut self) -> &mut [u8] {
+        &mut self.scratch
+    }
+
+    /// Adds an accepted client. Its request has often arrived already, so it is read from
+    /// without a report.
+    pub(super) fn add(&mut self, socket: S, peer: Peer, now: Instant) {
+        let key = self.clients.vacant_key();
+        trace!("{}: accepted, {peer}", Source::Client(key));
+        let mut connection = Connection::new(key, self.max_body);
+        if self.is_shutting_down {
+            connection.disable_keep_alive();
+        }
+        self.clients.insert(Client {
+            socket,
+            peer,
+            connection,
+            interest: None,
+            pending: Pending::Nothing,
+            overdue: None,
+            is_lingering: false,
+            accepted_at: now,
+        });
+        self.request_deadlines.set(key, now);
+        self.readable.push(key);
+    }
+
+    /// The poll reported a client.
+    pub(super) fn handle_report(&mut self, key: usize, is_readable: bool, is_writable: bool) {
+        if is_readable {
             self.readable.push(key);
         }
+        if is_writable {
+            self.writable.push(key);
+        }
     }
 
-    /// Refuses or closes clients whose deadline has passed.
-    pub(super) fn expire_deadlines(&mut self) {
-        while let Some(key) = self.request_deadlines.take_expired(self.now) {
-            trace!("{}: deadline passed", Source::Client(key));
-            let client = self.clients.get_mut(key);
-            match client.map(|client| client.connection.time_out()) {
-                Some(Step::Write) => self.writable.push(key),
-                _ => self.drain_and_close(key),
+    /// Reads from the clients in `readable`, each at most once, while the budget lasts. The
+    /// others stay in the queue for the next turn.
+    pub(super) fn read(&mut self, events: &mut impl Publish, budget: &mut Budget, now: Instant) {
+        for _ in 0..self.readable.len() {
+            if budget.is_spent() || events.is_congested() {
+                return;
             }
-        }
-        while let Some(key) = self.linger_deadlines.take_expired(self.now) {
-            self.remove_client(key);
-        }
-    }
-
-    /// Reads from the clients in `readable`: the poll reported them, or an earlier turn
-    /// stopped before `WouldBlock`.
-    pub(super) fn read_clients(&mut self) {
-        for key in std::mem::take(&mut self.readable) {
+            let Some(key) = self.readable.pop() else {
+                return;
+            };
             match self.clients.get(key) {
-                Some(client) if client.lingers => self.drain_lingering(key),
-                Some(_) => self.read_client(key),
+                Some(client) if client.is_lingering => self.drain_lingering(key, budget),
+                Some(_) => self.read_client(key, events, budget, now),
                 None => {}
             }
         }
-        self.publish_worker_results();
     }
 
     /// Reads from a client until its request is complete, or there is nothing to read, or
     /// it has had its share of this turn.
-    fn read_client(&mut self, key: usize) {
+    fn read_client(
+        &mut self,
+        key: usize,
+        events: &mut impl Publish,
+        budget: &mut Budget,
+        now: Instant,
+    ) {
         let source = Source::Client(key);
-        for _ in 0..READS {
+        for _ in 0..READS_PER_CLIENT {
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };
@@ -167,80 +279,73 @@ impl Server {
                 return;
             }
             let (peer, was_idle) = (client.peer, client.connection.is_idle());
-            let Some(step) = client.next_step(source, &mut self.scratch) else {
-                return self.wait_for_input(key);
+            let Some(step) = client.next_step(source, &mut self.scratch, budget) else {
+                return self.wait_for_input(key, budget, now);
             };
             match step {
-                // On a reused connection the time runs from the first byte of a request.
                 Step::Read | Step::Resume => {
+                    // On a reused connection the time runs from the first byte of a request.
                     if was_idle && !client.connection.is_idle() {
-                        self.request_deadlines.set(key, self.now);
+                        client.overdue = None;
+                        self.request_deadlines.set(key, now);
+                    } else if client.overdue == Some(0) {
+                        return self.time_out(key, budget, now);
                     }
                 }
-                Step::Write => return self.writable.push(key),
-                Step::Close | Step::Linger => return self.drain_and_close(key),
+                Step::Write => {
+                    return self.writable.push(key);
+                }
+                Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
-                    return self.submit_job(key, event_name);
+                    return self.add_job(key, event_name);
                 }
                 Step::Hook(Hook { event_name, body }) => {
                     trace!("{source}: event {event_name}");
+                    budget.charge_event(body.len());
                     let body = event::decode_utf8(body);
                     let event = Event::hook(self.clock.now(), &event_name, &peer, &body);
-                    self.output.stage(&event);
-                    self.writable.push(key);
-                    return self.publish();
+                    let number = events.publish(&event);
+                    return self.wait_for_flush(key, number);
                 }
             }
         }
         self.readable.push(key);
     }
 
-    /// There is nothing to read: waits for the poll's report. During the shutdown an idle
-    /// connection is closed instead.
-    fn wait_for_input(&mut self, key: usize) {
-        let client = self.clients.get(key);
-        let is_idle = client.is_some_and(|client| client.connection.is_idle());
-        if is_idle && self.phase != Phase::Serving {
-            return self.drain_and_close(key);
-        }
-        self.register_client(key, Interest::READABLE);
-    }
-
-    /// Registers a client with the poll, or changes its interest. Nothing that happened
-    /// before is missed: epoll reports at once what is ready when it is added.
-    fn register_client(&mut self, key: usize, interest: Interest) {
-        let Some(client) = self.clients.get_mut(key) else {
+    /// There is nothing to read: waits for the poll's report. An overdue client is refused
+    /// instead, and during the shutdown an idle connection is closed.
+    fn wait_for_input(&mut self, key: usize, budget: &mut Budget, now: Instant) {
+        let Some(client) = self.clients.get(key) else {
             return;
         };
-        let previous = client.interest.replace(interest);
-        if previous == Some(interest) {
-            return;
-        }
-        let source = Source::Client(key);
-        trace!("{source}: registered for {interest:?}");
-        let (registry, token) = (self.poll.registry(), source.token());
-        let result = match previous {
-            Some(_) => registry.reregister(&mut client.stream, token, interest),
-            None => registry.register(&mut client.stream, token, interest),
-        };
-        if let Err(error) = result {
-            say(format_args!(
-                "cannot register a client with the poll: {error}"
-            ));
-            self.remove_client(key);
+        if client.overdue.is_some() {
+            self.time_out(key, budget, now);
+        } else if self.is_shutting_down && client.connection.is_idle() {
+            self.drain_and_close(key, budget, now);
+        } else {
+            self.register(key, Interest::READABLE);
         }
     }
 
-    /// Has the worker make the event of the client's large body.
-    fn submit_job(&mut self, key: usize, event_name: String) {
+    /// The client's event is in the log: its response waits for the flush.
+    fn wait_for_flush(&mut self, key: usize, number: u64) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.pending = Pending::Flush(number);
+            self.unflushed.push_back((number, key));
+        }
+    }
+
+    /// Passes a large body to the worker.
+    fn add_job(&mut self, key: usize, event_name: String) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        trace!("{}: event {event_name}, by the worker", Source::Client(key));
-        client.waits_for_worker = true;
-        // The client was in time: what follows is up to the server.
-        self.request_deadlines.clear(key);
-        self.worker.submit(Job {
+        trace!(
+            "{}: event {event_name}, passed to the worker",
+            Source::Client(key)
+        );
+        client.pending = Pending::Worker;
+        self.jobs.push(Job {
             client: key,
             time: self.clock.now().to_owned(),
             event_name,
@@ -249,33 +354,54 @@ impl Server {
         });
     }
 
-    /// Publishes the events that the worker has made.
-    fn publish_worker_results(&mut self) {
-        while let Some((key, event)) = self.worker.take_result() {
-            self.output.stage_text(event);
-            self.publish();
-            // The key still belongs to the same client: a client that waits for the worker
-            // is closed only at the end of the shutdown, when no more are accepted.
+    /// Publishes an event that the worker has made.
+    ///
+    /// The key still belongs to the same client: a client with a pending event is closed only
+    /// at the end of the shutdown, when no more are accepted.
+    pub(super) fn finish_job(&mut self, key: usize, text: String, events: &mut impl Publish) {
+        let number = events.publish_text(text);
+        self.wait_for_flush(key, number);
+    }
+
+    /// All events before `number` are flushed: their clients get their responses. Call it
+    /// after each flush.
+    pub(super) fn acknowledge(&mut self, number: u64, now: Instant) {
+        while let Some((event, key)) = self.unflushed.front().copied()
+            && event < number
+        {
+            self.unflushed.pop_front();
             if let Some(client) = self.clients.get_mut(key) {
-                client.waits_for_worker = false;
-                self.request_deadlines.set(key, self.now);
+                client.pending = Pending::Nothing;
+                // The request was in time. Now the client must read the response.
+                if client.overdue.take().is_some() || self.request_deadlines.is_unset(key) {
+                    self.request_deadlines.set(key, now);
+                }
                 self.writable.push(key);
             }
         }
     }
 
-    /// Writes what the client's connection has to send, and takes the step after that.
-    pub(super) fn write_client(&mut self, key: usize) {
+    /// Writes to the clients in `writable`, up to [`WRITES`] of them.
+    pub(super) fn write(&mut self, budget: &mut Budget, now: Instant) {
+        for _ in 0..self.writable.len().min(WRITES) {
+            if let Some(key) = self.writable.pop() {
+                self.write_client(key, budget, now);
+            }
+        }
+    }
+
+    /// Writes what a client's connection has to send, and takes the step after that.
+    fn write_client(&mut self, key: usize, budget: &mut Budget, now: Instant) {
         let source = Source::Client(key);
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        // The key may be in the list twice, and a report of writability may come any time.
-        if client.waits_for_worker || client.connection.unsent().is_empty() {
+        // A report of writability may come at any time.
+        if client.pending != Pending::Nothing || client.connection.unsent().is_empty() {
             return;
         }
         let step = loop {
-            match client.stream.write(client.connection.unsent()) {
+            match client.socket.write(client.connection.unsent()) {
                 Ok(count) => {
                     trace!("{source}: wrote {count} bytes");
                     match client.connection.written(count) {
@@ -285,72 +411,170 @@ impl Server {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return self.register_client(key, Interest::WRITABLE);
+                    if client.overdue.is_none() {
+                        return self.register(key, Interest::WRITABLE);
+                    }
+                    // It did not read its response in time.
+                    break Step::Close;
                 }
                 Err(_) => break Step::Close,
             }
         };
         match step {
-            Step::Linger => self.linger(key),
-            Step::Close => self.drain_and_close(key),
+            Step::Linger => self.linger(key, now),
+            Step::Close => self.drain_and_close(key, budget, now),
             step => {
                 if step == Step::Resume || client.connection.is_idle() {
-                    self.request_deadlines.set(key, self.now);
+                    client.overdue = None;
+                    self.request_deadlines.set(key, now);
                 }
                 self.readable.push(key);
             }
         }
     }
 
-    /// Discards the input that has arrived, then closes the connection. Closing a Unix
-    /// socket with unread input turns the peer's end of file into ECONNRESET.
-    fn drain_and_close(&mut self, key: usize) {
+    /// Handles the deadlines that have passed. A client has until now to be read from, and to
+    /// read its response: only what it has not sent in time is refused. Call it after the
+    /// reads of a turn.
+    pub(super) fn expire_deadlines(&mut self, budget: &mut Budget, now: Instant) {
+        for _ in 0..CLOSES {
+            let Some(key) = self.request_deadlines.take_expired(now) else {
+                break;
+            };
+            trace!("{}: deadline passed", Source::Client(key));
+            let Some(client) = self.clients.get_mut(key) else {
+                continue;
+            };
+            if client.pending != Pending::Nothing {
+                // The server is late, not the client. `acknowledge` sets a new deadline.
+            } else if client.connection.unsent().is_empty() {
+                client.overdue = Some(client.socket.unread());
+                self.readable.push(key);
+            } else {
+                client.overdue = Some(0);
+                self.writable.push(key);
+            }
+        }
+        for _ in 0..CLOSES {
+            let Some(key) = self.linger_deadlines.take_expired(now) else {
+                break;
+            };
+            if let Some(client) = self.clients.get_mut(key) {
+                // Closing with unread input would cost the client its response.
+                let _ = client.discard_input(&mut self.scratch, budget);
+            }
+            self.remove(key);
+        }
+    }
+
+    /// Refuses a client that is late, or closes its connection if it has sent nothing.
+    fn time_out(&mut self, key: usize, budget: &mut Budget, now: Instant) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match client.discard_input(&mut self.scratch) {
-            Ok(true) => self.linger(key),
-            Ok(false) | Err(_) => self.remove_client(key),
+        match client.connection.time_out() {
+            Step::Write => {
+                client.overdue = None;
+                self.request_deadlines.set(key, now);
+                self.writable.push(key);
+            }
+            _ => self.drain_and_close(key, budget, now),
+        }
+    }
+
+    /// Registers a client with the poll, or changes its interest. Nothing that happened
+    /// before is missed: epoll reports at once what is ready when it is added.
+    fn register(&mut self, key: usize, interest: Interest) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let previous = client.interest.replace(interest);
+        if previous == Some(interest) {
+            return;
+        }
+        let source = Source::Client(key);
+        trace!("{source}: registered for {interest:?}");
+        let is_new = previous.is_none();
+        let result = client
+            .socket
+            .register(&self.registry, source.token(), interest, is_new);
+        if let Err(error) = result {
+            say(format_args!(
+                "cannot register a client with the poll: {error}"
+            ));
+            self.remove(key);
+        }
+    }
+
+    /// Discards the input that has arrived, then closes the connection. Closing a Unix
+    /// socket with unread input turns the peer's end of file into ECONNRESET.
+    fn drain_and_close(&mut self, key: usize, budget: &mut Budget, now: Instant) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        match client.discard_input(&mut self.scratch, budget) {
+            Ok(true) => self.linger(key, now),
+            Ok(false) | Err(_) => self.remove(key),
         }
     }
 
     /// Shuts down writing, and discards what the client still sends until it closes its
-    /// side, or for [`LINGER`](super::LINGER).
-    fn linger(&mut self, key: usize) {
+    /// side, or for [`LINGER_TIMEOUT`].
+    fn linger(&mut self, key: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         trace!("{}: lingering", Source::Client(key));
-        // It fails if the client is gone, which the next read finds out.
-        let _ = client.stream.shutdown(Shutdown::Write);
-        client.lingers = true;
+        client.socket.shutdown_write();
+        client.is_lingering = true;
         self.request_deadlines.clear(key);
-        self.linger_deadlines.set(key, self.now);
+        self.linger_deadlines.set(key, now);
         self.readable.push(key);
     }
 
     /// Discards the input of a lingering client, and closes it at the end of input.
-    fn drain_lingering(&mut self, key: usize) {
+    fn drain_lingering(&mut self, key: usize, budget: &mut Budget) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match client.discard_input(&mut self.scratch) {
+        match client.discard_input(&mut self.scratch, budget) {
             Ok(true) => self.readable.push(key),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.register_client(key, Interest::READABLE);
+                self.register(key, Interest::READABLE);
             }
-            Ok(false) | Err(_) => self.remove_client(key),
+            Ok(false) | Err(_) => self.remove(key),
         }
     }
 
-    /// Closes a connection at once.
-    pub(super) fn remove_client(&mut self, key: usize) {
+    fn remove(&mut self, key: usize) {
         if let Some(client) = self.clients.try_remove(key) {
             let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
             trace!("{}: closed after {elapsed:.3} ms", Source::Client(key));
         }
         self.request_deadlines.clear(key);
         self.linger_deadlines.clear(key);
-        self.on_fd_freed();
+        self.has_freed_fd = true;
+    }
+
+    /// Makes every request the last one of its connection.
+    pub(super) fn begin_shutdown(&mut self) {
+        self.is_shutting_down = true;
+        for (key, client) in &mut self.clients {
+            client.connection.disable_keep_alive();
+            // Reading finds out whether the connection is idle and can be closed.
+            self.readable.push(key);
+        }
+    }
+
+    /// Closes all connections. Returns how many clients did not get their response.
+    pub(super) fn abandon(&mut self) -> usize {
+        let unanswered = self
+            .clients
+            .iter()
+            .filter(|(_, client)| !client.is_lingering);
+        let count = unanswered.count();
+        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.remove(key));
+        count
     }
 }

@@ -1,9 +1,9 @@
-//! The deadlines of connections that all wait for the same thing.
+//! Deadlines with one common timeout.
 //!
-//! All have the same timeout, so the one that starts to wait last is due last: a queue in
+//! All connections here wait for the same thing and have the same timeout, so the one that starts to wait last is due last: a queue in
 //! the order of starting is sorted already. It is a linked list through an array, indexed
-//! by the connections' keys. So setting, clearing and finding the next deadline are O(1),
-//! and a closed connection leaves nothing behind.
+//! by the connections' keys. So setting, clearing and finding the earliest deadline are O(1).
+//! Another timeout is another queue.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
@@ -78,14 +78,20 @@ impl Deadlines {
         }
     }
 
+    /// Whether `key` has no deadline.
+    pub fn is_unset(&self, key: usize) -> bool {
+        let link = self.links.get(key);
+        link.is_none_or(|link| link.deadline.is_none())
+    }
+
     /// The earliest deadline.
-    pub fn next(&self) -> Option<Instant> {
+    pub fn earliest(&self) -> Option<Instant> {
         self.first.and_then(|first| self.links[first].deadline)
     }
 
     /// Removes and returns a key whose deadline is not after `now`, the earliest first.
     pub fn take_expired(&mut self, now: Instant) -> Option<usize> {
-        let has_expired = self.next().is_some_and(|deadline| deadline <= now);
+        let has_expired = self.earliest().is_some_and(|deadline| deadline <= now);
         let first = self.first.filter(|_| has_expired)?;
         self.clear(first);
         Some(first)
@@ -121,7 +127,7 @@ mod tests {
                         prop_assert!(model.remove(&key).unwrap() <= now);
                     }
                 }
-                prop_assert_eq!(deadlines.next(), model.values().min().copied());
+                prop_assert_eq!(deadlines.earliest(), model.values().min().copied());
             }
         }
     }

@@ -1,65 +1,70 @@
-//! The event loop: one thread and one [`Poll`] for every socket.
+//! The event loop: one thread and one [`Poll`] serve all sockets.
 //!
 //! Each turn of the loop waits only for the poll, and takes these steps:
 //!
 //! 1. **wait** until a source is ready, and **handle the reports** of the poll;
 //! 2. **accept clients** from the backlog;
-//! 3. **expire deadlines**: refuse clients that took too long;
-//! 4. **read clients** that have sent something, and append the event of each complete
+//! 3. **read** clients that have sent something, and append the event of each complete
 //!    request to the log;
+//! 4. **expire deadlines**: refuse clients that took too long;
 //! 5. **commit**: accept readers, write the log to stdout and to the readers, and only then
 //!    send the responses;
 //! 6. **advance the shutdown**, if one has begun.
 //!
 //! So a client that sees 200 knows that its event was given to every sink that had room.
-//! Under load one write carries the events of many clients (group commit).
+//! Under load one write carries the events of many clients (group commit). Each step has a
+//! budget, so that no turn takes long: what is left over goes on in the next turn.
 //!
-//! mio's reports are edge-triggered (epoll(7), `EPOLLET`): each change is reported once.
+//! What mio calls an event is a report here, since an event is what a hook becomes. Reports
+//! are edge-triggered (epoll(7), `EPOLLET`): each change is reported once.
 //! Code that stops before `WouldBlock` must remember to continue without a report.
 //!
-//! The loop is spread over four files: this one, [`clients`] and [`readers`] with what a
-//! turn does for one client or reader, and [`shutdown`]. The others are parts that the loop
-//! uses: [`source`], [`deadlines`], [`signals`] and [`worker`].
+//! The loop is spread over four files: this one; [`clients`], what a turn does for each
+//! client; [`publisher`], what it does for stdout and readers; and [`shutdown`]. The others
+//! are parts that the loop uses: [`budget`], [`ready_queue`], [`deadlines`], [`socket`],
+//! [`source`], [`signals`] and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
 //!
 //! Stop 3 of EDU_NOTES.md.
 
+mod budget;
 mod clients;
 mod deadlines;
-mod readers;
+#[cfg(test)]
+mod model;
+mod publisher;
+mod ready_queue;
 mod shutdown;
 mod signals;
+mod socket;
 mod source;
 mod worker;
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use log::trace;
-use mio::event::{self, Event as Report};
+use mio::event::{Event as Report, Source as Pollable};
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
-use slab::Slab;
 
-use self::clients::Client;
-use self::deadlines::Deadlines;
+use self::budget::{Budget, LongestTurn};
+use self::clients::Clients;
+use self::publisher::{Publish, Publisher};
 use self::shutdown::Phase;
 use self::source::Source;
 use self::worker::Worker;
 use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;
-use crate::event::Clock;
 use crate::listen::activation::ActivationSockets;
+use crate::listen::file_watch::FileWatch;
 use crate::listen::listener::{self, Listener};
 use crate::nonblocking::NonblockingFd;
 use crate::output::Output;
-
-/// Bytes that one read can return. All connections share one buffer of this size.
-const SCRATCH: usize = 64 << 10;
-/// How long a closing connection is read from, if its client goes on sending.
-const LINGER: Duration = Duration::from_secs(2);
+use crate::peer;
 
 /// Serves until a signal, or until nobody can receive events any more. Uses the activation
 /// sockets, and opens those that are missing. The error says what failed and what to do.
@@ -68,13 +73,14 @@ pub fn run(options: &ServerOptions, activated: ActivationSockets) -> Result<(), 
     announce(options);
     let result = server.serve();
     let Server {
-        output,
         hook_listener,
-        output_listener,
+        publisher: Publisher {
+            listener, output, ..
+        },
         ..
     } = server;
-    // The socket files go first, however long the sinks may still take.
-    drop((hook_listener, output_listener));
+    // Remove the socket files before waiting for the sinks.
+    drop((hook_listener, listener));
     output.finish(result.as_ref().copied().unwrap_or_default());
     result
         .map(drop)
@@ -98,24 +104,11 @@ struct Server {
     signals: UnixStream,
     /// `None` once no more clients are accepted.
     hook_listener: Option<Listener>,
-    /// `None` without an output socket.
-    output_listener: Option<Listener>,
-    clients: Slab<Client>,
-    /// By when a client's request must be complete and its response read.
-    request_deadlines: Deadlines,
-    /// By when a lingering client is closed.
-    linger_deadlines: Deadlines,
-    max_body: u64,
-    output: Output,
+    /// `None` if the system has no watch left: then a lost socket file is not noticed.
+    file_watch: Option<FileWatch>,
+    clients: Clients<UnixStream>,
+    publisher: Publisher,
     worker: Worker,
-    /// Clients to read from in this turn.
-    readable: Vec<usize>,
-    /// Clients to write to once this turn's events are written.
-    writable: Vec<usize>,
-    /// Readers whose input is to be discarded.
-    readers_with_input: Vec<usize>,
-    scratch: Box<[u8]>,
-    clock: Clock,
     phase: Phase,
     /// When this turn began.
     now: Instant,
@@ -124,52 +117,58 @@ struct Server {
 impl Server {
     fn start(options: &ServerOptions, activated: ActivationSockets) -> Result<Self, String> {
         let poll = Poll::new().map_err(context("create an epoll"))?;
+        let registry = || {
+            poll.registry()
+                .try_clone()
+                .map_err(context("share an epoll"))
+        };
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
-        register(&poll, &mut signals, Source::Signals, Interest::READABLE)?;
+        register(&poll, &mut signals, Source::Signals)?;
         let (hook_listener, output_listener) = open_listeners(&poll, options, activated)?;
-        let stdout = options.stdout.then(|| open_stdout(&poll)).transpose()?;
+        let listeners = [Some(&hook_listener), output_listener.as_ref()];
+        let file_watch = watch_files(&poll, listeners.into_iter().flatten());
+        let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
+        let stdout = stdout.transpose().map_err(context("write to stdout"))?;
+        let output = Output::new(options.format, options.buffer, stdout);
         let waker = Waker::new(poll.registry(), Source::Worker.token());
         let waker = waker.map_err(context("create a waker"))?;
-        let worker = Worker::start(options.format, waker).map_err(context("start a thread"))?;
         Ok(Server {
-            poll,
             signals,
             hook_listener: Some(hook_listener),
-            output_listener,
-            clients: Slab::new(),
-            request_deadlines: Deadlines::new(options.timeout),
-            linger_deadlines: Deadlines::new(LINGER),
-            max_body: options.max_body,
-            output: Output::new(options.format, options.buffer, stdout),
-            worker,
-            readable: Vec::new(),
-            writable: Vec::new(),
-            readers_with_input: Vec::new(),
-            scratch: vec![0; SCRATCH].into(),
-            clock: Clock::default(),
+            file_watch: file_watch.inspect_err(|error| say(error)).ok(),
+            clients: Clients::new(registry()?, options.timeout, options.max_body),
+            publisher: Publisher::new(registry()?, output, output_listener)?,
+            worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
             phase: Phase::Serving,
             now: Instant::now(),
+            poll,
         })
     }
 
     /// Runs until shutdown. Returns the time left for flushing.
     fn serve(&mut self) -> io::Result<Duration> {
         let mut reports = Events::with_capacity(1024);
+        let mut longest_turn = LongestTurn::default();
         loop {
             if let Phase::Done(time_left) = self.phase {
                 return Ok(time_left);
             }
             self.wait(&mut reports)?;
+            longest_turn.begin();
             self.now = Instant::now();
             for report in &reports {
                 self.handle_report(report);
             }
+            self.restore_files();
+            let mut budget = Budget::new();
             self.accept_clients();
-            self.expire_deadlines();
-            self.read_clients();
-            self.commit();
+            self.read_clients(&mut budget);
+            self.clients.expire_deadlines(&mut budget, self.now);
+            self.commit(&mut budget);
             self.advance_shutdown();
+            self.retry_accept();
+            longest_turn.end();
         }
     }
 
@@ -182,25 +181,24 @@ impl Server {
             None => trace!("poll: waiting, no timeout"),
         }
         match self.poll.poll(reports, timeout) {
-            // A signal came (epoll_wait(2)). Its byte is reported in the next turn.
+            // A signal interrupted the wait (epoll_wait(2)). The next turn reports its byte.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             result => result,
         }
     }
 
-    /// How long there is nothing to do without a report. `None`: without end.
+    /// The timeout for the poll. `None`: no timeout.
     fn poll_timeout(&self) -> Option<Duration> {
         let now = Instant::now();
         if self.has_work(now) {
             return Some(Duration::ZERO);
         }
-        let listeners = [&self.hook_listener, &self.output_listener];
+        let listeners = [&self.hook_listener, &self.publisher.listener];
         let listener_retries = listeners.into_iter().flatten().map(Listener::retry_at);
         let deadlines = [
             self.phase.deadline(),
-            self.request_deadlines.next(),
-            self.linger_deadlines.next(),
-            self.output.retry_at(),
+            self.clients.next_deadline(),
+            self.publisher.output.retry_at(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -213,72 +211,120 @@ impl Server {
                 .as_ref()
                 .is_some_and(|listener| listener.can_accept(open, now))
         };
-        !self.readable.is_empty()
-            || !self.writable.is_empty()
-            || !self.readers_with_input.is_empty()
-            || self.output.needs_flush()
+        self.clients.has_work()
+            || self.publisher.has_work()
             || can_accept(&self.hook_listener, self.clients.len())
-            || can_accept(&self.output_listener, self.output.reader_count())
+            || can_accept(
+                &self.publisher.listener,
+                self.publisher.output.reader_count(),
+            )
     }
 
     /// Records what one report of the poll says, for the steps that follow.
     fn handle_report(&mut self, report: &Report) {
-        let source = Source::from(report.token());
+        let (source, now) = (Source::from(report.token()), self.now);
         trace!("{source}: {}", describe(report));
         match source {
             Source::HookListener => set_readable(&mut self.hook_listener),
-            Source::OutputListener => set_readable(&mut self.output_listener),
+            Source::OutputListener => set_readable(&mut self.publisher.listener),
             // Each turn asks the worker for results.
             Source::Worker => {}
+            Source::SocketFiles => {
+                if let Some(file_watch) = &self.file_watch {
+                    file_watch.drain();
+                }
+                for listener in self.listeners() {
+                    listener.set_file_changed(now);
+                }
+            }
             Source::Signals => self.handle_signal(),
-            Source::Stdout if report.is_error() || report.is_write_closed() => {
-                self.output.close_stdout();
-            }
-            Source::Stdout => self.output.set_stdout_writable(),
+            Source::Stdout => self.publisher.handle_stdout_report(report),
             Source::Client(key) => {
-                if report.is_readable() {
-                    self.readable.push(key);
-                }
-                if report.is_writable() {
-                    self.writable.push(key);
-                }
+                let (is_readable, is_writable) = (report.is_readable(), report.is_writable());
+                self.clients.handle_report(key, is_readable, is_writable);
             }
-            Source::Reader(key) => self.handle_reader_report(key, report),
+            Source::Reader(key) => self.publisher.handle_reader_report(key, report),
+        }
+    }
+
+    /// Accepts clients from the backlog, and reads their credentials.
+    fn accept_clients(&mut self) {
+        let Some(listener) = &mut self.hook_listener else {
+            return;
+        };
+        for _ in 0..budget::ACCEPTS {
+            let Some(stream) = listener.accept(self.clients.len(), self.now) else {
+                return;
+            };
+            // Without an identity there can be no event.
+            if let Ok(peer) = peer::credentials(stream.as_fd()) {
+                self.clients.add(stream, peer, self.now);
+            }
+        }
+    }
+
+    /// Reads from clients, and publishes the events that the worker has made.
+    fn read_clients(&mut self, budget: &mut Budget) {
+        self.clients.read(&mut self.publisher, budget, self.now);
+        for job in self.clients.take_jobs() {
+            self.worker.submit(job);
+        }
+        while !self.publisher.is_congested()
+            && let Some((key, text)) = self.worker.take_result()
+        {
+            self.clients.finish_job(key, text, &mut self.publisher);
         }
     }
 
     /// Writes this turn's events, then the responses.
-    fn commit(&mut self) {
-        self.discard_reader_input();
-        self.accept_readers();
-        self.output.flush();
-        self.watch_stalled_readers();
-        for key in std::mem::take(&mut self.writable) {
-            self.write_client(key);
+    fn commit(&mut self, budget: &mut Budget) {
+        self.publisher
+            .discard_reader_input(self.clients.scratch(), budget);
+        self.publisher.accept_readers(self.now);
+        let flushed = self.publisher.flush();
+        self.clients.acknowledge(flushed, self.now);
+        self.clients.write(budget, self.now);
+    }
+
+    /// If a descriptor was closed in this turn, listeners that lacked one may accept again.
+    fn retry_accept(&mut self) {
+        if self.clients.take_freed_fd() | self.publisher.take_freed_fd() {
+            for listener in self.listeners() {
+                listener.on_fd_freed();
+            }
         }
     }
 
-    /// Appends the staged event to the log. If the log is full of events that were not
-    /// written to any sink yet, it writes these first.
-    fn publish(&mut self) {
-        if !self.output.has_room() {
-            self.accept_readers();
-            self.output.flush();
+    /// Listens again where a socket's file has disappeared.
+    fn restore_files(&mut self) {
+        let listeners = [
+            (&mut self.hook_listener, Source::HookListener),
+            (&mut self.publisher.listener, Source::OutputListener),
+        ];
+        for (listener, source) in listeners {
+            let Some(listener) = listener else { continue };
+            let Some(path) = listener.restore_file(self.now) else {
+                continue;
+            };
+            let watched = match &self.file_watch {
+                Some(file_watch) => file_watch.add(path).map_err(context(WATCH)),
+                None => Ok(()),
+            };
+            let registered = register(&self.poll, listener.socket(), source);
+            if let Err(error) = watched.and(registered) {
+                say(error);
+            }
         }
-        self.output.append();
     }
 
-    /// Lets listeners accept again that lacked descriptors: one was closed.
-    fn on_fd_freed(&mut self) {
-        let listeners = [&mut self.hook_listener, &mut self.output_listener];
-        for listener in listeners.into_iter().flatten() {
-            listener.on_fd_freed();
-        }
+    fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
+        let listeners = [&mut self.hook_listener, &mut self.publisher.listener];
+        listeners.into_iter().flatten()
     }
 }
 
-/// Opens the output listener and the hook listener, in this order: a reader that waits for
-/// the hook socket to appear and then connects must find its own.
+/// Opens the output listener and then the hook listener, so that the output socket exists as
+/// soon as the hook socket does.
 fn open_listeners(
     poll: &Poll,
     options: &ServerOptions,
@@ -296,30 +342,34 @@ fn open_listeners(
     };
     if let Some(listener) = &mut output_listener {
         let socket = listener.socket();
-        register(poll, socket, Source::OutputListener, Interest::READABLE)?;
+        register(poll, socket, Source::OutputListener)?;
     }
     let mut hook_listener =
         Listener::open(activated.hooks, &options.socket, options.mode, client_limit)?;
     let socket = hook_listener.socket();
-    register(poll, socket, Source::HookListener, Interest::READABLE)?;
+    register(poll, socket, Source::HookListener)?;
     Ok((hook_listener, output_listener))
 }
 
-fn open_stdout(poll: &Poll) -> Result<NonblockingFd, String> {
-    let stdout = NonblockingFd::new(io::stdout()).map_err(context("write to stdout"))?;
-    if let Some(fd) = stdout.pollable_fd() {
-        register(poll, &mut SourceFd(&fd), Source::Stdout, Interest::WRITABLE)?;
+/// What fails where the system has no watch left (inotify(7), `max_user_instances`).
+const WATCH: &str = "watch the socket files";
+
+/// Watches the files of listeners. A service manager's sockets are not watched.
+fn watch_files<'l>(
+    poll: &Poll,
+    listeners: impl Iterator<Item = &'l Listener>,
+) -> Result<FileWatch, String> {
+    let file_watch = FileWatch::new().map_err(context(WATCH))?;
+    register(poll, &mut SourceFd(&file_watch.fd()), Source::SocketFiles)?;
+    for path in listeners.filter_map(Listener::path) {
+        file_watch.add(path).map_err(context(WATCH))?;
     }
-    Ok(stdout)
+    Ok(file_watch)
 }
 
-fn register(
-    poll: &Poll,
-    socket: &mut dyn event::Source,
-    source: Source,
-    interest: Interest,
-) -> Result<(), String> {
-    let result = poll.registry().register(socket, source.token(), interest);
+fn register(poll: &Poll, socket: &mut dyn Pollable, source: Source) -> Result<(), String> {
+    let registry = poll.registry();
+    let result = registry.register(socket, source.token(), Interest::READABLE);
     result.map_err(|error| format!("cannot register {source} with the poll: {error}"))
 }
 

@@ -11,8 +11,8 @@ use log::trace;
 use super::Server;
 use crate::diagnostics::stderr::say;
 
-/// The time for requests in flight, and then again for the sinks.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest time that each phase takes.
+const PHASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far the shutdown has come.
 #[derive(Clone, Copy, PartialEq)]
@@ -21,7 +21,7 @@ pub(super) enum Phase {
     Serving,
     /// Clients in the backlog and requests in flight are served, until this deadline.
     ServingInFlight(Instant),
-    /// There are no more clients. Sinks take what is left, until this deadline.
+    /// All clients are closed. Sinks take what is left, until this deadline.
     Draining(Instant),
     /// The loop ends. This much time is left for flushing.
     Done(Duration),
@@ -37,7 +37,7 @@ impl Phase {
 }
 
 impl Server {
-    /// The first signal begins the shutdown. The second one ends the server at once.
+    /// The first signal begins the shutdown. Another one during it ends the server at once.
     pub(super) fn handle_signal(&mut self) {
         let mut signals = [0; 64];
         while let Ok(count @ 1..) = self.signals.read(&mut signals) {
@@ -50,57 +50,56 @@ impl Server {
         }
     }
 
-    /// Refuses new clients, and lets each accepted one finish its request.
+    /// Refuses new clients (those of a service manager wait for the next server), and lets each
+    /// accepted one finish its request.
     fn begin_shutdown(&mut self) {
         say("\nShutting down...");
-        trace!("server: serving requests in flight, {TIMEOUT:?} at most");
-        self.phase = Phase::ServingInFlight(Instant::now() + TIMEOUT);
+        trace!("server: serving requests in flight, {PHASE_TIMEOUT:?} at most");
+        self.phase = Phase::ServingInFlight(Instant::now() + PHASE_TIMEOUT);
+        // The server itself now removes the file.
+        self.file_watch = None;
         self.hook_listener
             .take_if(|listener| !listener.stop_accepting());
-        for (key, client) in &mut self.clients {
-            client.connection.disable_keep_alive();
-            // Reading finds out whether the connection is idle and can be closed.
-            self.readable.push(key);
-        }
+        self.clients.begin_shutdown();
     }
 
     /// Enters the next phase, if it is time. With no sink left, it begins the shutdown.
     pub(super) fn advance_shutdown(&mut self) {
         let now = Instant::now();
         match self.phase {
-            Phase::Serving if !self.output.has_stdout() && self.output_listener.is_none() => {
-                self.begin_shutdown();
-            }
+            Phase::Serving if !self.has_sinks() => self.begin_shutdown(),
             Phase::ServingInFlight(deadline) => {
-                // The whole backlog has been served when accept finds it empty.
+                // The whole backlog has been accepted when accept finds it empty.
                 self.hook_listener
                     .take_if(|listener| listener.is_backlog_empty());
-                let is_finished = self.hook_listener.is_none() && self.clients.is_empty();
+                let is_finished = self.hook_listener.is_none() && self.clients.len() == 0;
                 if is_finished || now >= deadline {
                     self.abandon_clients();
-                    trace!("server: draining sinks, {TIMEOUT:?} at most");
-                    self.phase = Phase::Draining(now + TIMEOUT);
+                    trace!("server: draining sinks, {PHASE_TIMEOUT:?} at most");
+                    self.phase = Phase::Draining(now + PHASE_TIMEOUT);
                     self.advance_shutdown();
                 }
             }
-            Phase::Draining(deadline) if self.output.is_drained() || now >= deadline => {
+            Phase::Draining(deadline) if self.publisher.output.is_drained() || now >= deadline => {
                 self.phase = Phase::Done(deadline.saturating_duration_since(now));
             }
             _ => {}
         }
     }
 
-    /// Closes the connections that took too long.
+    /// Whether there is stdout, or readers can come.
+    fn has_sinks(&self) -> bool {
+        self.publisher.output.has_stdout() || self.publisher.listener.is_some()
+    }
+
+    /// Closes all connections, and reports how many clients had to go without a response.
     fn abandon_clients(&mut self) {
         self.hook_listener = None;
-        let unanswered = self.clients.iter().filter(|(_, client)| !client.lingers);
-        let count = unanswered.count();
+        let count = self.clients.abandon();
         if count > 0 {
             say(format_args!(
-                "{count} client(s) did not get a response within {TIMEOUT:?}"
+                "{count} client(s) did not get a response within {PHASE_TIMEOUT:?}"
             ));
         }
-        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.remove_client(key));
     }
 }

@@ -20,14 +20,16 @@ pub enum Source {
     Signals,
     Stdout,
     Worker,
+    /// The watch on the socket files.
+    SocketFiles,
     /// The client with this key.
     Client(usize),
     /// The reader with this key.
     Reader(usize),
 }
 
-/// The tokens of clients and readers start here: even for clients, odd for readers.
-const FIRST: usize = 6;
+/// The tokens of clients and readers start here: even ones are clients, odd ones readers.
+const FIRST_KEYED_TOKEN: usize = 6;
 
 impl Source {
     pub fn token(self) -> Token {
@@ -37,8 +39,9 @@ impl Source {
             Source::Signals => 2,
             Source::Stdout => 3,
             Source::Worker => 4,
-            Source::Client(key) => FIRST + 2 * key,
-            Source::Reader(key) => FIRST + 2 * key + 1,
+            Source::SocketFiles => 5,
+            Source::Client(key) => FIRST_KEYED_TOKEN + 2 * key,
+            Source::Reader(key) => FIRST_KEYED_TOKEN + 2 * key + 1,
         })
     }
 }
@@ -50,9 +53,10 @@ impl From<Token> for Source {
             1 => Source::OutputListener,
             2 => Source::Signals,
             3 => Source::Stdout,
-            4 | 5 => Source::Worker,
-            _ if token % 2 == 0 => Source::Client((token - FIRST) / 2),
-            _ => Source::Reader((token - FIRST) / 2),
+            4 => Source::Worker,
+            5 => Source::SocketFiles,
+            _ if token % 2 == 0 => Source::Client((token - FIRST_KEYED_TOKEN) / 2),
+            _ => Source::Reader((token - FIRST_KEYED_TOKEN) / 2),
         }
     }
 }
@@ -66,6 +70,7 @@ impl fmt::Display for Source {
             Source::Signals => formatter.write_str("signals"),
             Source::Stdout => formatter.write_str("stdout"),
             Source::Worker => formatter.write_str("worker"),
+            Source::SocketFiles => formatter.write_str("socket files"),
             Source::Client(key) => write!(formatter, "client {key}"),
             Source::Reader(key) => write!(formatter, "reader {key}"),
         }
@@ -84,6 +89,7 @@ mod tests {
             Source::Signals,
             Source::Stdout,
             Source::Worker,
+            Source::SocketFiles,
         ];
         let keyed = (0..3).flat_map(|key| [Source::Client(key), Source::Reader(key)]);
         for source in fixed.into_iter().chain(keyed) {

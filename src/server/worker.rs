@@ -1,11 +1,10 @@
-//! A thread that makes large events.
+//! A thread that makes the events of large bodies.
 //!
 //! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format takes long enough to
 //! notice, and meanwhile the loop could serve nobody. So the loop passes such a body, with
 //! all that its event needs, to this thread. It gets back the text to append to the log. A
-//! [`Waker`] makes the poll report the result (eventfd(2)).
-//!
-//! The thread has no socket, no log and no client.
+//! [`Waker`] makes the poll report the result (eventfd(2)). The thread has no socket and no
+//! log.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
@@ -19,9 +18,6 @@ use crate::event::{self, Event};
 use crate::format::Format;
 use crate::peer::Peer;
 
-/// Bodies of at least this many bytes go to the worker.
-pub const LARGE_BODY: usize = 1 << 20;
-
 /// What the worker needs to make an event.
 #[derive(Debug)]
 pub struct Job {
@@ -33,7 +29,7 @@ pub struct Job {
     pub body: Vec<u8>,
 }
 
-/// The thread, which does its jobs one after the other.
+/// The handle of the thread. It does its jobs one after the other.
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
@@ -44,14 +40,14 @@ impl Worker {
     /// Starts the thread. It wakes the poll through `waker` after each job.
     pub fn start(format: Format, waker: Waker) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
-        let (finished, results) = mpsc::channel();
+        let (results_sender, results) = mpsc::channel();
         thread::Builder::new()
             .name("worker".into())
             .spawn(move || {
                 for job in queue {
-                    let result = (job.client, make_event(format, &job));
-                    // Both fail only when the loop has ended.
-                    if finished.send(result).is_err() || waker.wake().is_err() {
+                    let result = (job.client, format_event(format, &job));
+                    // They fail when the loop has ended.
+                    if results_sender.send(result).is_err() || waker.wake().is_err() {
                         break;
                     }
                 }
@@ -59,9 +55,9 @@ impl Worker {
         Ok(Worker { jobs, results })
     }
 
-    /// Queues a job.
+    /// Queues a job. Its result comes from [`Worker::take_result`].
     pub fn submit(&self, job: Job) {
-        // It fails only if the thread has ended, and the thread outlives its queue.
+        // It fails only if the thread has ended, which it does after the loop.
         let _ = self.jobs.send(job);
     }
 
@@ -71,7 +67,7 @@ impl Worker {
     }
 }
 
-fn make_event(format: Format, job: &Job) -> String {
+fn format_event(format: Format, job: &Job) -> String {
     let body = event::decode_utf8(&job.body);
     let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
     let mut text = String::new();

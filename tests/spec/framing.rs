@@ -1,14 +1,12 @@
 //! Framing: where a request ends (RFC 9112). Content-Length, chunked bodies, keep-alive and
 //! pipelining. An ambiguous request is refused.
 
-use std::io::{IoSlice, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_send_buffer_size;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::harness::*;
 
@@ -431,40 +429,6 @@ fn a_refused_client_that_never_stops_sending_is_disconnected() {
             .contains(": closed after ")
     });
     assert_eq!(trace.matches(lingering).count(), 1, "{trace}");
-}
-
-/// A read from a Unix socket ends after a message with descriptors, even if more input has
-/// arrived (`SCM_RIGHTS`, unix(7)).
-#[test]
-fn input_after_passed_descriptors_is_read() {
-    let server = Server::start(&["--trace"]);
-    let mut client = server.connect();
-    let request = request("/", "{}");
-    let (first, rest) = request.split_at(5);
-    client.write_all(first).unwrap();
-    server.stderr.wait("the read of the first part", |trace| {
-        trace
-            .rsplit(": read 5 bytes\n")
-            .next()
-            .unwrap()
-            .contains("poll: waiting")
-    });
-    server.signal("STOP");
-    let (second, third) = rest.split_at(15);
-    let fds = [client.as_fd()];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
-    let sent = sendmsg(
-        &client,
-        &[IoSlice::new(second)],
-        &mut ancillary,
-        SendFlags::empty(),
-    );
-    assert_eq!(sent, Ok(15));
-    client.write_all(third).unwrap();
-    server.signal("CONT");
-    assert_eq!(read_to_end(&mut client), OK);
 }
 
 #[test]

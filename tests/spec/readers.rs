@@ -201,13 +201,17 @@ fn a_partly_sent_event_is_completed_even_if_it_is_evicted() {
 #[test]
 fn if_partial_events_exceed_the_buffer_the_reader_with_the_most_is_disconnected() {
     let server = Server::with_readers(&["--buffer", "500000"]);
-    let mut stalled: Vec<_> = (0..3).map(|_| server.reader()).collect();
     let text = "x".repeat(400_000);
-    for n in 0..3 {
-        server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
-    }
+    // Each reader stalls in the middle of another event.
+    let mut stalled: Vec<_> = (0..4)
+        .map(|n| {
+            let reader = server.reader();
+            server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+            reader
+        })
+        .collect();
     server.stderr.wait("the removal", |text| {
-        text.contains("Output reader disconnected (2 total)\n")
+        text.contains("Output reader disconnected (3 total)\n")
     });
     let disconnected = stalled.iter_mut().filter_map(|reader| {
         reader.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -218,7 +222,7 @@ fn if_partial_events_exceed_the_buffer_the_reader_with_the_most_is_disconnected(
                 0 => return Some(()),
                 count => received.extend(&buffer[..count]),
             }
-            if received.ends_with(b"}\n") && String::from_utf8_lossy(&received).contains("\"n\":2")
+            if received.ends_with(b"}\n") && String::from_utf8_lossy(&received).contains("\"n\":3")
             {
                 return None;
             }

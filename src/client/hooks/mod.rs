@@ -32,7 +32,7 @@ use self::file::SettingsFile;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
 use crate::diagnostics::stderr::say;
-use crate::format::sanitize_char;
+use crate::terminal::sanitize_char;
 
 /// Does what the options say. `print` writes to stdout. The error is for the user.
 pub fn run(

@@ -12,7 +12,7 @@ use super::file::SettingsFile;
 use super::settings::{self, Entry};
 use crate::cli::Version;
 use crate::client::request::exchange;
-use crate::format::sanitize;
+use crate::terminal::sanitize;
 
 /// Our hooks in one settings file.
 #[derive(Debug, Default)]

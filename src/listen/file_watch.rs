@@ -1,0 +1,70 @@
+//! Notices when a socket's file disappears: a cleaner of `/tmp`, the end of a login session,
+//! a hand that slips. Without its file a server runs on, and nobody can reach it.
+//!
+//! The kernel reports it (inotify(7)), as a descriptor in the same poll as all others. The
+//! watch is on the socket's own inode: a watch on the directory would wake the server for
+//! every foreign file in `/tmp`. So a renamed parent directory is not noticed.
+//!
+//! Stop 2 of EDU_NOTES.md.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+#[cfg(target_os = "linux")]
+use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+
+/// A watch on the files of sockets. It reports that one of them may have changed, not which.
+#[derive(Debug)]
+pub struct FileWatch {
+    inotify: OwnedFd,
+}
+
+#[cfg(target_os = "linux")]
+impl FileWatch {
+    /// A watch on no file yet.
+    pub fn new() -> io::Result<Self> {
+        let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        Ok(FileWatch { inotify })
+    }
+
+    /// Watches the file at `path`, until it is removed. Removing a file with other references
+    /// (the listener) changes its link count, which is a change of its attributes.
+    pub fn add(&self, path: &Path) -> io::Result<()> {
+        let changes = WatchFlags::ATTRIB | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
+        add_watch(&self.inotify, path, changes | WatchFlags::DONT_FOLLOW)?;
+        Ok(())
+    }
+
+    /// Discards the reports that have arrived, so that the poll reports the next one.
+    pub fn drain(&self) {
+        let mut reports = [0; 4096];
+        while rustix::io::retry_on_intr(|| rustix::io::read(&self.inotify, &mut reports)).is_ok() {}
+    }
+
+    /// The descriptor to register with the poll.
+    pub fn fd(&self) -> RawFd {
+        self.inotify.as_raw_fd()
+    }
+}
+
+/// Elsewhere nothing is noticed: the descriptor reports nothing.
+#[cfg(not(target_os = "linux"))]
+impl FileWatch {
+    pub fn new() -> io::Result<Self> {
+        let (inotify, _) = std::os::unix::net::UnixStream::pair()?;
+        Ok(FileWatch {
+            inotify: inotify.into(),
+        })
+    }
+
+    pub fn add(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub fn drain(&self) {}
+
+    pub fn fd(&self) -> RawFd {
+        self.inotify.as_raw_fd()
+    }
+}

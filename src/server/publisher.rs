@@ -1,0 +1,242 @@
+//! The side of the loop that publishes events: the output, and the readers that connect to it.
+//!
+//! Clients hand their events over through the trait [`Publish`]. [`Output`] writes them. This
+//! file does what the output cannot, because it concerns the poll: it accepts readers,
+//! discards their input, and registers sinks.
+//!
+//! Stop 7 of EDU_NOTES.md.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+use log::trace;
+use mio::event::Event as Report;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+
+use super::budget::{Budget, CONGESTION, FLUSH};
+use super::ready_queue::ReadyQueue;
+use super::source::Source;
+use crate::diagnostics::stderr::say;
+use crate::event::Event;
+use crate::listen::listener::Listener;
+use crate::output::{FlushBudget, Output};
+
+/// Where clients hand over their events.
+pub(super) trait Publish {
+    /// Appends an event to the log, and returns its number. Numbers count up.
+    fn publish(&mut self, event: &Event) -> u64;
+
+    /// The same for an event that is formatted already.
+    fn publish_text(&mut self, text: String) -> u64;
+
+    /// Whether sinks are so far behind that no more events should come in this turn.
+    fn is_congested(&self) -> bool;
+}
+
+/// The output and its readers.
+pub(super) struct Publisher {
+    registry: Registry,
+    pub(super) output: Output,
+    /// `None` without an output socket.
+    pub(super) listener: Option<Listener>,
+    /// Readers whose input is to be discarded.
+    with_input: ReadyQueue,
+    /// Whether a reader's descriptor was closed since this was last asked.
+    has_freed_fd: bool,
+}
+
+impl Publisher {
+    /// Registers stdout, if it can be registered. The error says what failed.
+    pub(super) fn new(
+        registry: Registry,
+        output: Output,
+        listener: Option<Listener>,
+    ) -> Result<Self, String> {
+        if let Some(fd) = output.stdout_fd() {
+            // This reports only that stdout was closed by its reader. stdout is registered
+            // for writability while it has no room.
+            registry
+                .register(
+                    &mut SourceFd(&fd),
+                    Source::Stdout.token(),
+                    Interest::READABLE,
+                )
+                .map_err(|error| format!("cannot register stdout with the poll: {error}"))?;
+        }
+        Ok(Publisher {
+            registry,
+            output,
+            listener,
+            with_input: ReadyQueue::default(),
+            has_freed_fd: false,
+        })
+    }
+
+    pub(super) fn handle_stdout_report(&mut self, report: &Report) {
+        if report.is_error() || report.is_write_closed() {
+            self.output.close_stdout();
+        } else if report.is_writable() {
+            self.output.set_stdout_writable();
+        }
+    }
+
+    pub(super) fn handle_reader_report(&mut self, key: usize, report: &Report) {
+        // EPOLLHUP, which mio reports as write closed: the reader is gone. A reader that is
+        // only read closed has nothing to send, and still receives.
+        if report.is_write_closed() || report.is_error() {
+            return self.remove_reader(key);
+        }
+        if report.is_writable() {
+            self.output.set_reader_writable(key);
+        }
+        if report.is_readable() {
+            self.with_input.push(key);
+        }
+    }
+
+    /// Whether a turn has something to do here without a report.
+    pub(super) fn has_work(&self) -> bool {
+        !self.with_input.is_empty() || self.output.needs_flush()
+    }
+
+    /// Whether descriptors were closed since the last call.
+    pub(super) fn take_freed_fd(&mut self) -> bool {
+        std::mem::take(&mut self.has_freed_fd)
+    }
+
+    /// Discards what readers send: one read for each in a turn.
+    pub(super) fn discard_reader_input(&mut self, scratch: &mut [u8], budget: &mut Budget) {
+        for _ in 0..self.with_input.len() {
+            if budget.is_spent() {
+                return;
+            }
+            let Some(key) = self.with_input.pop() else {
+                return;
+            };
+            let Some(reader) = self.output.reader(key) else {
+                continue;
+            };
+            let result = reader.read(scratch);
+            budget.charge_read(*result.as_ref().unwrap_or(&0));
+            match result {
+                // At the end of its input a reader still receives.
+                Ok(0) => {}
+                Ok(_) => self.with_input.push(key),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.with_input.push(key);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Accepts all readers in the backlog. It runs between reading this turn's hooks and
+    /// writing their events: a reader whose `connect` returned before a hook was posted is
+    /// in the backlog by then, whether or not the poll has reported it.
+    pub(super) fn accept_readers(&mut self, now: Instant) {
+        let Some(listener) = &mut self.listener else {
+            return;
+        };
+        if self.output.needs_flush() {
+            listener.set_readable();
+        }
+        while let Some(stream) = listener.accept(self.output.reader_count(), now) {
+            let (key, stream) = self.output.add_reader(stream);
+            let source = Source::Reader(key);
+            trace!("{source}: accepted");
+            let result = self
+                .registry
+                .register(stream, source.token(), Interest::READABLE);
+            if let Err(error) = result {
+                say(format_args!(
+                    "cannot register a reader with the poll: {error}"
+                ));
+                self.output.remove_reader(key);
+            }
+        }
+    }
+
+    /// Writes this turn's events to the sinks, within the budget. Returns the number of the
+    /// first event that may not be acknowledged yet.
+    pub(super) fn flush(&mut self) -> u64 {
+        self.flush_output(FLUSH);
+        self.register_sinks();
+        self.output.flushed_entry()
+    }
+
+    /// Registers sinks for writability when they have no room, and no longer.
+    fn register_sinks(&mut self) {
+        let interest = |is_writable| match is_writable {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        if let Some((fd, is_writable)) = self.output.stdout_to_register() {
+            let (mut fd, token) = (SourceFd(&fd), Source::Stdout.token());
+            let result = self
+                .registry
+                .reregister(&mut fd, token, interest(is_writable));
+            if let Err(error) = result {
+                say(format_args!(
+                    "cannot register stdout with the poll: {error}"
+                ));
+                self.output.close_stdout();
+            }
+        }
+        let mut failed = Vec::new();
+        for (key, stream, is_writable) in self.output.readers_to_register() {
+            let token = Source::Reader(key).token();
+            let result = self
+                .registry
+                .reregister(stream, token, interest(is_writable));
+            if let Err(error) = result {
+                say(format_args!(
+                    "cannot register a reader with the poll: {error}"
+                ));
+                failed.push(key);
+            }
+        }
+        failed.into_iter().for_each(|key| self.remove_reader(key));
+    }
+
+    fn remove_reader(&mut self, key: usize) {
+        self.output.remove_reader(key);
+        self.has_freed_fd = true;
+    }
+
+    /// Appends the staged event to the log. If it has no room there, writes first what the
+    /// sinks have not been offered, so that only slow sinks lose events.
+    fn append(&mut self) -> u64 {
+        if !self.output.has_room() {
+            self.accept_readers(Instant::now());
+            self.flush_output(FlushBudget::UNLIMITED);
+        }
+        let readers = self.output.reader_count();
+        let number = self.output.append();
+        self.has_freed_fd |= self.output.reader_count() < readers;
+        number
+    }
+
+    /// Writes to the sinks. Readers that have disconnected free their descriptors.
+    fn flush_output(&mut self, budget: FlushBudget) {
+        let readers = self.output.reader_count();
+        self.output.flush(budget);
+        self.has_freed_fd |= self.output.reader_count() < readers;
+    }
+}
+
+impl Publish for Publisher {
+    fn publish(&mut self, event: &Event) -> u64 {
+        self.output.stage(event);
+        self.append()
+    }
+
+    fn publish_text(&mut self, text: String) -> u64 {
+        self.output.stage_text(text);
+        self.append()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.output.bytes_behind() >= CONGESTION
+    }
+}

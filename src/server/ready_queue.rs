@@ -1,0 +1,46 @@
+//! The clients, or readers, that are due in the next turn.
+//!
+//! Being due is a state: a key is in the queue or not, and however often it is pushed, it is
+//! served once a turn. Keys are served in the order in which they were pushed.
+//!
+//! Stop 3 of EDU_NOTES.md.
+
+use std::collections::VecDeque;
+
+/// A queue of keys, each at most once.
+#[derive(Debug, Default)]
+pub struct ReadyQueue {
+    keys: VecDeque<usize>,
+    /// Whether each key is in the queue.
+    is_queued: Vec<bool>,
+}
+
+impl ReadyQueue {
+    /// Adds `key` at the end, unless it is in the queue already.
+    pub fn push(&mut self, key: usize) {
+        if key >= self.is_queued.len() {
+            self.is_queued.resize(key + 1, false);
+        }
+        if !std::mem::replace(&mut self.is_queued[key], true) {
+            self.keys.push_back(key);
+        }
+    }
+
+    /// Removes and returns the first key. The key of a connection that was closed meanwhile
+    /// is still returned, and may belong to a newer one: reading from that is harmless.
+    pub fn pop(&mut self) -> Option<usize> {
+        let key = self.keys.pop_front()?;
+        self.is_queued[key] = false;
+        Some(key)
+    }
+
+    /// The number of keys.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
