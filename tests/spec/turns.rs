@@ -1,0 +1,297 @@
+//! What a turn of the event loop may cost: whatever clients and readers send, others are
+//! served meanwhile. These tests count system calls and bytes, not time.
+
+use std::io::{Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use crate::harness::*;
+
+/// A server under strace, and the file with the traced system calls of its main thread.
+struct Traced {
+    server: Server,
+    calls: PathBuf,
+}
+
+impl Traced {
+    /// `None` if there is no strace.
+    fn start(calls: &str, stdout: Stdio) -> Option<Traced> {
+        let strace = tool("strace")?;
+        let folder = folder();
+        let output = folder.path().join("output.sock");
+        let arguments = ["--output-socket", output.to_str().unwrap(), "--tee"];
+        let path = folder.path().join("calls");
+        let filter = format!("trace=epoll_wait,{calls}");
+        let server = Server::start_in(folder, &arguments, |command| {
+            let strace = [
+                strace.to_str().unwrap(),
+                "-o",
+                path.to_str().unwrap(),
+                "-e",
+                &filter,
+            ];
+            run_under(command, &strace).stdout(stdout)
+        });
+        Some(Traced {
+            server,
+            calls: path,
+        })
+    }
+
+    /// The process id of the server, which is the child of strace.
+    fn pid(&self) -> u32 {
+        let parent = self.server.child.id();
+        let path = format!("/proc/{parent}/task/{parent}/children");
+        std::fs::read_to_string(path)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap()
+    }
+
+    /// The calls of each turn: the lines between two calls of epoll_wait.
+    fn turns(&self) -> Vec<Vec<String>> {
+        let calls = std::fs::read_to_string(&self.calls).unwrap();
+        let turns = calls.split("epoll_wait(").skip(1);
+        turns
+            .map(|turn| turn.lines().skip(1).map(str::to_owned).collect())
+            .collect()
+    }
+}
+
+impl Drop for Traced {
+    /// The end of strace alone would leave the server running.
+    fn drop(&mut self) {
+        signal(self.pid(), "KILL");
+    }
+}
+
+/// How many calls of this kind are the most in one turn, and for one descriptor in one turn.
+fn most_calls(turns: &[Vec<String>], name: &str) -> (usize, usize) {
+    let mut most = (0, 0);
+    for turn in turns {
+        let calls = turn
+            .iter()
+            .filter_map(|call| call.strip_prefix(name)?.strip_prefix('('));
+        let descriptors: Vec<_> = calls.filter_map(|call| call.split(',').next()).collect();
+        let of_one = |fd: &&str| descriptors.iter().filter(|other| *other == fd).count();
+        most.0 = most.0.max(descriptors.len());
+        most.1 = most
+            .1
+            .max(descriptors.iter().map(of_one).max().unwrap_or(0));
+    }
+    most
+}
+
+/// The bytes that one turn writes at most, by calls of this kind.
+fn most_bytes(turns: &[Vec<String>], name: &str) -> usize {
+    let bytes = |turn: &Vec<String>| -> usize {
+        let calls = turn.iter().filter(|call| call.starts_with(name));
+        let results = calls.filter_map(|call| call.rsplit("= ").next()?.parse::<usize>().ok());
+        results.sum()
+    };
+    turns.iter().map(bytes).max().unwrap_or(0)
+}
+
+#[test]
+fn a_refused_client_that_floods_is_read_no_more_than_its_share() {
+    let Some(traced) = Traced::start("recvfrom", Stdio::null()) else {
+        return;
+    };
+    // The server refuses each client at its first line, and discards the rest.
+    let line = &"no request\r\n".repeat(10_000);
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            let mut client = traced.server.connect();
+            scope.spawn(move || (0..100).all(|_| client.write_all(line.as_bytes()).is_ok()));
+        }
+    });
+    traced.server.post("After", "{}");
+    let (all, of_one) = most_calls(&traced.turns(), "recvfrom");
+    assert!(of_one <= 8, "{of_one} reads of one client in a turn");
+    assert!(all <= 21 * 8, "{all} reads in a turn");
+}
+
+#[test]
+fn a_reader_that_floods_is_read_once_in_a_turn() {
+    let Some(traced) = Traced::start("recvfrom", Stdio::null()) else {
+        return;
+    };
+    let mut readers: Vec<_> = (0..20).map(|_| traced.server.reader()).collect();
+    for _ in 0..200 {
+        for reader in &mut readers {
+            for _ in 0..5 {
+                reader.write_all(b"talk\n").unwrap();
+            }
+        }
+    }
+    traced.server.post("After", "{}");
+    let turns = traced.turns();
+    let reader_reads = turns.iter().map(|turn| {
+        let calls = turn.iter().filter(|call| call.contains("talk"));
+        calls
+            .map(|call| call.split(',').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    });
+    for reads in reader_reads {
+        let mut once = reads.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), reads.len(), "{reads:?}");
+    }
+}
+
+#[test]
+fn a_large_event_is_written_to_stdout_in_pieces_between_which_others_are_served() {
+    let events = tempfile::NamedTempFile::new().unwrap();
+    let stdout = events.reopen().unwrap();
+    let Some(traced) = Traced::start("write", stdout.into()) else {
+        return;
+    };
+    let text = "x".repeat(20 << 20);
+    traced
+        .server
+        .post("Large", format!("{{\"text\":\"{text}\"}}"));
+    assert!(events.as_file().metadata().unwrap().len() > 20 << 20);
+    let bytes = most_bytes(&traced.turns(), "write(");
+    assert!(bytes <= 2 << 20, "{bytes} bytes written in a turn");
+}
+
+#[test]
+fn expensive_bodies_are_left_to_the_worker() {
+    let server = Server::start(&["--trace"]);
+    for (length, is_large) in [((128 << 10) - 1, false), (128 << 10, true)] {
+        let body = format!("\"{}\"", "x".repeat(length - 2));
+        let before = server.stderr.text().matches("passed to the worker").count();
+        server.post("Stop", body);
+        let after = server
+            .stderr
+            .wait("the event", |text| text.ends_with("no timeout\n"));
+        let count = after.matches("passed to the worker").count() - before;
+        assert_eq!(count, usize::from(is_large), "{length} bytes");
+    }
+}
+
+/// Everything that arrives while the server is stopped, within the client's time.
+#[test]
+fn requests_that_arrived_in_time_are_served_by_a_late_server() {
+    let server = Server::start(&["--timeout", "1"]);
+    let request = |event: &str, body: &str| {
+        let target = format!("/?event={event}");
+        String::from_utf8(request(&target, body)).unwrap()
+    };
+    let kept = |event: &str| {
+        let head = format!("POST /?event={event} HTTP/1.1\r\nConnection: keep-alive\r\n");
+        head + "Content-Length: 2\r\n\r\n{}"
+    };
+    let chunked = "POST /?event=Chunked HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   2\r\n{}\r\n0\r\n\r\n";
+    let large = request("Large", &format!("\"{}\"", "x".repeat(100_000)));
+    let whole = [
+        request("InHead", "{}"),
+        request("InBody", "{}"),
+        chunked.to_owned(),
+        large,
+        kept("Pipelined1") + &kept("Pipelined2"),
+    ];
+    let cuts = [20, whole[1].len() - 1, chunked.len() - 9, 300, 30];
+    let mut clients: Vec<UnixStream> = whole
+        .iter()
+        .zip(cuts)
+        .map(|(request, cut)| {
+            let mut client = server.connect();
+            client.write_all(&request.as_bytes()[..cut]).unwrap();
+            client
+        })
+        .collect();
+    let mut reused = server.connect();
+    reused.write_all(kept("First").as_bytes()).unwrap();
+    read_until(&mut reused, |text| text.ends_with("\r\n\r\n"));
+
+    // The rest arrives at once, but the server sees it after every deadline.
+    server.signal("STOP");
+    for (client, (request, cut)) in clients.iter_mut().zip(whole.iter().zip(cuts)) {
+        client.write_all(&request.as_bytes()[cut..]).unwrap();
+    }
+    reused.write_all(kept("Second").as_bytes()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    server.signal("CONT");
+
+    for (client, request) in clients.iter_mut().zip(&whole) {
+        let count = request.matches("HTTP/1.1").count();
+        let responses = read_until(client, |text| text.matches("\r\n\r\n").count() == count);
+        assert_eq!(responses.matches("200 OK").count(), count, "{request:.60}");
+    }
+    let response = read_until(&mut reused, |text| text.ends_with("\r\n\r\n"));
+    assert_eq!(status(&response), "200");
+    let events = server.stdout.lines(8);
+    assert_eq!(events.len(), 8);
+}
+
+/// Whether the kernel refuses descriptors for this server (Linux 6.16). On an older kernel
+/// they arrive, and the kernel closes them.
+#[test]
+fn descriptors_in_messages_are_refused_at_both_sockets() {
+    let server = Server::with_readers(&[]);
+    let refuses = kernel_version() >= (6, 16);
+    for mut peer in [server.connect(), server.reader()] {
+        let sent = send_descriptor(&peer, b"P");
+        match refuses {
+            true => assert_eq!(sent, Err(rustix::io::Errno::PERM)),
+            false => assert_eq!(sent, Ok(1)),
+        }
+        peer.write_all(b"Q").unwrap();
+    }
+    server.post("Stop", "{}");
+    let mut client = server.connect();
+    let sent = send_descriptor(&client, b"P");
+    let rest = if sent.is_ok() { "OST" } else { "POST" };
+    client
+        .write_all(format!("{rest} / HTTP/1.1\r\n\r\n").as_bytes())
+        .unwrap();
+    let mut response = String::new();
+    client.read_to_string(&mut response).unwrap();
+    assert_eq!(response, OK);
+}
+
+fn send_descriptor(peer: &UnixStream, bytes: &[u8]) -> rustix::io::Result<usize> {
+    let fds = [peer.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+    let bytes = [std::io::IoSlice::new(bytes)];
+    sendmsg(peer, &bytes, &mut ancillary, SendFlags::empty())
+}
+
+/// Major and minor version of the running kernel.
+fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+/// stdout and stderr are often one terminal. A poll that reported room on it would report each
+/// line of the trace, which would cause the next one.
+#[test]
+fn a_trace_on_the_terminal_of_stdout_comes_to_rest() {
+    let (screen, terminal) = terminal();
+    let stdout = terminal.try_clone().unwrap();
+    let server = Server::start_with(&["--trace"], |command| {
+        command.stdout(stdout).stderr(terminal)
+    });
+    for _ in 0..5 {
+        server.post("Stop", "{}");
+    }
+    let text = screen.wait("all events", |text| {
+        text.matches(": event Stop").count() == 5
+    });
+    let reports = text.matches("stdout: writable").count();
+    assert!(reports <= 5, "{reports} reports of room on stdout");
+}
