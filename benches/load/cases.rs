@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::client::{self, Latencies, Load, Readers, Uploads};
+use crate::hostile::{Attack, Hostile};
 use crate::server::{Candidate, Server, Setup, Stdout};
 use crate::tools::Tool;
 
@@ -33,6 +34,8 @@ enum Kind {
     Tool(Tool),
     /// Hooks during large uploads.
     Uploads,
+    /// Hooks beside a hostile load.
+    Hostile(Hostile),
     /// Repeated starts of the server.
     StartUp,
     /// Open connections, each of which has sent only these bytes.
@@ -64,6 +67,11 @@ pub const CASES: &[Case] = &[
     Case { name: "one event to 10 readers", clients: 1, readers: 10, requests: 10_000, ..HOOKS },
     Case { name: "one event to 200 readers", clients: 1, readers: 200, requests: 1_500, ..HOOKS },
     Case { name: "hooks during uploads of 64 MiB", kind: Kind::Uploads, clients: 8, requests: 5, ..HOOKS },
+    Case { name: "hostile: 20 refused clients", kind: Kind::Hostile(Hostile::RefusedClients), requests: 150_000, ..HOOKS },
+    Case { name: "hostile: 100 readers that send", kind: Kind::Hostile(Hostile::SendingReaders), readers: 1, requests: 150_000, ..HOOKS },
+    Case { name: "hostile: 16 clients, repeated keys", kind: Kind::Hostile(Hostile::RepeatedKeys), requests: 150_000, ..HOOKS },
+    Case { name: "hostile: 16 clients, deep nesting", kind: Kind::Hostile(Hostile::DeepNesting), requests: 150_000, ..HOOKS },
+    Case { name: "hostile: events of 64 MiB, 10 stalled readers", kind: Kind::Hostile(Hostile::LargeEvents), readers: 1, requests: 150_000, ..HOOKS },
     Case { name: "beside 1 idle connection", idle_connections: 1, ..HOOKS },
     Case { name: "beside 1,000 idle connections", idle_connections: 1_000, ..HOOKS },
     Case { name: "beside 10,000 idle connections", idle_connections: 10_000, ..HOOKS },
@@ -93,6 +101,8 @@ pub struct Sample {
     pub peak_resident: u64,
     /// Resident bytes per open connection.
     pub bytes_per_connection: Option<f64>,
+    /// The CPU time of the longest turn of the server's loop, in hostile cases.
+    pub longest_turn: Option<Duration>,
 }
 
 impl Sample {
@@ -112,11 +122,15 @@ impl Case {
         }
     }
 
-    /// Whether to run the case with this server. The floor is no reference for memory.
+    /// Whether to run the case with this server. The floor is no reference for memory, and it
+    /// does not survive hostile loads.
     pub fn applies_to(&self, candidate: &Candidate) -> bool {
         !matches!(
             (self.kind, candidate),
-            (Kind::OpenConnections(_), Candidate::Floor)
+            (
+                Kind::OpenConnections(_) | Kind::Hostile(_),
+                Candidate::Floor
+            )
         )
     }
 
@@ -128,6 +142,7 @@ impl Case {
             Kind::Hooks => self.measure_hooks(&start()?, requests),
             Kind::Tool(tool) => self.measure_with_tool(&start()?, tool, requests),
             Kind::Uploads => self.measure_during_uploads(&start()?, requests),
+            Kind::Hostile(hostile) => self.measure_beside(&start()?, hostile, requests),
             Kind::StartUp => measure_start_up(start, requests),
             Kind::OpenConnections(bytes) => measure_memory(&start()?, bytes.as_bytes()),
         }
@@ -138,6 +153,11 @@ impl Case {
             stdout: self.stdout,
             has_readers: self.readers > 0,
             keep_alive: self.keep_alive,
+            options: match self.kind {
+                Kind::Hostile(hostile) => hostile.options(),
+                _ => &[],
+            },
+            measures_turns: matches!(self.kind, Kind::Hostile(_)),
         }
     }
 
@@ -193,7 +213,30 @@ impl Case {
             cpu: Some((server.cpu_when_idle() - cpu_before) / units as u32),
             peak_resident: server.peak_resident(),
             latencies,
-            bytes_per_connection: None,
+            ..Sample::default()
+        })
+    }
+
+    /// Every hook must get its 200: otherwise the load fails, and the case with it.
+    fn measure_beside(
+        &self,
+        server: &Server,
+        hostile: Hostile,
+        requests: usize,
+    ) -> Result<Sample, String> {
+        let socket = server.socket();
+        let attack = Attack::start(hostile, &socket, &server.output())?;
+        let started_at = Instant::now();
+        let latencies = client::post(&self.load(&socket, &request(&body(0), false), requests));
+        let elapsed = started_at.elapsed();
+        attack.stop();
+        let latencies = latencies?;
+        Ok(Sample {
+            requests_per_second: Some(latencies.len() as f64 / elapsed.as_secs_f64()),
+            peak_resident: server.peak_resident(),
+            longest_turn: server.longest_turn(),
+            latencies,
+            ..Sample::default()
         })
     }
 

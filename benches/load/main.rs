@@ -11,6 +11,7 @@ mod cases;
 mod chart;
 mod client;
 mod floor;
+mod hostile;
 mod report;
 mod server;
 mod tools;

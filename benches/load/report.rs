@@ -59,22 +59,25 @@ fn percentile(latencies: &[Duration], percent: f64) -> Option<f64> {
         .map(microseconds)
 }
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 12] = [
     "case",
     "server",
     "requests/s",
     "p50 µs",
     "p99 µs",
     "p99.9 µs",
+    "longest µs",
     "CPU µs",
     "CPU / floor",
     "p50 / floor",
     "peak MiB",
+    "turn µs",
 ];
 
 const LEGEND: &str = "\
 CPU: the server's CPU time per hook; per delivered line with readers; per start in the start-up case.
 / floor: the ratio to the floor in the same run. B each: resident bytes per connection.
+turn: the CPU time of the longest turn of the server's loop, in the hostile cases.
 ";
 
 /// A Markdown table and a legend. The rows of a case must be adjacent, the floor's first.
@@ -130,12 +133,17 @@ fn cells(row: &Row, floor: Option<&Row>) -> Vec<String> {
         format_figure(p50(row), 1),
         format_figure(row.percentile(99.0), 1),
         format_figure(row.percentile(99.9), 1),
+        format_figure(row.percentile(100.0), 1),
         format_figure(row.cpu(), 2),
         format_figure(ratio(Row::cpu), 2),
         format_figure(ratio(p50), 2),
         format_figure(
             row.median(|sample| Some(sample.peak_resident as f64 / 1048576.0)),
             1,
+        ),
+        format_figure(
+            row.median(|sample| sample.longest_turn.map(microseconds)),
+            0,
         ),
     ]);
     cells
@@ -182,6 +190,7 @@ fn row_to_json(row: &Row) -> Value {
             "cpu_us": sample.cpu.map(microseconds),
             "peak_resident_bytes": sample.peak_resident,
             "resident_bytes_per_connection": sample.bytes_per_connection,
+            "longest_turn_us": sample.longest_turn.map(microseconds),
         })
     };
     let samples = row.rounds.as_deref().unwrap_or_default();

@@ -47,6 +47,10 @@ pub struct Setup {
     pub stdout: Stdout,
     pub has_readers: bool,
     pub keep_alive: bool,
+    /// Further options of the server.
+    pub options: &'static [&'static str],
+    /// Whether the server reports its longest turn on stderr.
+    pub measures_turns: bool,
 }
 
 /// A running server. Dropping it kills the process.
@@ -97,6 +101,10 @@ impl Candidate {
         if setup.has_readers {
             command.arg("--output-socket").arg(output);
         }
+        if setup.measures_turns {
+            command.env("RUST_LOG", "turns=debug");
+        }
+        command.args(setup.options);
         Ok(command)
     }
 }
@@ -181,6 +189,14 @@ impl Server {
             schedstat.split(' ').next()?.parse::<u64>().ok()
         };
         Duration::from_nanos(tasks.into_iter().flatten().filter_map(nanoseconds).sum())
+    }
+
+    /// The CPU time of the longest turn so far, if the server reports it.
+    pub fn longest_turn(&self) -> Option<Duration> {
+        let stderr = fs::read_to_string(stderr_in(&self.directory)).ok()?;
+        let (_, longest) = stderr.rsplit_once("turns: longest so far: ")?;
+        let microseconds = longest.split(' ').next()?.parse().ok()?;
+        Some(Duration::from_micros(microseconds))
     }
 
     /// Bytes of resident memory.
