@@ -24,6 +24,7 @@ use mio::Interest;
 use slab::Slab;
 
 use super::budget::{Budget, CLOSES, LARGE_BODY, READS_PER_CLIENT, WRITES};
+use super::client::{Client, Pending};
 use super::deadlines::Deadlines;
 use super::publisher::Publish;
 use super::ready_queue::ReadyQueue;
@@ -66,93 +67,6 @@ pub(super) struct Clients<S: Socket> {
     has_freed_fd: bool,
     scratch: Box<[u8]>,
     clock: Clock,
-}
-
-/// One connection to the hook socket.
-struct Client<S> {
-    socket: S,
-    peer: Peer,
-    connection: Connection,
-    /// What it is registered for. `None` until a call first returns `WouldBlock`.
-    interest: Option<Interest>,
-    pending: Pending,
-    /// Set once its deadline has passed: bytes that had arrived by then and are not read yet.
-    overdue: Option<u64>,
-    /// Whether the connection is over, and is read from only so that the client can read
-    /// its response (RFC 9112 section 9.6).
-    is_lingering: bool,
-    accepted_at: Instant,
-}
-
-/// What must happen to a client's event before its response is written.
-#[derive(Clone, Copy, PartialEq)]
-enum Pending {
-    Nothing,
-    /// The worker makes the event.
-    Worker,
-    /// The event with this number must be flushed.
-    Flush(u64),
-}
-
-impl<S: Socket> Client<S> {
-    /// Reads once, and traces the result.
-    ///
-    /// A short read does not mean that the socket is empty: on a Unix socket a read also
-    /// ends where descriptors were passed (`SCM_RIGHTS`, unix(7)).
-    fn read(&mut self, source: Source, scratch: &mut [u8]) -> io::Result<usize> {
-        let result = self.socket.read(scratch);
-        match &result {
-            Ok(0) => trace!("{source}: read end of input"),
-            Ok(count) => trace!("{source}: read {count} bytes"),
-            Err(error) => trace!("{source}: read: {:?}", error.kind()),
-        }
-        result
-    }
-
-    /// The next step of the connection. Reads first, unless the connection still has bytes
-    /// that it has not parsed. `None`: there is nothing to read now.
-    fn next_step<'a>(
-        &'a mut self,
-        source: Source,
-        scratch: &'a mut [u8],
-        budget: &mut Budget,
-    ) -> Option<Step<'a>> {
-        if self.connection.has_unparsed() {
-            return Some(self.connection.received(&[]));
-        }
-        let result = self.read(source, scratch);
-        budget.charge_read(*result.as_ref().unwrap_or(&0));
-        match result {
-            Ok(0) => Some(self.connection.end_of_input()),
-            Ok(count) => {
-                if let Some(left) = &mut self.overdue {
-                    *left = left.saturating_sub(count as u64);
-                }
-                Some(self.connection.received(&scratch[..count]))
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => None,
-                io::ErrorKind::Interrupted => Some(Step::Read),
-                _ => Some(Step::Close),
-            },
-        }
-    }
-
-    /// Discards input, at most [`READS_PER_CLIENT`] reads. Returns true if there may be more,
-    /// false at the end of input, and `WouldBlock` if there is nothing now.
-    fn discard_input(&mut self, scratch: &mut [u8], budget: &mut Budget) -> io::Result<bool> {
-        for _ in 0..READS_PER_CLIENT {
-            let result = self.socket.read(scratch);
-            budget.charge_read(*result.as_ref().unwrap_or(&0));
-            match result {
-                Ok(0) => return Ok(false),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
 }
 
 impl<S: Socket> Clients<S> {
@@ -218,16 +132,8 @@ impl<S: Socket> Clients<S> {
         if self.is_shutting_down {
             connection.disable_keep_alive();
         }
-        self.clients.insert(Client {
-            socket,
-            peer,
-            connection,
-            interest: None,
-            pending: Pending::Nothing,
-            overdue: None,
-            is_lingering: false,
-            accepted_at: now,
-        });
+        self.clients
+            .insert(Client::new(socket, peer, connection, now));
         self.request_deadlines.set(key, now);
         self.readable.push(key);
     }
@@ -299,12 +205,10 @@ impl<S: Socket> Clients<S> {
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
-                Step::Hook(Hook { event_name, body }) => {
-                    trace!("{source}: event {event_name}");
-                    budget.charge_event(body.len());
-                    let body = event::decode_utf8(body);
-                    let event = Event::hook(self.clock.now(), &event_name, &peer, &body);
-                    let number = events.publish(&event);
+                Step::Hook(hook) => {
+                    trace!("{source}: event {}", hook.event_name);
+                    budget.charge_event(hook.body.len());
+                    let number = publish(events, self.clock.now(), &peer, &hook);
                     return self.wait_for_flush(key, number);
                 }
             }
@@ -400,25 +304,8 @@ impl<S: Socket> Clients<S> {
         if client.pending != Pending::Nothing || client.connection.unsent().is_empty() {
             return;
         }
-        let step = loop {
-            match client.socket.write(client.connection.unsent()) {
-                Ok(count) => {
-                    trace!("{source}: wrote {count} bytes");
-                    match client.connection.written(count) {
-                        Step::Write => {}
-                        step => break step,
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if client.overdue.is_none() {
-                        return self.register(key, Interest::WRITABLE);
-                    }
-                    // It did not read its response in time.
-                    break Step::Close;
-                }
-                Err(_) => break Step::Close,
-            }
+        let Some(step) = client.write(source) else {
+            return self.register(key, Interest::WRITABLE);
         };
         match step {
             Step::Linger => self.linger(key, now),
@@ -548,7 +435,7 @@ impl<S: Socket> Clients<S> {
 
     fn remove(&mut self, key: usize) {
         if let Some(client) = self.clients.try_remove(key) {
-            let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
+            let elapsed = client.age().as_secs_f64() * 1e3;
             trace!("{}: closed after {elapsed:.3} ms", Source::Client(key));
         }
         self.request_deadlines.clear(key);
@@ -577,4 +464,10 @@ impl<S: Socket> Clients<S> {
         keys.into_iter().for_each(|key| self.remove(key));
         count
     }
+}
+
+/// Makes the event of a hook and publishes it. Returns its number.
+fn publish(events: &mut impl Publish, time: &str, peer: &Peer, hook: &Hook) -> u64 {
+    let body = event::decode_utf8(hook.body);
+    events.publish(&Event::hook(time, &hook.event_name, peer, &body))
 }

@@ -21,7 +21,7 @@
 //!
 //! The loop is spread over four files: this one; [`clients`], what a turn does for each
 //! client; [`publisher`], what it does for stdout and readers; and [`shutdown`]. The others
-//! are parts that the loop uses: [`budget`], [`ready_queue`], [`deadlines`], [`socket`],
+//! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`deadlines`], [`socket`],
 //! [`source`], [`signals`] and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
@@ -29,6 +29,7 @@
 //! Stop 3 of EDU_NOTES.md.
 
 mod budget;
+mod client;
 mod clients;
 mod deadlines;
 #[cfg(test)]
