@@ -29,44 +29,50 @@ pub enum Status {
 /// Asks a client that sent `Expect: 100-continue` for its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// The bytes of a response, put together at compile time.
+macro_rules! bytes {
+    ($connection:literal, $line:literal, $length:literal, $body:literal) => {
+        concat!(
+            "HTTP/1.1 ",
+            $line,
+            "\r\nContent-Type: application/json\r\nContent-Length: ",
+            $length,
+            "\r\nConnection: ",
+            $connection,
+            "\r\n\r\n",
+            $body
+        )
+    };
+}
+
+/// A response that may keep the connection open.
+macro_rules! answer {
+    ($keep_alive:ident, $line:literal, $length:literal, $body:literal) => {
+        if $keep_alive {
+            bytes!("keep-alive", $line, $length, $body)
+        } else {
+            bytes!("close", $line, $length, $body)
+        }
+    };
+}
+
+/// A response that closes the connection.
+macro_rules! refusal {
+    ($line:literal) => {
+        bytes!("close", $line, "0", "")
+    };
+}
+
 /// The bytes of a response. `keep_alive` is whether the connection stays open. A status
 /// that refuses a request closes it in any case.
 ///
 /// Only `/health` has a body: a hook that runs `curl -s` prints the body, and Claude Code reads
 /// what hooks print.
 pub fn response(status: Status, keep_alive: bool) -> &'static [u8] {
-    macro_rules! bytes {
-        ($connection:literal, $line:literal, $length:literal, $body:literal) => {
-            concat!(
-                "HTTP/1.1 ",
-                $line,
-                "\r\nContent-Type: application/json\r\nContent-Length: ",
-                $length,
-                "\r\nConnection: ",
-                $connection,
-                "\r\n\r\n",
-                $body
-            )
-        };
-    }
-    macro_rules! answer {
-        ($line:literal, $length:literal, $body:literal) => {
-            if keep_alive {
-                bytes!("keep-alive", $line, $length, $body)
-            } else {
-                bytes!("close", $line, $length, $body)
-            }
-        };
-    }
-    macro_rules! refusal {
-        ($line:literal) => {
-            bytes!("close", $line, "0", "")
-        };
-    }
     let text = match status {
-        Status::Ok => answer!("200 OK", "0", ""),
-        Status::Healthy => answer!("200 OK", "16", "{\"status\": \"ok\"}"),
-        Status::NotFound => answer!("404 Not Found", "0", ""),
+        Status::Ok => answer!(keep_alive, "200 OK", "0", ""),
+        Status::Healthy => answer!(keep_alive, "200 OK", "16", "{\"status\": \"ok\"}"),
+        Status::NotFound => answer!(keep_alive, "404 Not Found", "0", ""),
         Status::BadRequest => refusal!("400 Bad Request"),
         Status::RequestTimeout => refusal!("408 Request Timeout"),
         Status::ContentTooLarge => refusal!("413 Content Too Large"),

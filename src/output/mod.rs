@@ -429,8 +429,8 @@ impl<W: Write> Sink<W> {
         self.wants_watch = true;
     }
 
-    /// The poll reported room. Returns whether the sink had none. If it had room already,
-    /// the poll reports for nothing, and is told to stop: on a terminal each line of stderr
+    /// The poll reported room. Returns whether the sink had none. If it had room already, the
+    /// report is useless, and the poll must stop reporting: on a terminal each line of stderr
     /// would cause a report.
     fn set_writable(&mut self) -> bool {
         self.wants_watch = !self.has_room;
