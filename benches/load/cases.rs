@@ -70,7 +70,7 @@ pub const CASES: &[Case] = &[
     Case { name: "hostile: 20 refused clients", kind: Kind::Hostile(Hostile::RefusedClients), requests: 150_000, ..HOOKS },
     Case { name: "hostile: 100 readers that send", kind: Kind::Hostile(Hostile::SendingReaders), readers: 1, requests: 150_000, ..HOOKS },
     Case { name: "hostile: 16 clients, repeated keys", kind: Kind::Hostile(Hostile::RepeatedKeys), requests: 150_000, ..HOOKS },
-    Case { name: "hostile: 16 clients, deep nesting", kind: Kind::Hostile(Hostile::DeepNesting), requests: 150_000, ..HOOKS },
+    Case { name: "hostile: 16 clients, deep nesting", kind: Kind::Hostile(Hostile::DeepNesting), stdout: Stdout::Null, requests: 150_000, ..HOOKS },
     Case { name: "hostile: events of 64 MiB, 10 stalled readers", kind: Kind::Hostile(Hostile::LargeEvents), readers: 1, requests: 150_000, ..HOOKS },
     Case { name: "beside 1 idle connection", idle_connections: 1, ..HOOKS },
     Case { name: "beside 1,000 idle connections", idle_connections: 1_000, ..HOOKS },

@@ -58,8 +58,8 @@ impl Hostile {
                 return b"this is not a request\r\n".repeat(3000);
             }
             Hostile::RepeatedKeys => {
-                let keys = (0..BODY / 10).map(|number| format!("\"{number:05}\":0,"));
-                format!("{{{}\"00000\":0}}", keys.collect::<String>())
+                let keys = (0..BODY / 11).map(|number| format!("\"{number:06}\":0,"));
+                format!("{{{}\"000000\":0}}", keys.collect::<String>())
             }
             Hostile::DeepNesting => {
                 let ones = "1,".repeat(BODY / 2);
