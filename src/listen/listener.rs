@@ -159,10 +159,20 @@ impl Listener {
         self.check_file_at = self.file.is_some().then_some(now);
     }
 
+    /// Has the file checked after a pause.
+    pub fn check_file_later(&mut self, now: Instant) {
+        self.check_file_at = Some(now + RESTORE_BACKOFF);
+    }
+
     /// If the file has disappeared, listens on its path again, now or once a second until that
     /// works. Returns the path if there is a new socket, which must be registered.
     pub fn restore_file(&mut self, now: Instant) -> Option<&Path> {
         self.check_file_at.take_if(|at| *at <= now)?;
+        if self.previous.is_some() {
+            // Replacing it would reset the clients in its backlog.
+            self.check_file_later(now);
+            return None;
+        }
         let file = self.file.as_ref().filter(|file| file.is_missing())?;
         let path = file.path().display();
         match file.listen_again() {

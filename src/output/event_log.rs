@@ -111,6 +111,22 @@ impl EventLog {
         self.ends.is_empty() || self.length() + length <= self.limit
     }
 
+    /// The number of the first entry that stays if `length` bytes are appended.
+    pub fn first_kept(&self, length: usize) -> u64 {
+        self.oldest.entry + self.evicted_by(length) as u64
+    }
+
+    /// How many entries an append of `length` bytes evicts.
+    fn evicted_by(&self, length: usize) -> usize {
+        if self.has_room_for(length) {
+            return 0;
+        }
+        let excess = self.length() + length - self.limit;
+        let offset = self.oldest.offset + excess.min(self.length()) as u64;
+        // The entries that end before `offset`, and the one that contains it.
+        1 + self.ends.partition_point(|end| *end < offset)
+    }
+
     /// Appends an entry, leaves the string empty, and returns the boundary after the entry.
     /// `cursors` must be all cursors: those in the middle of an evicted entry keep the rest
     /// of it.
@@ -119,13 +135,10 @@ impl EventLog {
         entry: &mut String,
         cursors: impl Iterator<Item = &'c mut Cursor>,
     ) -> Position {
-        if !self.has_room_for(entry.len()) {
-            let excess = self.length() + entry.len() - self.limit;
-            let offset = self.oldest.offset + excess.min(self.length()) as u64;
-            // The entries that end before `offset`, and the one that contains it.
-            let count = 1 + self.ends.partition_point(|end| *end < offset);
-            self.keep_partial_entries(count, cursors);
-            self.drop_oldest(count);
+        let evicted = self.evicted_by(entry.len());
+        if evicted > 0 {
+            self.keep_partial_entries(evicted, cursors);
+            self.drop_oldest(evicted);
         }
         let start = self.end().offset;
         self.ends.push_back(start + entry.len() as u64);

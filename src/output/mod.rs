@@ -31,7 +31,7 @@ use crate::nonblocking::NonblockingFd;
 /// The delay before a failed write to a file on stdout (a full disk) is tried again, if no new
 /// event causes a flush earlier.
 const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Bytes that one flush writes at most.
+/// What one flush writes at most, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct FlushBudget {
     /// To stdout.
@@ -40,14 +40,17 @@ pub struct FlushBudget {
     pub reader: usize,
     /// To all readers together.
     pub all_readers: usize,
+    /// Whether slow readers get nothing.
+    pub skips_slow_readers: bool,
 }
 
 impl FlushBudget {
-    /// A flush writes whatever the sinks have room for.
-    pub const UNLIMITED: FlushBudget = FlushBudget {
+    /// A flush writes whatever the prompt sinks have room for.
+    pub const PROMPT_SINKS: FlushBudget = FlushBudget {
         stdout: usize::MAX,
         reader: usize::MAX,
         all_readers: usize::MAX,
+        skips_slow_readers: true,
     };
 }
 
@@ -119,9 +122,15 @@ impl Output {
         self.staged = text;
     }
 
-    /// Whether the staged event can be appended without evicting another.
+    /// Whether the staged event can be appended without evicting another that a prompt sink,
+    /// or a reader in the backlog, has not been offered yet.
     pub fn has_room(&self) -> bool {
-        self.log.has_room_for(self.staged.len())
+        if self.log.has_room_for(self.staged.len()) {
+            return true;
+        }
+        let first = self.log.first_kept(self.staged.len());
+        let mut prompt = self.prompt_cursors().map(Cursor::entry);
+        self.last_flush.entry() >= first && prompt.all(|entry| entry >= first)
     }
 
     /// Appends the staged event to the log. Returns the number of its entry: see
@@ -129,7 +138,7 @@ impl Output {
     pub fn append(&mut self) -> u64 {
         /// Bytes of memory that the staging buffer keeps.
         const SPARE_CAPACITY: usize = 1 << 20;
-        let evicts = !self.has_room();
+        let evicts = !self.log.has_room_for(self.staged.len());
         let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
         let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
         trace!("log: appended {} bytes", self.staged.len());
@@ -250,10 +259,14 @@ impl Output {
         first.unwrap_or(self.log.end().entry())
     }
 
-    /// How many bytes the prompt sinks are behind, at most.
+    /// How many bytes the sinks that keep up are behind, at most. A stdout that catches up does
+    /// not count: the hooks would wait until it has everything.
     pub fn bytes_behind(&self) -> usize {
-        let bytes = self.prompt_cursors();
-        let bytes = bytes.map(|cursor| cursor.bytes_behind(&self.log));
+        let stdout = self.stdout.iter().map(|sink| (sink.is_slow, &sink.cursor));
+        let readers = self.readers.iter();
+        let sinks = stdout.chain(readers.map(|(_, sink)| (sink.is_slow, &sink.cursor)));
+        let prompt = sinks.filter(|(is_slow, _)| !is_slow);
+        let bytes = prompt.map(|(_, cursor)| cursor.bytes_behind(&self.log));
         bytes.max().unwrap_or(0)
     }
 
@@ -290,6 +303,9 @@ impl Output {
             let Some(reader) = self.readers.get_mut(key) else {
                 continue;
             };
+            if budget.skips_slow_readers && reader.is_slow {
+                continue;
+            }
             if left == 0 {
                 self.next_reader = key;
                 break;
@@ -380,7 +396,14 @@ impl Output {
             let distinct: HashMap<_, _> = self.readers.iter().filter_map(partial).collect();
             let total: usize = distinct.values().map(|(length, _)| length).sum();
             match distinct.into_values().max() {
-                Some((length, key)) if total - length > self.limit => self.remove_reader(key),
+                Some((length, key)) if total - length > self.limit => {
+                    say(format_args!(
+                        "An output reader is disconnected in the middle of an event: {total} \
+                         bytes are kept for such readers, and --buffer is {}",
+                        self.limit
+                    ));
+                    self.remove_reader(key);
+                }
                 _ => return,
             }
         }

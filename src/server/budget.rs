@@ -40,6 +40,7 @@ pub const FLUSH: FlushBudget = FlushBudget {
     stdout: 1 << 20,
     reader: 1 << 20,
     all_readers: 4 << 20,
+    skips_slow_readers: false,
 };
 /// Clients are not read while a sink that has room is this many bytes behind: the log would
 /// grow faster than one turn's flush writes it.

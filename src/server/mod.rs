@@ -110,6 +110,8 @@ struct Server {
     clients: Clients<UnixStream>,
     publisher: Publisher,
     worker: Worker,
+    /// Whether the worker may have results: it woke the poll, and not all were taken since.
+    has_results: bool,
     phase: Phase,
     /// When this turn began.
     now: Instant,
@@ -126,8 +128,8 @@ impl Server {
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
         register(&poll, &mut signals, Source::Signals)?;
-        let (hook_listener, output_listener) = open_listeners(&poll, options, activated)?;
-        let listeners = [Some(&hook_listener), output_listener.as_ref()];
+        let (mut hook_listener, mut output_listener) = open_listeners(&poll, options, activated)?;
+        let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
         let file_watch = watch_files(&poll, listeners.into_iter().flatten());
         let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
         let stdout = stdout.transpose().map_err(context("write to stdout"))?;
@@ -141,6 +143,7 @@ impl Server {
             clients: Clients::new(registry()?, options.timeout, options.max_body),
             publisher: Publisher::new(registry()?, output, output_listener)?,
             worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
+            has_results: false,
             phase: Phase::Serving,
             now: Instant::now(),
             poll,
@@ -212,7 +215,8 @@ impl Server {
                 .as_ref()
                 .is_some_and(|listener| listener.can_accept(open, now))
         };
-        self.clients.has_work()
+        self.has_results
+            || self.clients.has_work()
             || self.publisher.has_work()
             || can_accept(&self.hook_listener, self.clients.len())
             || can_accept(
@@ -228,8 +232,7 @@ impl Server {
         match source {
             Source::HookListener => set_readable(&mut self.hook_listener),
             Source::OutputListener => set_readable(&mut self.publisher.listener),
-            // Each turn asks the worker for results.
-            Source::Worker => {}
+            Source::Worker => self.has_results = true,
             Source::SocketFiles => {
                 if let Some(file_watch) = &self.file_watch {
                     file_watch.drain();
@@ -270,10 +273,11 @@ impl Server {
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
         }
-        while !self.publisher.is_congested()
-            && let Some((key, text)) = self.worker.take_result()
-        {
-            self.clients.finish_job(key, text, &mut self.publisher);
+        while self.has_results && !self.publisher.is_congested() {
+            match self.worker.take_result() {
+                Some((key, text)) => self.clients.finish_job(key, text, &mut self.publisher),
+                None => self.has_results = false,
+            }
         }
     }
 
@@ -312,6 +316,8 @@ impl Server {
                 None => Ok(()),
             };
             let registered = register(&self.poll, listener.socket(), source);
+            // It may have disappeared again before it was watched.
+            listener.check_file_later(self.now);
             if let Err(error) = watched.and(registered) {
                 say(error);
             }
@@ -358,12 +364,17 @@ const WATCH: &str = "watch the socket files";
 /// Watches the files of listeners. A service manager's sockets are not watched.
 fn watch_files<'l>(
     poll: &Poll,
-    listeners: impl Iterator<Item = &'l Listener>,
+    listeners: impl Iterator<Item = &'l mut Listener>,
 ) -> Result<FileWatch, String> {
     let file_watch = FileWatch::new().map_err(context(WATCH))?;
     register(poll, &mut SourceFd(&file_watch.fd()), Source::SocketFiles)?;
-    for path in listeners.filter_map(Listener::path) {
-        file_watch.add(path).map_err(context(WATCH))?;
+    for listener in listeners {
+        let result = listener.path().map_or(Ok(()), |path| file_watch.add(path));
+        if let Err(error) = result {
+            // The file may have disappeared already.
+            say(context(WATCH)(error));
+            listener.set_file_changed(Instant::now());
+        }
     }
     Ok(file_watch)
 }

@@ -204,12 +204,12 @@ impl Publisher {
         self.has_freed_fd = true;
     }
 
-    /// Appends the staged event to the log. If it has no room there, writes first what the
-    /// sinks have not been offered, so that only slow sinks lose events.
+    /// Appends the staged event to the log. If it would evict events that prompt sinks have
+    /// not been offered yet, writes these first, so that only slow sinks lose events.
     fn append(&mut self) -> u64 {
         if !self.output.has_room() {
             self.accept_readers(Instant::now());
-            self.flush_output(FlushBudget::UNLIMITED);
+            self.flush_output(FlushBudget::PROMPT_SINKS);
         }
         let readers = self.output.reader_count();
         let number = self.output.append();

@@ -2,8 +2,10 @@
 //! created again.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use crate::harness::*;
 
@@ -86,4 +88,44 @@ fn a_path_that_is_taken_is_bound_again_when_it_is_free() {
     server.post("After", "{}");
     let reports = server.stderr.text().matches(&report).count();
     assert_eq!(reports, 1, "it is reported once");
+}
+
+/// The file can disappear again before the server watches the new one.
+#[test]
+fn a_socket_file_that_is_removed_again_and_again_comes_back() {
+    let server = Server::start(&[]);
+    for _ in 0..30 {
+        // As soon as it is there: a pause would give the server time to watch it.
+        let end = Instant::now() + TIMEOUT;
+        while fs::remove_file(server.socket()).is_err() {
+            assert!(Instant::now() < end, "the file does not come back");
+            std::thread::yield_now();
+        }
+    }
+    wait_for_socket(&server.socket());
+    server.post("After", "{}");
+}
+
+/// One turn accepts 256 clients, so the second loss comes before the first backlog is empty.
+#[test]
+fn a_second_loss_costs_no_client_in_the_backlog_of_the_first() {
+    let server = Server::start(&[]);
+    server.signal("STOP");
+    let request = request("/", "{}");
+    let clients: Vec<_> = (0..400)
+        .map(|_| {
+            let mut client = server.connect();
+            client.write_all(&request).unwrap();
+            client
+        })
+        .collect();
+    fs::remove_file(server.socket()).unwrap();
+    server.signal("CONT");
+    wait_until("the file is there", || {
+        fs::remove_file(server.socket()).is_ok()
+    });
+    for client in clients {
+        assert_eq!(exchange(client, b""), OK);
+    }
+    wait_for_socket(&server.socket());
 }

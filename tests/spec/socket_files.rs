@@ -263,8 +263,10 @@ fn if_eight_servers_start_at_once_on_a_stale_socket_one_runs() {
 fn a_server_removes_only_the_socket_file_that_it_has_created() {
     let mut server = Server::start(&[]);
     let created = fs::metadata(server.socket()).unwrap().ino();
-    fs::remove_file(server.socket()).unwrap();
-    let other = UnixListener::bind(server.socket()).unwrap();
+    // In one step: the server would create a removed file again.
+    let path = server.folder.path().join("other.sock");
+    let other = UnixListener::bind(&path).unwrap();
+    fs::rename(&path, server.socket()).unwrap();
     assert_ne!(fs::metadata(server.socket()).unwrap().ino(), created);
     server.stop();
     assert!(server.socket().exists());

@@ -295,3 +295,29 @@ fn a_trace_on_the_terminal_of_stdout_comes_to_rest() {
     let reports = text.matches("stdout: writable").count();
     assert!(reports <= 5, "{reports} reports of room on stdout");
 }
+
+/// Both events are ready in one turn. The first one fills stdout, so the second one has to
+/// wait, and nothing reports it again.
+#[test]
+fn a_second_large_event_is_not_forgotten_when_the_first_one_stalls_stdout() {
+    let Some(strace) = tool("strace") else {
+        return;
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, 1 << 20).unwrap();
+    // The main thread sleeps before each wait, so that the worker finishes both events.
+    let inject = "inject=epoll_wait:delay_enter=300000";
+    let mut server = Server::start_with(&["--timeout", "1000000"], |command| {
+        let strace = [strace.to_str().unwrap(), "-o", "/dev/null", "-e", inject];
+        run_under(command, &strace).stdout(writer)
+    });
+    let body = format!("\"{}\"", "x".repeat(3 << 20));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| server.post("Large", &body));
+        }
+    });
+    // strace does not forward the signal. Closing the pipe ends the server.
+    drop(reader);
+    server.wait_for_exit();
+}
