@@ -41,7 +41,44 @@ pub enum Format {
     PrettyLine { colour: bool, cut: bool },
 }
 
+/// One event in the forms that sinks show, each made once.
+#[derive(Debug, Default)]
+pub struct Forms {
+    /// The compact line, for readers of live events.
+    pub compact: String,
+    /// What stdout and the output socket show. `None`: the compact line. Empty: nothing.
+    pub display: Option<String>,
+}
+
+impl Forms {
+    /// The bytes of both forms.
+    pub fn length(&self) -> usize {
+        self.compact.len() + self.display.as_ref().map_or(0, String::len)
+    }
+
+    /// Returns unused memory to the system, except what the next event may well use.
+    pub fn limit_memory(&mut self) {
+        const SPARE_CAPACITY: usize = 1 << 20;
+        self.compact.shrink_to(SPARE_CAPACITY);
+        self.display
+            .iter_mut()
+            .for_each(|text| text.shrink_to(SPARE_CAPACITY));
+    }
+}
+
 impl Format {
+    /// Makes the forms of one event, for sinks that show this format. They replace what is in
+    /// `forms`.
+    pub fn write_forms(self, event: &Event, forms: &mut Forms) {
+        forms.compact.clear();
+        Format::Compact.write(event, &mut forms.compact);
+        if self != Format::Compact {
+            let display = forms.display.get_or_insert_default();
+            display.clear();
+            self.write(event, display);
+        }
+    }
+
     /// Appends one event to `out`.
     pub fn write(self, event: &Event, out: &mut String) {
         match self {

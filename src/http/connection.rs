@@ -140,6 +140,15 @@ pub enum Step<'a> {
     Linger,
 }
 
+/// How much of a request's body has arrived, if not all of it has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PartialBody {
+    /// Bytes in memory.
+    pub arrived: usize,
+    /// The Content-Length. `None`: the body is chunked.
+    pub announced: Option<u64>,
+}
+
 /// A complete hook request.
 #[derive(Debug, PartialEq)]
 pub struct Hook<'a> {
@@ -197,6 +206,20 @@ impl Connection {
     /// Whether the connection was kept open and no further request has begun.
     pub fn is_idle(&self) -> bool {
         self.is_reused && self.inbox.is_empty() && matches!(self.state, State::ReadingHead)
+    }
+
+    /// The body that is being read, if there is one.
+    pub fn partial_body(&self) -> Option<PartialBody> {
+        let State::ReadingBody { body, .. } = &self.state else {
+            return None;
+        };
+        Some(PartialBody {
+            arrived: self.inbox.len(),
+            announced: match body {
+                Body::Length(length) => Some(*length),
+                Body::Chunked(_) => None,
+            },
+        })
     }
 
     /// Whether at least a part of the next request has arrived, so that

@@ -21,8 +21,8 @@
 //!
 //! The loop is spread over four files: this one; [`clients`], what a turn does for each
 //! client; [`publisher`], what it does for stdout and readers; and [`shutdown`]. The others
-//! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`deadlines`], [`socket`],
-//! [`source`], [`signals`] and [`worker`].
+//! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
+//! [`deadlines`], [`socket`], [`source`], [`signals`] and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
 //!
@@ -32,6 +32,7 @@ mod budget;
 mod client;
 mod clients;
 mod deadlines;
+mod inflight;
 #[cfg(test)]
 mod model;
 mod publisher;
@@ -54,6 +55,7 @@ use mio::{Events, Interest, Poll, Waker};
 
 use self::budget::{Budget, LongestTurn};
 use self::clients::Clients;
+use self::inflight::Inflight;
 use self::publisher::{Publish, Publisher};
 use self::shutdown::Phase;
 use self::source::Source;
@@ -133,14 +135,15 @@ impl Server {
         let file_watch = watch_files(&poll, listeners.into_iter().flatten());
         let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
         let stdout = stdout.transpose().map_err(context("write to stdout"))?;
-        let output = Output::new(options.format, options.buffer, stdout);
+        let inflight = Inflight::new(options.max_inflight, options.max_body);
+        let output = Output::new(options.format, options.buffer, options.history, stdout);
         let waker = Waker::new(poll.registry(), Source::Worker.token());
         let waker = waker.map_err(context("create a waker"))?;
         Ok(Server {
             signals,
             hook_listener: Some(hook_listener),
             file_watch: file_watch.inspect_err(|error| say(error)).ok(),
-            clients: Clients::new(registry()?, options.timeout, options.max_body),
+            clients: Clients::new(registry()?, options.timeout, inflight),
             publisher: Publisher::new(registry()?, output, output_listener)?,
             worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
             has_results: false,
@@ -275,7 +278,7 @@ impl Server {
         }
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
-                Some((key, text)) => self.clients.finish_job(key, text, &mut self.publisher),
+                Some((key, forms)) => self.clients.finish_job(key, forms, &mut self.publisher),
                 None => self.has_results = false,
             }
         }

@@ -19,6 +19,7 @@ use super::ready_queue::ReadyQueue;
 use super::source::Source;
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
+use crate::format::Forms;
 use crate::listen::listener::Listener;
 use crate::output::{FlushBudget, Output};
 
@@ -27,8 +28,8 @@ pub(super) trait Publish {
     /// Appends an event to the log, and returns its number. Numbers count up.
     fn publish(&mut self, event: &Event) -> u64;
 
-    /// The same for an event that is formatted already.
-    fn publish_text(&mut self, text: String) -> u64;
+    /// The same for an event whose forms the worker has made.
+    fn publish_forms(&mut self, forms: Forms) -> u64;
 
     /// Whether sinks are so far behind that no more events should come in this turn.
     fn is_congested(&self) -> bool;
@@ -231,8 +232,8 @@ impl Publish for Publisher {
         self.append()
     }
 
-    fn publish_text(&mut self, text: String) -> u64 {
-        self.output.stage_text(text);
+    fn publish_forms(&mut self, forms: Forms) -> u64 {
+        self.output.stage_forms(forms);
         self.append()
     }
 

@@ -199,34 +199,57 @@ fn a_partly_sent_event_is_completed_even_if_it_is_evicted() {
 }
 
 #[test]
-fn if_partial_events_exceed_the_buffer_the_reader_with_the_most_is_disconnected() {
+fn if_partial_events_exceed_the_buffer_the_reader_that_stalled_first_is_disconnected() {
     let server = Server::with_readers(&["--buffer", "500000"]);
     let text = "x".repeat(400_000);
     // Each reader stalls in the middle of another event.
-    let mut stalled: Vec<_> = (0..4)
+    let stalled: Vec<_> = (0..4)
         .map(|n| {
             let reader = server.reader();
             server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
             reader
         })
         .collect();
-    server.stderr.wait("the removal", |text| {
+    let stderr = server.stderr.wait("the removal", |text| {
         text.contains("Output reader disconnected (3 total)\n")
     });
-    let disconnected = stalled.iter_mut().filter_map(|reader| {
+    let reason = format!(
+        "An output reader (pid {}) is disconnected in the middle of an event of 4",
+        std::process::id()
+    );
+    assert!(stderr.contains(&reason), "{stderr}");
+    let is_disconnected = stalled.into_iter().map(|mut reader| {
         reader.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut received = Vec::new();
         let mut buffer = [0; 1 << 16];
         loop {
             match reader.read(&mut buffer).unwrap() {
-                0 => return Some(()),
+                0 => return true,
                 count => received.extend(&buffer[..count]),
             }
             if received.ends_with(b"}\n") && String::from_utf8_lossy(&received).contains("\"n\":3")
             {
-                return None;
+                return false;
             }
         }
     });
-    assert_eq!(disconnected.count(), 1);
+    let is_disconnected: Vec<bool> = is_disconnected.collect();
+    assert_eq!(is_disconnected, [true, false, false, false]);
+}
+
+#[test]
+fn readers_that_share_the_rest_of_an_event_are_not_disconnected() {
+    let server = Server::with_readers(&["--buffer", "1000000"]);
+    let mut stalled: Vec<_> = (0..50).map(|_| server.reader()).collect();
+    let text = "x".repeat(900_000);
+    for n in 0..5 {
+        server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+    }
+    for reader in &mut stalled {
+        let received = read_until(reader, |text| {
+            text.ends_with('\n') && text.contains("\"n\":4")
+        });
+        assert_eq!(tally(&received), (2, 3));
+    }
+    assert!(!server.stderr.text().contains("disconnected"));
 }
