@@ -75,6 +75,8 @@ pub struct Output {
     /// Whether the last write to stdout failed.
     stdout_failed: bool,
     readers: Slab<Sink<UnixStream>>,
+    /// How many of the readers are readers of live events.
+    live_readers: usize,
     /// The reader with which the next flush begins, if the last one used up its budget.
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
@@ -101,6 +103,7 @@ impl Output {
             retry_stdout_at: None,
             stdout_failed: false,
             readers: Slab::new(),
+            live_readers: 0,
             next_reader: 0,
             needs_flush: false,
             log,
@@ -169,6 +172,7 @@ impl Output {
         // Responses to hooks do not wait for the replay.
         sink.is_slow = first < end;
         self.log.need(Form::Compact, first);
+        self.live_readers += 1;
         self.needs_flush = true;
         let key = self.readers.insert(sink);
         (key, &mut self.readers[key].writer)
@@ -176,8 +180,7 @@ impl Output {
 
     /// Says on stderr that a reader of the output socket has connected or disconnected.
     fn report_readers(&self, change: &str) {
-        let forms = self.readers.iter().map(|(_, sink)| sink.cursor.form());
-        let count = forms.filter(|form| *form == Form::Display).count();
+        let count = self.readers.len() - self.live_readers;
         say(format_args!("Output reader {change} ({count} total)"));
     }
 
@@ -186,14 +189,20 @@ impl Output {
         self.readers.len()
     }
 
+    /// How many of them read live events.
+    pub fn live_reader_count(&self) -> usize {
+        self.live_readers
+    }
+
     /// Closes a reader's connection.
     pub fn remove_reader(&mut self, key: usize) {
         if let Some(reader) = self.readers.try_remove(key) {
             trace!("reader {key}: closed");
             // A flush releases the events that only this reader had not read.
             self.needs_flush = true;
-            if reader.cursor.form() == Form::Display {
-                self.report_readers("disconnected");
+            match reader.cursor.form() {
+                Form::Compact => self.live_readers -= 1,
+                Form::Display => self.report_readers("disconnected"),
             }
         }
     }

@@ -38,7 +38,8 @@ use crate::diagnostics::stderr::say;
 use crate::event::{self, Clock, Event};
 use crate::format::Forms;
 use crate::http::connection::{Connection, Hook, Step};
-use crate::peer::Peer;
+use crate::http::response::Status;
+use crate::peer::{self, Peer};
 
 /// How long a closing connection waits for its client to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,6 +48,15 @@ const SCRATCH_SIZE: usize = 64 << 10;
 
 // A large body never lies in the scratch buffer: `take_body` finds it in the inbox.
 const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
+
+/// A client that has become a reader of live events.
+pub(super) struct Subscriber<S> {
+    pub(super) socket: S,
+    /// Whether it is registered with the poll, as a client.
+    pub(super) is_registered: bool,
+    /// How many of the last events it gets first.
+    pub(super) replay: u64,
+}
 
 /// All clients, and what each of them waits for.
 pub(super) struct Clients<S: Socket> {
@@ -64,6 +74,8 @@ pub(super) struct Clients<S: Socket> {
     unflushed: VecDeque<(u64, usize)>,
     /// Events for the worker.
     jobs: Vec<Job>,
+    /// Clients that have become readers.
+    subscribers: Vec<Subscriber<S>>,
     /// By when a client's request must be complete and its response written.
     request_deadlines: Deadlines,
     /// By when a lingering client is closed.
@@ -87,6 +99,7 @@ impl<S: Socket> Clients<S> {
             inflight,
             unflushed: VecDeque::new(),
             jobs: Vec::new(),
+            subscribers: Vec::new(),
             request_deadlines: Deadlines::new(timeout),
             linger_deadlines: Deadlines::new(LINGER_TIMEOUT),
             is_shutting_down: false,
@@ -123,6 +136,11 @@ impl<S: Socket> Clients<S> {
     /// The events that the worker is to make, since the last call.
     pub(super) fn take_jobs(&mut self) -> Vec<Job> {
         std::mem::take(&mut self.jobs)
+    }
+
+    /// The clients that have become readers, since the last call.
+    pub(super) fn take_subscribers(&mut self) -> Vec<Subscriber<S>> {
+        std::mem::take(&mut self.subscribers)
     }
 
     /// A buffer for reading, which belongs to nobody between two calls.
@@ -245,6 +263,7 @@ impl<S: Socket> Clients<S> {
                     return self.writable.push(key);
                 }
                 Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
+                Step::Subscribe { replay } => return self.subscribe(key, replay, events),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
@@ -258,6 +277,30 @@ impl<S: Socket> Clients<S> {
             }
         }
         self.readable.push(key);
+    }
+
+    /// Makes a client a reader of live events, if it may be one.
+    fn subscribe(&mut self, key: usize, replay: u64, events: &impl Publish) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let status = if !peer::is_self_or_root(client.peer.uid) {
+            Status::Forbidden
+        } else if !events.has_room_for_reader() {
+            Status::Unavailable
+        } else {
+            trace!("{}: becomes a reader", Source::Client(key));
+            let client = self.take(key);
+            let subscriber = client.map(|client| Subscriber {
+                socket: client.socket,
+                is_registered: client.interest.is_some(),
+                replay,
+            });
+            return self.subscribers.extend(subscriber);
+        };
+        client.connection.decline(status);
+        self.account_body(key);
+        self.writable.push(key);
     }
 
     /// Records how much of a client's body is in memory.
@@ -505,17 +548,24 @@ impl<S: Socket> Clients<S> {
         }
     }
 
+    /// Closes a client's connection.
     fn remove(&mut self, key: usize) {
-        if let Some(client) = self.clients.try_remove(key) {
+        if let Some(client) = self.take(key) {
             let elapsed = client.age().as_secs_f64() * 1e3;
             trace!("{}: closed after {elapsed:.3} ms", Source::Client(key));
-            if let Some(body) = client.body {
-                self.inflight.end(body);
-            }
+            self.has_freed_fd = true;
+        }
+    }
+
+    /// Removes a client, and all that waits for it.
+    fn take(&mut self, key: usize) -> Option<Client<S>> {
+        let client = self.clients.try_remove(key)?;
+        if let Some(body) = client.body {
+            self.inflight.end(body);
         }
         self.request_deadlines.clear(key);
         self.linger_deadlines.clear(key);
-        self.has_freed_fd = true;
+        Some(client)
     }
 
     /// Makes every request the last one of its connection.

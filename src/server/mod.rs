@@ -130,7 +130,9 @@ impl Server {
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
         register(&poll, &mut signals, Source::Signals)?;
-        let (mut hook_listener, mut output_listener) = open_listeners(&poll, options, activated)?;
+        let limits = listener::connection_limits(options.output_socket.is_some());
+        let (mut hook_listener, mut output_listener) =
+            open_listeners(&poll, options, activated, limits)?;
         let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
         let file_watch = watch_files(&poll, listeners.into_iter().flatten());
         let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
@@ -144,7 +146,8 @@ impl Server {
             hook_listener: Some(hook_listener),
             file_watch: file_watch.inspect_err(|error| say(error)).ok(),
             clients: Clients::new(registry()?, options.timeout, inflight),
-            publisher: Publisher::new(registry()?, output, output_listener)?,
+            // Readers of live events cannot use up the connections of hooks.
+            publisher: Publisher::new(registry()?, output, output_listener, limits.0 / 2)?,
             worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
             has_results: false,
             phase: Phase::Serving,
@@ -221,10 +224,10 @@ impl Server {
         self.has_results
             || self.clients.has_work()
             || self.publisher.has_work()
-            || can_accept(&self.hook_listener, self.clients.len())
+            || can_accept(&self.hook_listener, self.hook_connections())
             || can_accept(
                 &self.publisher.listener,
-                self.publisher.output.reader_count(),
+                self.publisher.output_reader_count(),
             )
     }
 
@@ -254,13 +257,20 @@ impl Server {
         }
     }
 
+    /// The connections that came through the hook socket: clients, and readers of live events.
+    fn hook_connections(&self) -> usize {
+        self.clients.len() + self.publisher.output.live_reader_count()
+    }
+
     /// Accepts clients from the backlog, and reads their credentials.
     fn accept_clients(&mut self) {
+        let live_readers = self.publisher.output.live_reader_count();
         let Some(listener) = &mut self.hook_listener else {
             return;
         };
         for _ in 0..budget::ACCEPTS {
-            let Some(stream) = listener.accept(self.clients.len(), self.now) else {
+            let open = self.clients.len() + live_readers;
+            let Some(stream) = listener.accept(open, self.now) else {
                 return;
             };
             // Without an identity there can be no event.
@@ -276,6 +286,8 @@ impl Server {
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
         }
+        self.publisher
+            .add_subscribers(self.clients.take_subscribers());
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
                 Some((key, forms)) => self.clients.finish_job(key, forms, &mut self.publisher),
@@ -339,8 +351,8 @@ fn open_listeners(
     poll: &Poll,
     options: &ServerOptions,
     activated: ActivationSockets,
+    (client_limit, reader_limit): (usize, usize),
 ) -> Result<(Listener, Option<Listener>), String> {
-    let (client_limit, reader_limit) = listener::connection_limits(options.output_socket.is_some());
     let mut output_listener = match &options.output_socket {
         Some(path) => Some(Listener::open(
             activated.output,

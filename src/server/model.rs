@@ -172,6 +172,10 @@ impl Publish for SimulatedOutput {
         self.append((client.parse().unwrap(), number.parse().unwrap()))
     }
 
+    fn has_room_for_reader(&self) -> bool {
+        true
+    }
+
     fn is_congested(&self) -> bool {
         self.events.len() - self.flushed > 3
     }

@@ -32,6 +32,21 @@ pub struct Server {
     pub stderr: Stream,
 }
 
+/// The two kinds of readers. The same rules hold for both.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Of the output socket.
+    Output,
+    /// Of `GET /events`.
+    Live,
+}
+
+pub const KINDS: [Kind; 2] = [Kind::Output, Kind::Live];
+
+/// The head of the response to `GET /events`.
+pub const EVENTS_HEAD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
+
 impl Server {
     /// Starts `hooks-observatory --socket FOLDER/hooks.sock ARGUMENTS…`, and waits until it
     /// accepts clients.
@@ -122,6 +137,30 @@ impl Server {
         let reader = UnixStream::connect(self.output_socket()).unwrap();
         wait_until("the reader is accepted", || accepted() > before);
         reader
+    }
+
+    /// Connects a reader of live events, and reads the head of the response. `query` is empty,
+    /// or such as `"?replay=all"`.
+    pub fn live_reader(&self, query: &str) -> UnixStream {
+        let mut reader = self.connect();
+        let request = format!("GET /events{query} HTTP/1.1\r\n\r\n");
+        reader.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            reader.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        assert_eq!(String::from_utf8(head).unwrap(), EVENTS_HEAD);
+        reader
+    }
+
+    /// Connects a reader of this kind. It gets every event from now on.
+    pub fn reader_of(&self, kind: Kind) -> UnixStream {
+        match kind {
+            Kind::Output => self.reader(),
+            Kind::Live => self.live_reader(""),
+        }
     }
 
     /// Sends a signal, such as `"TERM"`.
