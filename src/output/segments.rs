@@ -27,6 +27,8 @@ pub struct Segments {
     oldest: u64,
     /// The offset of its first byte.
     oldest_offset: u64,
+    /// The memory of the last small segment that was dropped. It is still in the cache.
+    spare: Option<Vec<u8>>,
 }
 
 /// Consecutive entries in one piece of memory. No entry is in two segments.
@@ -125,7 +127,9 @@ impl Segments {
             has_room && Rc::get_mut(&mut segment.bytes).is_some()
         };
         if !self.segments.back_mut().is_some_and(has_room) {
-            let bytes = Rc::default();
+            let spare = self.spare.take();
+            let bytes = spare.unwrap_or_else(|| Vec::with_capacity(SEGMENT_SIZE));
+            let bytes = Rc::new(bytes);
             self.segments.push_back(Segment { start, bytes });
         }
         let last = self.segments.len() - 1;
@@ -142,27 +146,30 @@ impl Segments {
         };
         self.oldest = entry;
         self.oldest_offset = offset;
-        let ends_before = |next: &Segment| next.start <= offset;
-        while self.segments.get(1).is_some_and(ends_before) {
-            self.segments.pop_front();
+        let is_used = |segment: &Segment| segment.end() > offset;
+        let unused = self.segments.iter().position(is_used);
+        for _ in 0..unused.unwrap_or(self.segments.len()) {
+            self.recycle_oldest();
         }
         if self.ends.is_empty() {
             self.ends.shrink_to(SPARE_CAPACITY);
-            self.recycle_last_segment();
         }
     }
 
-    /// Empties the only segment of an empty queue, and keeps its memory for the next entries.
-    fn recycle_last_segment(&mut self) {
-        let start = self.oldest_offset;
-        let recycle = |segment: &mut Segment| {
-            segment.start = start;
-            let bytes = Rc::get_mut(&mut segment.bytes);
-            let bytes = bytes.filter(|bytes| bytes.capacity() <= 2 * SEGMENT_SIZE);
-            bytes.map(Vec::clear).is_some()
-        };
-        if !self.segments.front_mut().is_some_and(recycle) {
-            self.segments.clear();
+    /// Removes the oldest segment. The memory of a small one is kept for the next.
+    fn recycle_oldest(&mut self) {
+        let segment = self.segments.pop_front();
+        let bytes = segment.and_then(|segment| Rc::into_inner(segment.bytes));
+        if let Some(mut bytes) = bytes.filter(|bytes| bytes.capacity() == SEGMENT_SIZE) {
+            bytes.clear();
+            self.spare = Some(bytes);
         }
+    }
+}
+
+impl Segment {
+    /// The offset after the last byte.
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
     }
 }
