@@ -45,7 +45,7 @@ impl Worker {
             .name("worker".into())
             .spawn(move || {
                 for job in queue {
-                    let result = (job.client, format_event(format, &job));
+                    let result = (job.client, format_event(format, job));
                     // They fail when the loop has ended.
                     if results_sender.send(result).is_err() || waker.wake().is_err() {
                         break;
@@ -67,9 +67,15 @@ impl Worker {
     }
 }
 
-fn format_event(format: Format, job: &Job) -> String {
-    let body = event::decode_utf8(&job.body);
+/// Makes an event. Nothing that it was made from is kept longer than necessary: a body, its
+/// text, the compact form and another form may have 64 MiB each, or several times that.
+fn format_event(format: Format, job: Job) -> String {
+    let body = event::into_utf8(job.body);
     let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
+    drop(body);
+    if format == Format::Compact {
+        return event.into_line();
+    }
     let mut text = String::new();
     format.write(&event, &mut text);
     text
