@@ -207,11 +207,11 @@ fn event_log(criterion: &mut Criterion) {
 /// Appends the events, reads them with every cursor, and releases them.
 fn append_and_read(log: &mut EventLog, events: &mut [String], cursors: &mut [Cursor]) {
     for event in events {
-        let mut forms = Forms {
+        let forms = Forms {
             compact: std::mem::take(event),
             display: None,
         };
-        log.append(&mut forms, cursors.iter_mut());
+        log.append(forms, cursors.iter_mut());
     }
     for cursor in cursors {
         while !cursor.has_reached(log.end()) {

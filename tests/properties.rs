@@ -396,14 +396,14 @@ impl Model {
                     (true, Some(length)) => Some(line(length)),
                     (false, Some(_)) => None,
                 };
-                let mut forms = Forms {
+                let forms = Forms {
                     compact: line(compact),
                     display,
                 };
                 self.lengths.push(forms.compact.len());
                 self.shown.push(shown.is_some());
                 let cursors = self.sinks.iter_mut().map(|sink| &mut sink.cursor);
-                self.log.append(&mut forms, cursors);
+                self.log.append(forms, cursors);
             }
             Operation::Read(sink, room) => {
                 if !self.sinks.is_empty() {

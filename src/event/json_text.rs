@@ -46,6 +46,15 @@ impl<'a> Tokens<'a> {
         self.clone().next()
     }
 
+    /// Consumes the next member of an object: its key (as spelled, without its quotes) and its
+    /// value.
+    pub fn take_member(&mut self) -> Option<(&'a str, &'a str)> {
+        let (Some(Token::String(key)), Some(_colon)) = (self.next(), self.next()) else {
+            return None;
+        };
+        Some((key, self.take_value()))
+    }
+
     /// Consumes the next value, which may be a whole container.
     fn take_value(&mut self) -> &'a str {
         let text = self.text.trim_ascii_start();
@@ -70,20 +79,15 @@ pub fn members(container: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut tokens = tokens(container);
     let opened = tokens.next();
     std::iter::from_fn(move || {
-        let key = match (opened?, tokens.peek()?) {
+        let member = match (opened?, tokens.peek()?) {
             (_, Token::Close(_)) => return None,
-            (Token::Open('['), _) => "",
-            (Token::Open(_), Token::String(key)) => {
-                tokens.next();
-                tokens.next();
-                key
-            }
+            (Token::Open('['), _) => ("", tokens.take_value()),
+            (Token::Open(_), _) => tokens.take_member()?,
             _ => return None,
         };
-        let value = tokens.take_value();
         // The comma, or the closing bracket.
         tokens.next();
-        Some((key, value))
+        Some(member)
     })
 }
 
@@ -201,6 +205,27 @@ pub fn chars(spelled: &str) -> impl Iterator<Item = char> {
     })
 }
 
+/// The characters of any JSON text as it is spelled, except that the escape of a character
+/// that is not ASCII becomes that character.
+pub fn readable_chars(json: &str) -> impl Iterator<Item = char> {
+    let mut rest = json;
+    let mut is_escaped = false;
+    std::iter::from_fn(move || {
+        if !is_escaped
+            && let Some((Unit::Char(char), length)) = unicode_escape(rest)
+            && !char.is_ascii()
+        {
+            rest = rest.get(length..)?;
+            return Some(char);
+        }
+        let mut chars = rest.chars();
+        let char = chars.next()?;
+        is_escaped = char == '\\' && !is_escaped;
+        rest = chars.as_str();
+        Some(char)
+    })
+}
+
 /// The text of a string that is given as spelled. A lone surrogate becomes U+FFFD.
 pub fn decode(spelled: &str) -> Cow<'_, str> {
     if !has_escapes(spelled) {
@@ -279,6 +304,13 @@ mod tests {
     }
 
     #[test]
+    fn readable_text_has_only_the_escapes_of_ascii_and_of_lone_surrogates() {
+        let json = r#"["\\u00e9\u00E9\\\u00e9\n\u0041\ud83d\ude00\ud83d"]"#;
+        let readable: String = readable_chars(json).collect();
+        assert_eq!(readable, r#"["\\u00e9é\\é\n\u0041😀\ud83d"]"#);
+    }
+
+    #[test]
     fn equal_strings_have_one_canonical_spelling() {
         assert_eq!(canonical(r"\u0061\/"), canonical("a/"));
         assert_ne!(canonical(r"\ud83d"), canonical(r"\ud83e"));
@@ -294,6 +326,7 @@ mod tests {
             members(&format!("{{{text}")).for_each(drop);
             decode(text);
             canonical(text);
+            readable_chars(text).for_each(drop);
         }
     }
 }

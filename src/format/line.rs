@@ -57,6 +57,9 @@ const HIDDEN_FIELDS: [&str; 18] = [
     "error",
 ];
 
+/// Further fields that the line shows in its own way.
+const TOOL_FIELDS: [&str; 4] = ["tool_calls", "tool_input", "tool_response", "is_interrupt"];
+
 /// The column at which the event's name begins.
 const NAME_COLUMN: usize = 14;
 /// The column at which the action begins: there is room for `PostToolUseFailure` before it.
@@ -74,7 +77,7 @@ const SESSION_COLOURS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "
 
 /// Writes one line, of at most `width` columns if there is a width.
 pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String) {
-    let event = Members::new(event.fields().map(|field| (field.name(), &*field.value)));
+    let event = Fields::new(event.line());
     let mut line = LineWriter::new(out, colour, width.unwrap_or(usize::MAX));
     if let Some(count) = event.get("_dropped") {
         // A client cannot forge this line: the line of a client's event begins with the time.
@@ -100,7 +103,7 @@ pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String
                 if number > 0 {
                     line.text("; ");
                 }
-                write_action(&Members::new(members(call)), cwd, &mut line);
+                write_action(&Fields::new(call), cwd, &mut line);
             }
         }
     }
@@ -109,7 +112,7 @@ pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String
 
 /// Writes what a tool or an agent did: its name, its error, and the summary of its input.
 /// An event without either is summarized itself.
-fn write_action(action: &Members, cwd: Option<&str>, line: &mut LineWriter) {
+fn write_action(action: &Fields, cwd: Option<&str>, line: &mut LineWriter) {
     let mut names = ["tool_name", "agent_type"].iter();
     if let Some(name) = names.find_map(|name| action.string(name)) {
         line.styled(CYAN, name);
@@ -118,7 +121,7 @@ fn write_action(action: &Members, cwd: Option<&str>, line: &mut LineWriter) {
     write_failure(action, line);
     match action.get("tool_input") {
         Some(input) if input.starts_with('{') => {
-            write_summary(&Members::new(members(input)), cwd, line);
+            write_summary(&Fields::new(input), cwd, line);
         }
         Some(input) => line.value(input),
         None => write_summary(action, cwd, line),
@@ -127,7 +130,7 @@ fn write_action(action: &Members, cwd: Option<&str>, line: &mut LineWriter) {
 
 /// Writes the error, if there is one. It comes before the summary, which may be long and
 /// which an earlier line has shown.
-fn write_failure(action: &Members, line: &mut LineWriter) {
+fn write_failure(action: &Fields, line: &mut LineWriter) {
     let mut write = |text: &str| {
         line.styled(RED, &format!("[{text}]"));
         line.gap(1);
@@ -147,7 +150,7 @@ fn write_failure(action: &Members, line: &mut LineWriter) {
 /// Writes the first of [`SUMMARY_FIELDS`], or else all fields that are not hidden. A path
 /// inside the session's directory `cwd` is written relative to it: the name of the file is at
 /// the end, which may be cut off.
-fn write_summary(fields: &Members, cwd: Option<&str>, line: &mut LineWriter) {
+fn write_summary(fields: &Fields, cwd: Option<&str>, line: &mut LineWriter) {
     let mut names = SUMMARY_FIELDS.iter();
     let Some((name, text)) = names.find_map(|name| Some((name, fields.string(name)?))) else {
         return write_all_fields(fields, line);
@@ -157,15 +160,19 @@ fn write_summary(fields: &Members, cwd: Option<&str>, line: &mut LineWriter) {
     line.text(relative.unwrap_or(text));
 }
 
-fn write_all_fields(fields: &Members, line: &mut LineWriter) {
-    let is_shown = |(key, _): &&(Cow<str>, &str)| !HIDDEN_FIELDS.contains(&&**key);
-    for (number, (key, value)) in fields.0.iter().filter(is_shown).enumerate() {
+fn write_all_fields(fields: &Fields, line: &mut LineWriter) {
+    let names = members(fields.object).map(|(key, value)| (json_text::decode(key), value));
+    let is_shown = |(name, _): &(Cow<str>, &str)| !HIDDEN_FIELDS.contains(&&**name);
+    for (number, (name, value)) in names.filter(is_shown).enumerate() {
         if number > 0 {
             line.text(", ");
         }
-        line.chars(key.chars());
+        line.chars(name.chars());
         line.text(": ");
         line.value(value);
+        if line.is_full() {
+            return;
+        }
     }
 }
 
@@ -186,22 +193,38 @@ fn is_array(value: &str) -> bool {
     value.starts_with('[')
 }
 
-/// The members of an object: decoded names, and values as spelled.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
+/// An object, and those of its members that this file knows by name. There are few of them,
+/// however many members the object has.
+struct Fields<'a> {
+    object: &'a str,
+    /// Names, and values as spelled. If a name is repeated, the last value.
+    known: Vec<(Cow<'a, str>, &'a str)>,
+}
 
-impl<'a> Members<'a> {
-    fn new(members: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let decoded = members.map(|(key, value)| (json_text::decode(key), value));
-        Members(decoded.collect())
+impl<'a> Fields<'a> {
+    fn new(object: &'a str) -> Self {
+        let mut known: Vec<(Cow<str>, &str)> = Vec::new();
+        for (key, value) in members(object) {
+            let name = json_text::decode(key);
+            let lists: [&[&str]; 3] = [&HIDDEN_FIELDS, &SUMMARY_FIELDS, &TOOL_FIELDS];
+            if !lists.iter().any(|list| list.contains(&&*name)) {
+                continue;
+            }
+            match known.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, last)) => *last = value,
+                None => known.push((name, value)),
+            }
+        }
+        Fields { object, known }
     }
 
-    /// The value of a member: the last one, if the name is repeated.
+    /// The value of a known field.
     fn get(&self, name: &str) -> Option<&'a str> {
-        let member = self.0.iter().rfind(|(key, _)| key == name);
-        member.map(|(_, value)| *value)
+        let field = self.known.iter().find(|(known, _)| known == name);
+        field.map(|(_, value)| *value)
     }
 
-    /// The value of a member that is a non-empty string: as spelled, without its quotes.
+    /// The value of a known field that is a non-empty string: as spelled, without its quotes.
     fn string(&self, name: &str) -> Option<&'a str> {
         let text = json_text::unquoted(self.get(name)?)?;
         (!text.is_empty()).then_some(text)

@@ -38,11 +38,11 @@ impl<'o> LineWriter<'o> {
         }
     }
 
-    /// Writes a JSON value: the text of a string, anything else as spelled.
+    /// Writes a JSON value: the text of a string, anything else as spelled, but readable.
     pub fn value(&mut self, value: &str) {
         match json_text::unquoted(value) {
             Some(text) => self.text(text),
-            None => self.chars(value.chars()),
+            None => self.chars(json_text::readable_chars(value)),
         }
     }
 
@@ -110,6 +110,11 @@ impl<'o> LineWriter<'o> {
     /// Continues at `column`, or after one space if the line is longer already.
     pub fn gap_to(&mut self, column: usize) {
         self.gap(column.saturating_sub(self.used).max(1));
+    }
+
+    /// Whether text was cut off: nothing more will be written.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Ends the line.

@@ -1,13 +1,13 @@
 //! Events as text, in four formats.
 //!
-//! - [`json`]: compact JSON lines, and indented JSON.
-//! - [`yaml`]: whole events, for people.
+//! - Compact JSON is what an [`Event`] is.
+//! - [`json`]: the same, indented.
+//! - [`yaml`]: whole events, for people. [`bounded`] limits the length of both.
 //! - [`line`]: for people, a summary on one line. [`line_writer`] cuts it to the width of
 //!   the terminal.
 //!
-//! An [`Event`] is validated JSON text. So no format parses it into values: they walk its
-//! tokens. The JSON formats change only the white space, and escape what is not ASCII. YAML
-//! has rules of its own for numbers and strings.
+//! No format parses the event into values: they walk its tokens. Indented JSON changes only
+//! the white space. YAML has rules of its own for numbers and strings.
 //!
 //! This folder knows no sink, except that a summary asks for the width of the terminal on
 //! stdout. A new format is a file here, a variant of [`Format`], an option in `cli/serve.rs`,
@@ -15,6 +15,7 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+mod bounded;
 mod json;
 mod line;
 mod line_writer;
@@ -55,35 +56,27 @@ impl Forms {
     pub fn length(&self) -> usize {
         self.compact.len() + self.display.as_ref().map_or(0, String::len)
     }
-
-    /// Returns unused memory to the system, except what the next event may well use.
-    pub fn limit_memory(&mut self) {
-        const SPARE_CAPACITY: usize = 1 << 20;
-        self.compact.shrink_to(SPARE_CAPACITY);
-        self.display
-            .iter_mut()
-            .for_each(|text| text.shrink_to(SPARE_CAPACITY));
-    }
 }
 
 impl Format {
-    /// Makes the forms of one event, for sinks that show this format. They replace what is in
-    /// `forms`.
-    pub fn write_forms(self, event: &Event, forms: &mut Forms) {
-        forms.compact.clear();
-        Format::Compact.write(event, &mut forms.compact);
-        if self != Format::Compact {
-            let display = forms.display.get_or_insert_default();
-            display.clear();
-            self.write(event, display);
+    /// The forms of one event, for sinks that show this format.
+    pub fn forms(self, event: Event) -> Forms {
+        let display = (self != Format::Compact).then(|| {
+            let mut text = String::new();
+            self.write(&event, &mut text);
+            text
+        });
+        Forms {
+            compact: event.into_line(),
+            display,
         }
     }
 
     /// Appends one event to `out`.
     pub fn write(self, event: &Event, out: &mut String) {
         match self {
-            Format::Compact => json::compact(event, out),
-            Format::PrettyJson => json::pretty(event, out),
+            Format::Compact => out.push_str(event.line()),
+            Format::PrettyJson => json::write(event, out),
             Format::PrettyYaml { colour } => yaml::write(event, colour, out),
             Format::PrettyLine { colour, cut } => {
                 let width = cut.then(terminal::width);

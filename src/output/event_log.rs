@@ -157,21 +157,20 @@ impl EventLog {
             + display.map_or(0, |display| length(display, self.unread.display))
     }
 
-    /// Appends an entry, and leaves the strings empty. `cursors` must be all cursors: those in
-    /// the middle of an entry that they lose keep the rest of it. Returns whether some sink has
-    /// lost entries.
+    /// Appends an entry. `cursors` must be all cursors: those in the middle of an entry that
+    /// they lose keep the rest of it. Returns whether some sink has lost entries.
     pub fn append<'c>(
         &mut self,
-        forms: &mut Forms,
+        forms: Forms,
         cursors: impl Iterator<Item = &'c mut Cursor>,
     ) -> bool {
         self.floor = self.floor_after(forms.length());
         if forms.display.as_ref().is_some_and(String::is_empty) {
             self.hidden.push_back(self.end());
         }
-        self.compact.append(&mut forms.compact);
+        self.compact.append(forms.compact);
         if let Some(display) = &mut self.display {
-            display.append(forms.display.get_or_insert_default());
+            display.append(forms.display.unwrap_or_default());
         }
         while self.compact.length_from(self.history_start) > self.history {
             self.history_start += 1;

@@ -66,8 +66,6 @@ pub struct Output {
     log: EventLog,
     /// Bytes that may wait for slow sinks.
     buffer: usize,
-    /// The forms of the event that is appended next.
-    staged: Forms,
     /// The end of the log at the last flush.
     last_flush: u64,
     stdout: Option<Sink<NonblockingFd>>,
@@ -97,7 +95,6 @@ impl Output {
         Output {
             format,
             buffer,
-            staged: Forms::default(),
             last_flush: 0,
             stdout: stdout.map(|writer| Sink::new(writer, cursor(&log))),
             retry_stdout_at: None,
@@ -110,39 +107,31 @@ impl Output {
         }
     }
 
-    /// Makes the forms of the event that is appended next. Staging and appending are two steps
-    /// because the event borrows the bytes that were read, and a flush may be necessary in
-    /// between.
-    pub fn stage(&mut self, event: &Event) {
-        self.format.write_forms(event, &mut self.staged);
+    /// The forms in which sinks show an event.
+    pub fn forms(&self, event: Event) -> Forms {
+        self.format.forms(event)
     }
 
-    /// Stages an event whose forms are made already.
-    pub fn stage_forms(&mut self, forms: Forms) {
-        self.staged = forms;
-    }
-
-    /// Whether the staged event can be appended without a loss for a prompt sink, or for a
-    /// reader in the backlog, to which the lost event was never offered.
-    pub fn has_room(&self) -> bool {
-        let floor = self.log.floor_after(self.staged.length());
+    /// Whether an event can be appended without a loss for a prompt sink, or for a reader in the
+    /// backlog, to which the lost event was never offered.
+    pub fn has_room_for(&self, forms: &Forms) -> bool {
+        let floor = self.log.floor_after(forms.length());
         let mut prompt = self.prompt_cursors().map(Cursor::entry);
         floor == self.log.floor() || self.last_flush >= floor && prompt.all(|entry| entry >= floor)
     }
 
-    /// Appends the staged event to the log. Returns the number of its entry: see
+    /// Appends an event to the log. Returns the number of its entry: see
     /// [`Output::flushed_entry`].
-    pub fn append(&mut self) -> u64 {
+    pub fn append(&mut self, forms: Forms) -> u64 {
         let number = self.log.end();
         let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
         let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
-        trace!("log: appended {} bytes", self.staged.length());
-        let is_losing = self.log.append(&mut self.staged, stdout.chain(readers));
+        trace!("log: appended {} bytes", forms.length());
+        let is_losing = self.log.append(forms, stdout.chain(readers));
         if is_losing {
             self.report_lagging();
             self.bound_partial_events();
         }
-        self.staged.limit_memory();
         self.needs_flush = true;
         number
     }

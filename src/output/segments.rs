@@ -103,19 +103,18 @@ impl Segments {
         &self.segments[next - 1]
     }
 
-    /// Appends an entry, and leaves the string empty.
-    pub fn append(&mut self, entry: &mut String) {
+    /// Appends an entry.
+    pub fn append(&mut self, entry: String) {
         let start = self.end_offset();
         self.ends.push_back(start + entry.len() as u64);
         if entry.len() >= LARGE_ENTRY {
-            let mut bytes = std::mem::take(entry).into_bytes();
+            let mut bytes = entry.into_bytes();
             bytes.shrink_to_fit();
             let bytes = Rc::new(bytes);
             self.segments.push_back(Segment { start, bytes });
         } else if !entry.is_empty() {
             self.small_segment(start, entry.len())
                 .extend(entry.as_bytes());
-            entry.clear();
         }
     }
 

@@ -594,5 +594,5 @@ impl<S: Socket> Clients<S> {
 /// Makes the event of a hook and publishes it. Returns its number.
 fn publish(events: &mut impl Publish, time: &str, peer: &Peer, hook: &Hook) -> u64 {
     let body = event::decode_utf8(hook.body);
-    events.publish(&Event::hook(time, &hook.event_name, peer, &body))
+    events.publish(Event::hook(time, &hook.event_name, peer, &body))
 }

@@ -33,6 +33,7 @@ use super::socket::Socket;
 use super::source::Source;
 use super::worker::Job;
 use crate::event::Event;
+use crate::event::json_text::members;
 use crate::format::Forms;
 use crate::peer::Peer;
 
@@ -158,11 +159,11 @@ impl SimulatedOutput {
 }
 
 impl Publish for SimulatedOutput {
-    fn publish(&mut self, event: &Event) -> u64 {
+    fn publish(&mut self, event: Event) -> u64 {
         let number = |name| {
-            let mut fields = event.fields();
-            let field = fields.find(|field| field.name() == name).unwrap();
-            field.value.parse().unwrap()
+            let mut members = members(event.line());
+            let (_, value) = members.find(|(key, _)| *key == name).unwrap();
+            value.parse().unwrap()
         };
         self.append((number("client"), number("number")))
     }

@@ -29,7 +29,7 @@ use crate::output::{FlushBudget, Output};
 /// Where clients hand over their events.
 pub(super) trait Publish {
     /// Appends an event to the log, and returns its number. Numbers count up.
-    fn publish(&mut self, event: &Event) -> u64;
+    fn publish(&mut self, event: Event) -> u64;
 
     /// The same for an event whose forms the worker has made.
     fn publish_forms(&mut self, forms: Forms) -> u64;
@@ -246,15 +246,15 @@ impl Publisher {
         self.has_freed_fd = true;
     }
 
-    /// Appends the staged event to the log. If it would evict events that prompt sinks have
+    /// Appends an event to the log. If it would evict events that prompt sinks have
     /// not been offered yet, writes these first, so that only slow sinks lose events.
-    fn append(&mut self) -> u64 {
-        if !self.output.has_room() {
+    fn append(&mut self, forms: Forms) -> u64 {
+        if !self.output.has_room_for(&forms) {
             self.accept_readers(Instant::now());
             self.flush_output(FlushBudget::PROMPT_SINKS);
         }
         let readers = self.output.reader_count();
-        let number = self.output.append();
+        let number = self.output.append(forms);
         self.has_freed_fd |= self.output.reader_count() < readers;
         number
     }
@@ -268,14 +268,12 @@ impl Publisher {
 }
 
 impl Publish for Publisher {
-    fn publish(&mut self, event: &Event) -> u64 {
-        self.output.stage(event);
-        self.append()
+    fn publish(&mut self, event: Event) -> u64 {
+        self.append(self.output.forms(event))
     }
 
     fn publish_forms(&mut self, forms: Forms) -> u64 {
-        self.output.stage_forms(forms);
-        self.append()
+        self.append(forms)
     }
 
     fn has_room_for_reader(&self) -> bool {

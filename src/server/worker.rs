@@ -45,7 +45,7 @@ impl Worker {
             .name("worker".into())
             .spawn(move || {
                 for job in queue {
-                    let result = (job.client, make_forms(format, &job));
+                    let result = (job.client, make_forms(format, job));
                     // They fail when the loop has ended.
                     if results_sender.send(result).is_err() || waker.wake().is_err() {
                         break;
@@ -67,10 +67,11 @@ impl Worker {
     }
 }
 
-fn make_forms(format: Format, job: &Job) -> Forms {
-    let body = event::decode_utf8(&job.body);
+/// Makes an event. Nothing that it was made from is kept longer than necessary: a body, its
+/// text, the compact line and another form may have 64 MiB each, or several times that.
+fn make_forms(format: Format, job: Job) -> Forms {
+    let body = event::into_utf8(job.body);
     let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
-    let mut forms = Forms::default();
-    format.write_forms(&event, &mut forms);
-    forms
+    drop(body);
+    format.forms(event)
 }
