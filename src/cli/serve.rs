@@ -34,6 +34,8 @@ pub struct ServerOptions {
     pub max_body: u64,
     /// The time that a client has for a whole request.
     pub timeout: Duration,
+    /// Whether stdout and the output socket show `_gone`.
+    pub sessions: bool,
     /// Whether the server traces its steps on stderr.
     pub trace: bool,
 }
@@ -109,6 +111,10 @@ struct Arguments {
     )]
     timeout: Duration,
 
+    /// write a line _gone for each session whose process has ended without SessionEnd
+    #[argh(switch)]
+    sessions: bool,
+
     /// report each step of the server on stderr (RUST_LOG selects what else); redirect it with 2>FILE
     #[argh(switch)]
     trace: bool,
@@ -161,6 +167,7 @@ pub(super) fn parse(
         buffer: arguments.buffer,
         max_body: arguments.max_body as u64,
         timeout: arguments.timeout,
+        sessions: arguments.sessions,
         trace: arguments.trace,
     })
 }

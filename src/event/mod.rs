@@ -30,7 +30,7 @@ use crate::peer::Peer;
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
 /// the kernel, so a payload's own members with these names move into `_claimed`. (Names
 /// that a summary does not show are also in `HIDDEN_FIELDS` of `format/line.rs`.)
-pub(crate) const RESERVED_NAMES: [&str; 7] = [
+pub(crate) const RESERVED_NAMES: [&str; 8] = [
     "_ts",
     "_event",
     "_peer_pid",
@@ -38,6 +38,7 @@ pub(crate) const RESERVED_NAMES: [&str; 7] = [
     "_peer_gid",
     "_claimed",
     "_dropped",
+    "_gone",
 ];
 /// The capacity reserved for a payload's members: real payloads have fewer.
 const MEMBERS_CAPACITY: usize = 16;
@@ -113,6 +114,28 @@ impl<'a> Event<'a> {
             metadata,
             payload: Vec::new(),
         }
+    }
+
+    /// The notice that the process `pid` of a session has ended without a `SessionEnd`.
+    /// `session_id` is a JSON string.
+    pub fn gone(time: &str, pid: u32, session_id: &'a str) -> Self {
+        let metadata = vec![
+            Field::new(r#""_ts""#, json_string(time)),
+            Field::new(r#""_event""#, r#""_gone""#.into()),
+            Field::new(r#""_gone""#, pid.to_string()),
+        ];
+        let (key, value) = (r#""session_id""#.into(), session_id.into());
+        Event {
+            metadata,
+            payload: vec![Field { key, value }],
+        }
+    }
+
+    /// The payload's string with this name, as the client spelled it, with quotes.
+    pub fn payload_string(&self, name: &str) -> Option<&str> {
+        let mut fields = self.payload.iter();
+        let field = fields.find(|field| field.name() == name)?;
+        Some(&*field.value).filter(|value| value.starts_with('"'))
     }
 
     /// All members of the event's JSON object, in order.
@@ -203,7 +226,7 @@ fn is_reserved(field: &Field) -> bool {
 }
 
 /// `text` as a JSON string, with quotes.
-fn json_string(text: &str) -> String {
+pub(crate) fn json_string(text: &str) -> String {
     // It cannot fail: every text has a JSON form, and writing to memory succeeds.
     serde_json::to_string(text).unwrap_or_default()
 }

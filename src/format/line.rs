@@ -36,13 +36,14 @@ const SUMMARY_FIELDS: [&str; 14] = [
 
 /// Fields that are never part of the summary: they identify things, or the line shows them
 /// elsewhere.
-const HIDDEN_FIELDS: [&str; 18] = [
+const HIDDEN_FIELDS: [&str; 19] = [
     "_ts",
     "_event",
     "_peer_pid",
     "_peer_uid",
     "_peer_gid",
     "_dropped",
+    "_gone",
     "session_id",
     "transcript_path",
     "cwd",

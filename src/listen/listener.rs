@@ -37,6 +37,8 @@ pub struct Listener {
     previous: Option<UnixListener>,
     /// Connections that may be open at a time.
     capacity: usize,
+    /// How many of these must stay closed now, because their descriptors have another use.
+    reserved: usize,
     /// Whether the backlog may hold a connection: accept has not returned `WouldBlock` yet.
     is_readable: bool,
     /// When to call accept again after an error.
@@ -68,6 +70,7 @@ impl Listener {
             socket,
             previous: None,
             capacity,
+            reserved: 0,
             is_readable: true,
             retry_at: None,
             shortage_reported: false,
@@ -91,6 +94,16 @@ impl Listener {
         self.is_readable = true;
     }
 
+    /// Sets how many descriptors are needed for other things than connections.
+    pub fn reserve(&mut self, reserved: usize) {
+        self.reserved = reserved;
+    }
+
+    /// Whether there is a descriptor for another connection, with `open` connections open.
+    fn has_room(&self, open: usize) -> bool {
+        open + self.reserved < self.capacity
+    }
+
     /// Records that a descriptor was closed. accept may have failed for lack of one.
     pub fn on_fd_freed(&mut self) {
         self.retry_at = None;
@@ -106,13 +119,13 @@ impl Listener {
 
     /// Whether to call accept now, with `open` connections open.
     pub fn can_accept(&self, open: usize, now: Instant) -> bool {
-        self.is_readable && open < self.capacity && self.retry_at.is_none_or(|at| at <= now)
+        self.is_readable && self.has_room(open) && self.retry_at.is_none_or(|at| at <= now)
     }
 
     /// The next connection in the backlog, if there is one and it may be opened. A
     /// connection stays in the backlog when accept(2) fails.
     pub fn accept(&mut self, open: usize, now: Instant) -> Option<UnixStream> {
-        if self.is_readable && open >= self.capacity {
+        if self.is_readable && !self.has_room(open) {
             self.report_shortage(format_args!(
                 "{open} are open, and the limit of descriptors allows no more"
             ));
@@ -226,8 +239,9 @@ impl Listener {
 /// Raises the limit of open descriptors as far as the system allows (getrlimit(2)).
 /// Returns how many connections the hook listener and the output listener may each have
 /// open: half of the rest for each, so that neither can use up the other's. Without
-/// readers, the hook listener gets all.
-pub fn connection_limits(has_readers: bool) -> (usize, usize) {
+/// readers, the hook listener gets all. The third number is how many of these connections
+/// may stay closed in favour of sessions, see [`Listener::reserve`].
+pub fn descriptor_limits(has_readers: bool) -> (usize, usize, usize) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // If this is not permitted, the limit stays as it was.
@@ -237,10 +251,11 @@ pub fn connection_limits(has_readers: bool) -> (usize, usize) {
         .unwrap_or(u64::MAX)
         .saturating_sub(RESERVED_FDS);
     let available = usize::try_from(available).unwrap_or(usize::MAX);
+    let sessions = available / 3 * 2;
     if has_readers {
         let half = (available / 2).max(1);
-        (half, half)
+        (half, half, sessions)
     } else {
-        (available.max(1), 0)
+        (available.max(1), 0, sessions)
     }
 }

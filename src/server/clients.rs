@@ -26,11 +26,12 @@ use slab::Slab;
 use super::budget::{Budget, CLOSES, LARGE_BODY, READS_PER_CLIENT, WRITES};
 use super::client::{Client, Pending};
 use super::deadlines::Deadlines;
+use super::processes::SessionHook;
 use super::publisher::Publish;
 use super::ready_queue::ReadyQueue;
 use super::socket::Socket;
 use super::source::Source;
-use super::worker::Job;
+use super::worker::{Finished, Job};
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Clock, Event};
 use crate::http::connection::{Connection, Hook, Step};
@@ -208,7 +209,7 @@ impl<S: Socket> Clients<S> {
                 Step::Hook(hook) => {
                     trace!("{source}: event {}", hook.event_name);
                     budget.charge_event(hook.body.len());
-                    let number = publish(events, self.clock.now(), &peer, &hook);
+                    let number = publish(events, self.clock.now(), &peer, &hook, budget, now);
                     return self.wait_for_flush(key, number);
                 }
             }
@@ -262,9 +263,26 @@ impl<S: Socket> Clients<S> {
     ///
     /// The key still belongs to the same client: a client with a pending event is closed only
     /// at the end of the shutdown, when no more are accepted.
-    pub(super) fn finish_job(&mut self, key: usize, text: String, events: &mut impl Publish) {
-        let number = events.publish_text(text);
-        self.wait_for_flush(key, number);
+    pub(super) fn finish_job(
+        &mut self,
+        finished: Finished,
+        events: &mut impl Publish,
+        budget: &mut Budget,
+        now: Instant,
+    ) {
+        let job = &finished.job;
+        if let Some(session_id) = &finished.session_id {
+            let hook = SessionHook {
+                peer: &job.peer,
+                time: &job.time,
+                event_name: &job.event_name,
+                session_id,
+                cwd: finished.cwd.as_deref(),
+            };
+            events.handle_session(&hook, budget, now);
+        }
+        let number = events.publish_text(finished.text);
+        self.wait_for_flush(job.client, number);
     }
 
     /// All events before `number` are flushed: their clients get their responses. Call it
@@ -467,7 +485,18 @@ impl<S: Socket> Clients<S> {
 }
 
 /// Makes the event of a hook and publishes it. Returns its number.
-fn publish(events: &mut impl Publish, time: &str, peer: &Peer, hook: &Hook) -> u64 {
+fn publish(
+    events: &mut impl Publish,
+    time: &str,
+    peer: &Peer,
+    hook: &Hook,
+    budget: &mut Budget,
+    now: Instant,
+) -> u64 {
     let body = event::decode_utf8(hook.body);
-    events.publish(&Event::hook(time, &hook.event_name, peer, &body))
+    let event = Event::hook(time, &hook.event_name, peer, &body);
+    if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
+        events.handle_session(&hook, budget, now);
+    }
+    events.publish(&event)
 }

@@ -6,7 +6,8 @@
 //! 2. **accept clients** from the backlog;
 //! 3. **read** clients that have sent something, and append the event of each complete
 //!    request to the log;
-//! 4. **expire deadlines**: refuse clients that took too long;
+//! 4. **expire deadlines**: refuse clients that took too long, and publish `_gone` for sessions
+//!    whose process has ended;
 //! 5. **commit**: accept readers, write the log to stdout and to the readers, and only then
 //!    send the responses;
 //! 6. **advance the shutdown**, if one has begun.
@@ -22,7 +23,8 @@
 //! The loop is spread over four files: this one; [`clients`], what a turn does for each
 //! client; [`publisher`], what it does for stdout and readers; and [`shutdown`]. The others
 //! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`deadlines`], [`socket`],
-//! [`source`], [`signals`] and [`worker`].
+//! [`source`], [`signals`], [`worker`], and [`processes`], which finds out whether sessions are
+//! still there.
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
 //!
@@ -34,6 +36,7 @@ mod clients;
 mod deadlines;
 #[cfg(test)]
 mod model;
+mod processes;
 mod publisher;
 mod ready_queue;
 mod shutdown;
@@ -54,6 +57,7 @@ use mio::{Events, Interest, Poll, Waker};
 
 use self::budget::{Budget, LongestTurn};
 use self::clients::Clients;
+use self::processes::Sessions;
 use self::publisher::{Publish, Publisher};
 use self::shutdown::Phase;
 use self::source::Source;
@@ -128,7 +132,11 @@ impl Server {
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
         register(&poll, &mut signals, Source::Signals)?;
-        let (mut hook_listener, mut output_listener) = open_listeners(&poll, options, activated)?;
+        let (client_limit, reader_limit, session_limit) =
+            listener::descriptor_limits(options.output_socket.is_some());
+        let limits = (client_limit, reader_limit);
+        let (mut hook_listener, mut output_listener) =
+            open_listeners(&poll, options, activated, limits)?;
         let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
         let file_watch = watch_files(&poll, listeners.into_iter().flatten());
         let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
@@ -141,7 +149,13 @@ impl Server {
             hook_listener: Some(hook_listener),
             file_watch: file_watch.inspect_err(|error| say(error)).ok(),
             clients: Clients::new(registry()?, options.timeout, options.max_body),
-            publisher: Publisher::new(registry()?, output, output_listener)?,
+            publisher: Publisher::new(
+                registry()?,
+                output,
+                output_listener,
+                Sessions::new(session_limit),
+                options.sessions,
+            )?,
             worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
             has_results: false,
             phase: Phase::Serving,
@@ -165,10 +179,12 @@ impl Server {
                 self.handle_report(report);
             }
             self.restore_files();
+            self.reserve_descriptors();
             let mut budget = Budget::new();
             self.accept_clients();
             self.read_clients(&mut budget);
             self.clients.expire_deadlines(&mut budget, self.now);
+            self.publisher.publish_gone(self.now);
             self.commit(&mut budget);
             self.advance_shutdown();
             self.retry_accept();
@@ -203,6 +219,7 @@ impl Server {
             self.phase.deadline(),
             self.clients.next_deadline(),
             self.publisher.output.retry_at(),
+            self.publisher.sessions.next_deadline(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -243,12 +260,21 @@ impl Server {
             }
             Source::Signals => self.handle_signal(),
             Source::Stdout => self.publisher.handle_stdout_report(report),
+            Source::Session(key) => self.publisher.sessions.handle_report(key, now),
             Source::Client(key) => {
                 let (is_readable, is_writable) = (report.is_readable(), report.is_writable());
                 self.clients.handle_report(key, is_readable, is_writable);
             }
             Source::Reader(key) => self.publisher.handle_reader_report(key, report),
         }
+    }
+
+    /// Leaves a descriptor to each session: both listeners give up the same number.
+    fn reserve_descriptors(&mut self) {
+        let sessions = self.publisher.sessions.len();
+        let share = sessions.div_ceil(self.listeners().count().max(1));
+        self.listeners()
+            .for_each(|listener| listener.reserve(share));
     }
 
     /// Accepts clients from the backlog, and reads their credentials.
@@ -275,7 +301,10 @@ impl Server {
         }
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
-                Some((key, text)) => self.clients.finish_job(key, text, &mut self.publisher),
+                Some(finished) => {
+                    let events = &mut self.publisher;
+                    self.clients.finish_job(finished, events, budget, self.now);
+                }
                 None => self.has_results = false,
             }
         }
@@ -336,8 +365,8 @@ fn open_listeners(
     poll: &Poll,
     options: &ServerOptions,
     activated: ActivationSockets,
+    (client_limit, reader_limit): (usize, usize),
 ) -> Result<(Listener, Option<Listener>), String> {
-    let (client_limit, reader_limit) = listener::connection_limits(options.output_socket.is_some());
     let mut output_listener = match &options.output_socket {
         Some(path) => Some(Listener::open(
             activated.output,

@@ -27,10 +27,11 @@ use proptest::prelude::*;
 
 use super::budget::{Budget, LARGE_BODY, READS_PER_CLIENT};
 use super::clients::Clients;
+use super::processes::SessionHook;
 use super::publisher::Publish;
 use super::socket::Socket;
 use super::source::Source;
-use super::worker::Job;
+use super::worker::{Finished, Job};
 use crate::event::Event;
 use crate::peer::Peer;
 
@@ -169,6 +170,8 @@ impl Publish for SimulatedOutput {
         let (client, number) = text.split_once(' ').unwrap();
         self.append((client.parse().unwrap(), number.parse().unwrap()))
     }
+
+    fn handle_session(&mut self, _: &SessionHook, _: &mut Budget, _: Instant) {}
 
     fn is_congested(&self) -> bool {
         self.events.len() - self.flushed > 3
@@ -359,10 +362,18 @@ impl World {
 
     fn finish_job(&mut self) {
         if let Some(job) = self.jobs.pop_front() {
-            let body = String::from_utf8(job.body).unwrap();
+            let body = String::from_utf8(job.body.clone()).unwrap();
             let numbers: Vec<_> = body.split([':', ',']).collect();
             let text = format!("{} {}", numbers[1], numbers[3]);
-            self.clients.finish_job(job.client, text, &mut self.output);
+            let finished = Finished {
+                job,
+                text,
+                session_id: None,
+                cwd: None,
+            };
+            let (budget, now) = (&mut Budget::new(), self.now);
+            self.clients
+                .finish_job(finished, &mut self.output, budget, now);
         }
     }
 

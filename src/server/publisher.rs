@@ -7,7 +7,7 @@
 //! Stop 7 of EDU_NOTES.md.
 
 use std::io::{self, Read};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use log::trace;
 use mio::event::Event as Report;
@@ -15,10 +15,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::budget::{Budget, CONGESTION, FLUSH};
+use super::processes::{SessionHook, Sessions};
 use super::ready_queue::ReadyQueue;
 use super::source::Source;
 use crate::diagnostics::stderr::say;
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::listen::listener::Listener;
 use crate::output::{FlushBudget, Output};
 
@@ -30,6 +31,9 @@ pub(super) trait Publish {
     /// The same for an event that is formatted already.
     fn publish_text(&mut self, text: String) -> u64;
 
+    /// A hook says something about its session, and its peer waits for the response.
+    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant);
+
     /// Whether sinks are so far behind that no more events should come in this turn.
     fn is_congested(&self) -> bool;
 }
@@ -40,6 +44,10 @@ pub(super) struct Publisher {
     pub(super) output: Output,
     /// `None` without an output socket.
     pub(super) listener: Option<Listener>,
+    /// The sessions that the hooks are from.
+    pub(super) sessions: Sessions,
+    /// Whether `_gone` is written.
+    shows_gone: bool,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
     /// Whether a reader's descriptor was closed since this was last asked.
@@ -52,6 +60,8 @@ impl Publisher {
         registry: Registry,
         output: Output,
         listener: Option<Listener>,
+        sessions: Sessions,
+        shows_gone: bool,
     ) -> Result<Self, String> {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
@@ -68,6 +78,8 @@ impl Publisher {
             registry,
             output,
             listener,
+            sessions,
+            shows_gone,
             with_input: ReadyQueue::default(),
             has_freed_fd: false,
         })
@@ -204,6 +216,18 @@ impl Publisher {
         self.has_freed_fd = true;
     }
 
+    /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
+    pub(super) fn publish_gone(&mut self, now: Instant) {
+        while let Some((pid, session_id)) = self.sessions.take_gone(now) {
+            let time = event::timestamp(SystemTime::now());
+            let event = Event::gone(&time, pid, &session_id);
+            // The readers of GET /events get it always: here it goes to the sinks that show it.
+            if self.shows_gone {
+                self.publish(&event);
+            }
+        }
+    }
+
     /// Appends the staged event to the log. If it would evict events that prompt sinks have
     /// not been offered yet, writes these first, so that only slow sinks lose events.
     fn append(&mut self) -> u64 {
@@ -234,6 +258,10 @@ impl Publish for Publisher {
     fn publish_text(&mut self, text: String) -> u64 {
         self.output.stage_text(text);
         self.append()
+    }
+
+    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant) {
+        self.sessions.handle_hook(hook, &self.registry, budget, now);
     }
 
     fn is_congested(&self) -> bool {

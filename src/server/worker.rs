@@ -29,11 +29,23 @@ pub struct Job {
     pub body: Vec<u8>,
 }
 
+/// What the worker has made of a job.
+#[derive(Debug)]
+pub struct Finished {
+    /// Without its body.
+    pub job: Job,
+    pub text: String,
+    /// The strings `session_id` and `cwd` of the payload, for
+    /// [`SessionHook`](super::processes::SessionHook).
+    pub session_id: Option<String>,
+    pub cwd: Option<String>,
+}
+
 /// The handle of the thread. It does its jobs one after the other.
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
-    results: Receiver<(usize, String)>,
+    results: Receiver<Finished>,
 }
 
 impl Worker {
@@ -45,9 +57,8 @@ impl Worker {
             .name("worker".into())
             .spawn(move || {
                 for job in queue {
-                    let result = (job.client, format_event(format, &job));
                     // They fail when the loop has ended.
-                    if results_sender.send(result).is_err() || waker.wake().is_err() {
+                    if results_sender.send(finish(format, job)).is_err() || waker.wake().is_err() {
                         break;
                     }
                 }
@@ -61,16 +72,24 @@ impl Worker {
         let _ = self.jobs.send(job);
     }
 
-    /// A finished event with the key of its client, if there is one.
-    pub fn take_result(&self) -> Option<(usize, String)> {
+    /// A finished event, if there is one.
+    pub fn take_result(&self) -> Option<Finished> {
         self.results.try_recv().ok()
     }
 }
 
-fn format_event(format: Format, job: &Job) -> String {
-    let body = event::decode_utf8(&job.body);
+fn finish(format: Format, mut job: Job) -> Finished {
+    let body = std::mem::take(&mut job.body);
+    let body = event::decode_utf8(&body);
     let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
     let mut text = String::new();
     format.write(&event, &mut text);
-    text
+    let string = |name| event.payload_string(name).map(str::to_owned);
+    let (session_id, cwd) = (string("session_id"), string("cwd"));
+    Finished {
+        job,
+        text,
+        session_id,
+        cwd,
+    }
 }
