@@ -19,6 +19,7 @@ mod lines;
 mod lost_files;
 mod notes;
 mod options;
+mod processes;
 mod readers;
 mod recipes;
 mod send;

@@ -212,6 +212,7 @@ impl Sessions {
     pub fn take_gone(&mut self, now: Instant) -> Option<(u32, String)> {
         let key = self.gone_deadlines.take_expired(now)?;
         let session = self.remove(key)?;
+        trace!("{}: gone", Source::Session(key));
         match session.state {
             State::Ended(pid) => Some((pid, session.id)),
             _ => None,
