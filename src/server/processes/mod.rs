@@ -12,7 +12,7 @@
 //! `SessionEnd` removes the session in any state. Without it, an ended process is reported
 //! half a second later, as the event `_gone`. A hook after that begins again.
 //!
-//! - This file holds the sessions.
+//! - This file holds all sessions, and [`session`] one.
 //! - [`ancestors`] finds a session's process among the ancestors of its hooks' peers.
 //! - [`proc_fs`] asks the kernel about a process.
 //!
@@ -22,22 +22,20 @@
 
 mod ancestors;
 mod proc_fs;
+mod session;
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use log::trace;
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
+use mio::Registry;
 use slab::Slab;
 
-use self::ancestors::{Candidates, Process};
+pub use self::session::SessionHook;
+use self::session::{Session, State};
 use super::budget::Budget;
 use super::deadlines::Deadlines;
 use super::source::Source;
-use crate::event::{self, Event};
-use crate::peer::Peer;
 
 /// Sessions that are known at a time. The least recently heard one makes room for another.
 pub const MAX_SESSIONS: usize = 512;
@@ -46,67 +44,6 @@ pub const MAX_SESSIONS: usize = 512;
 const GONE_DELAY: Duration = Duration::from_millis(500);
 /// A session whose id is longer than this, as spelled, is not followed. Real ones have 38 bytes.
 const MAX_ID: usize = 256;
-/// A longer path of a directory is not kept. The longest path has 4,096 bytes (`PATH_MAX`), and
-/// escapes make it longer.
-const MAX_CWD: usize = 8 << 10;
-
-/// What a hook says about its session.
-#[derive(Debug, Clone, Copy)]
-pub struct SessionHook<'a> {
-    pub peer: &'a Peer,
-    /// The event's `_ts`.
-    pub time: &'a str,
-    pub event_name: &'a str,
-    /// Two strings as the payload spells them, with quotes.
-    pub session_id: &'a str,
-    pub cwd: Option<&'a str>,
-}
-
-impl<'a> SessionHook<'a> {
-    /// `None` for an event without a session.
-    pub fn new(
-        peer: &'a Peer,
-        time: &'a str,
-        event_name: &'a str,
-        event: &'a Event,
-    ) -> Option<Self> {
-        Some(SessionHook {
-            peer,
-            time,
-            event_name,
-            session_id: event.payload_string("session_id")?,
-            cwd: event.payload_string("cwd"),
-        })
-    }
-}
-
-/// What is known about the process of a session.
-#[derive(Debug)]
-enum State {
-    Unknown,
-    /// It is one of these.
-    Candidates(Candidates),
-    /// The poll will report its end. Closing the descriptor would end that.
-    Watched {
-        pid: u32,
-        _pidfd: OwnedFd,
-    },
-    /// It has ended, and the deadline for a `SessionEnd` runs.
-    Ended(u32),
-}
-
-#[derive(Debug)]
-struct Session {
-    id: String,
-    /// The user whose hooks count. Other users cannot end the session.
-    uid: u32,
-    cwd: Option<String>,
-    started: String,
-    last: String,
-    last_event: String,
-    events: u64,
-    state: State,
-}
 
 /// The sessions that have not ended, as far as they are known.
 #[derive(Debug)]
@@ -228,107 +165,179 @@ impl Sessions {
     }
 }
 
-impl Session {
-    fn new(hook: &SessionHook) -> Self {
-        Session {
-            id: hook.session_id.to_owned(),
-            uid: hook.peer.uid,
-            cwd: None,
-            started: hook.time.to_owned(),
-            last: String::new(),
-            last_event: String::new(),
-            events: 0,
-            state: State::Unknown,
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::Peer;
+    use mio::Poll;
+    use std::process::{Child, Command, Stdio, id};
 
-    fn count(&mut self, hook: &SessionHook) {
-        self.events += 1;
-        hook.time.clone_into(&mut self.last);
-        hook.event_name.clone_into(&mut self.last_event);
-        let cwd = hook.cwd.filter(|cwd| cwd.len() <= MAX_CWD);
-        if self.cwd.as_deref() != cwd {
-            self.cwd = cwd.map(str::to_owned);
-        }
-    }
+    const TIME: &str = "2026-02-09T10:30:00+00:00";
 
-    /// Comes closer to the process of the session, if this hook can help. Reads /proc only then.
-    fn identify(
-        &mut self,
-        key: usize,
-        hook: &SessionHook,
-        registry: &Registry,
-        budget: &mut Budget,
+    /// Sessions and a poll. The hooks come from a child of this process, so this process is
+    /// what they have in common.
+    struct World {
+        child: Child,
+        sessions: Sessions,
+        poll: Poll,
+        peer: Peer,
         now: Instant,
-    ) {
-        let first = match &self.state {
-            // Another process may have resumed the session, from the same shell: that would be
-            // what the two have in common.
-            State::Candidates(_) if hook.event_name == "SessionStart" => None,
-            State::Candidates(first) if !first.can_be_confirmed(now) => return,
-            State::Candidates(first) => Some(first),
-            State::Unknown => None,
-            State::Watched { .. } | State::Ended(_) => return,
-        };
-        let Some(ancestors) = walk(hook.peer, budget) else {
-            return;
-        };
-        let common = first.and_then(|first| first.nearest_common(&ancestors));
-        let Some(common) = common else {
-            if let Some(candidates) = Candidates::new(ancestors, now) {
-                self.state = State::Candidates(candidates);
+    }
+
+    impl World {
+        fn new(capacity: usize) -> Self {
+            // It waits until its stdin is closed.
+            let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            World {
+                sessions: Sessions::new(capacity),
+                poll: Poll::new().unwrap(),
+                peer: Peer {
+                    pid: Some(child.id()),
+                    uid: rustix::process::getuid().as_raw(),
+                    gid: 0,
+                },
+                child,
+                now: Instant::now(),
             }
-            return;
+        }
+
+        fn post(&mut self, event_name: &str, session_id: &str) {
+            let hook = SessionHook {
+                peer: &self.peer,
+                time: TIME,
+                event_name,
+                session_id,
+                cwd: Some(r#""/x""#),
+            };
+            let registry = self.poll.registry();
+            let (sessions, budget) = (&mut self.sessions, &mut Budget::new());
+            sessions.handle_hook(&hook, registry, budget, self.now);
+        }
+
+        fn ids(&self) -> Vec<&str> {
+            let sessions = self.sessions.sessions.iter();
+            let mut ids: Vec<_> = sessions.map(|(_, session)| &*session.id).collect();
+            ids.sort_unstable();
+            ids
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            drop(self.child.stdin.take());
+            let _ = self.child.wait();
+        }
+    }
+
+    #[test]
+    fn the_least_recently_heard_session_makes_room() {
+        let mut world = World::new(2);
+        for id in ["a", "b", "a", "c"] {
+            world.post("Stop", id);
+        }
+        assert_eq!(world.ids(), ["a", "c"]);
+        world.post("SessionEnd", "a");
+        world.post("Stop", "d");
+        assert_eq!(world.ids(), ["c", "d"]);
+        assert_eq!(world.sessions.keys.len(), 2);
+        World::new(0).post("Stop", "a");
+    }
+
+    #[test]
+    fn only_the_user_of_a_session_changes_it() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        world.peer.uid += 1;
+        world.post("SessionEnd", "a");
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.sessions[0].events, 1);
+        world.peer.uid -= 1;
+        world.post("SessionEnd", "a");
+        assert!(world.ids().is_empty());
+    }
+
+    #[test]
+    fn a_long_id_is_not_followed() {
+        let mut world = World::new(2);
+        world.post("Stop", &"a".repeat(MAX_ID + 1));
+        assert!(world.ids().is_empty());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_session_is_an_object_with_its_process_once_that_is_known() {
+        let mut world = World::new(2);
+        world.post("Start \"1\"", r#""a""#);
+        let object = |pid: &str, event: &str, events: u64| {
+            let uid = world.peer.uid;
+            format!(
+                r#"[{{"session_id":"a","pid":{pid},"uid":{uid},"cwd":"/x","started":"{TIME}","last":"{TIME}","last_event":"{event}","events":{events}}}]"#
+            )
         };
-        if let Some((pid, pidfd)) = open(hook.peer, &ancestors[..=common], budget)
-            && watch(&pidfd, key, registry)
-        {
-            trace!("{}: lives in process {pid}", Source::Session(key));
-            self.state = State::Watched { pid, _pidfd: pidfd };
+        let first = object("null", r#"Start \"1\""#, 1);
+        let second = object(&id().to_string(), "Stop", 2);
+        assert_eq!(world.sessions.to_json(), first);
+        world.now += Duration::from_secs(1);
+        world.post("Stop", r#""a""#);
+        assert_eq!(world.sessions.to_json(), second);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_ended_process_is_gone_after_half_a_second() {
+        let mut world = World::new(2);
+        for id in ["a", "b"] {
+            world.post("Stop", id);
         }
-    }
-
-    fn pid(&self) -> Option<u32> {
-        match self.state {
-            State::Watched { pid, .. } | State::Ended(pid) => Some(pid),
-            State::Unknown | State::Candidates(_) => None,
+        world.now += Duration::from_secs(1);
+        for id in ["a", "b"] {
+            world.post("Stop", id);
         }
+        let ended_at = world.now;
+        (0..2).for_each(|key| world.sessions.handle_report(key, ended_at));
+        world.now += GONE_DELAY;
+        assert_eq!(world.sessions.next_deadline(), Some(world.now));
+        assert_eq!(
+            world
+                .sessions
+                .take_gone(world.now - Duration::from_nanos(1)),
+            None
+        );
+        world.post("Stop", "a");
+        world.post("SessionEnd", "b");
+        let gone = (id(), "a".to_owned());
+        assert_eq!(world.sessions.take_gone(world.now), Some(gone));
+        assert_eq!(world.sessions.take_gone(world.now), None);
+        assert!(world.ids().is_empty() && world.sessions.next_deadline().is_none());
     }
 
-    fn to_json(&self) -> String {
-        format!(
-            r#"{{"session_id":{},"pid":{},"uid":{},"cwd":{},"started":{},"last":{},"last_event":{},"events":{}}}"#,
-            self.id,
-            self.pid().map_or("null".into(), |pid| pid.to_string()),
-            self.uid,
-            self.cwd.as_deref().unwrap_or("null"),
-            event::json_string(&self.started),
-            event::json_string(&self.last),
-            event::json_string(&self.last_event),
-            self.events,
-        )
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_turn_identifies_few_sessions_and_the_others_later() {
+        let mut world = World::new(MAX_SESSIONS);
+        let mut budget = Budget::new();
+        let ids: Vec<String> = (0..MAX_SESSIONS).map(|id| id.to_string()).collect();
+        let mut turn = |budget: &mut Budget| {
+            for session_id in &ids {
+                let hook = SessionHook {
+                    peer: &world.peer,
+                    time: TIME,
+                    event_name: "Stop",
+                    session_id,
+                    cwd: None,
+                };
+                let registry = world.poll.registry();
+                world
+                    .sessions
+                    .handle_hook(&hook, registry, budget, world.now);
+            }
+            let sessions = world.sessions.sessions.iter();
+            let is_unknown = |session: &Session| matches!(session.state, State::Unknown);
+            sessions.filter(|(_, session)| is_unknown(session)).count()
+        };
+        let unknown = turn(&mut budget);
+        assert!(unknown > MAX_SESSIONS / 2);
+        assert_eq!(turn(&mut budget), unknown);
+        assert!(turn(&mut Budget::new()) < unknown);
     }
-}
-
-/// The ancestors of a peer. `None` if the turn has no time for another walk, or the peer has
-/// no pid in this namespace: then a later hook may help.
-fn walk(peer: &Peer, budget: &mut Budget) -> Option<Vec<Process>> {
-    let pid = peer.pid.filter(|_| budget.take_walk())?;
-    Some(ancestors::ancestors(pid, peer.uid, proc_fs::status))
-}
-
-/// Opens the last of these ancestors of a peer, by its pid. That may belong to another process
-/// by now, so the ancestors must still be the same once it is open.
-fn open(peer: &Peer, ancestors: &[Process], budget: &mut Budget) -> Option<(u32, OwnedFd)> {
-    let pid = ancestors.last()?.pid;
-    let pidfd = proc_fs::open_pidfd(pid)?;
-    let again = walk(peer, budget)?;
-    again.starts_with(ancestors).then_some((pid, pidfd))
-}
-
-/// Registers a pidfd with the poll. Closing it ends that.
-fn watch(pidfd: &OwnedFd, key: usize, registry: &Registry) -> bool {
-    let (fd, token) = (pidfd.as_raw_fd(), Source::Session(key).token());
-    let result = registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
-    result.is_ok()
 }
