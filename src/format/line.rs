@@ -93,6 +93,10 @@ pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String
     line.styled(BOLD, event.string("_event").unwrap_or_default());
     line.gap_to(ACTION_COLUMN);
 
+    if let Some(pid) = event.get("_gone") {
+        line.text(&format!("process {pid} has ended"));
+        return line.end();
+    }
     let cwd = event.string("cwd");
     match event.get("tool_calls").filter(|calls| is_array(calls)) {
         None => write_action(&event, cwd, &mut line),
@@ -264,6 +268,14 @@ mod tests {
     fn a_cut_line_resets_its_colour() {
         let line = line("Stop", "abc", true, Some(16));
         assert!(line.ends_with(" S…\x1b[0m\n"), "{line:?}");
+    }
+
+    #[test]
+    fn the_line_of_a_gone_session_names_the_process() {
+        let mut line = String::new();
+        write(&Event::gone("T", 17, r#""abcdef""#), false, None, &mut line);
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(columns.join(" "), "T abcd _gone process 17 has ended");
     }
 
     #[test]

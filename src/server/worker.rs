@@ -57,8 +57,9 @@ impl Worker {
             .name("worker".into())
             .spawn(move || {
                 for job in queue {
+                    let result = finish(format, job);
                     // They fail when the loop has ended.
-                    if results_sender.send(finish(format, job)).is_err() || waker.wake().is_err() {
+                    if results_sender.send(result).is_err() || waker.wake().is_err() {
                         break;
                     }
                 }
