@@ -5,9 +5,8 @@
 //! 1. **wait** until a source is ready, and **handle the reports** of the poll;
 //! 2. **accept clients** from the backlog;
 //! 3. **read** clients that have sent something, and append the event of each complete
-//!    request to the log;
-//! 4. **expire deadlines**: refuse clients that took too long, and publish `_gone` for sessions
-//!    whose process has ended;
+//!    request to the log; then that of each session whose process has ended;
+//! 4. **expire deadlines**: refuse clients that took too long;
 //! 5. **commit**: accept readers, write the log to stdout and to the readers, and only then
 //!    send the responses;
 //! 6. **advance the shutdown**, if one has begun.
@@ -184,7 +183,6 @@ impl Server {
             self.accept_clients();
             self.read_clients(&mut budget);
             self.clients.expire_deadlines(&mut budget, self.now);
-            self.publisher.publish_gone(self.now);
             self.commit(&mut budget);
             self.advance_shutdown();
             self.retry_accept();
@@ -295,6 +293,8 @@ impl Server {
 
     /// Reads from clients, and publishes the events that the worker has made.
     fn read_clients(&mut self, budget: &mut Budget) {
+        // If the turn reads nothing, a `SessionEnd` may wait that came in time.
+        let reads = !self.publisher.is_congested();
         self.clients.read(&mut self.publisher, budget, self.now);
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
@@ -307,6 +307,9 @@ impl Server {
                 }
                 None => self.has_results = false,
             }
+        }
+        if reads {
+            self.publisher.publish_gone(self.now);
         }
     }
 

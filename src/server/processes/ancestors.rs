@@ -279,6 +279,29 @@ mod tests {
     }
 
     #[test]
+    fn a_child_has_its_parents_session_and_group_or_leads_its_own() {
+        let status = |session, process_group| Status {
+            parent: 1,
+            process_group,
+            session,
+            started_at: 1,
+            uid: UID,
+            is_init: false,
+        };
+        for (session, group, is_born) in [
+            (1, 2, true),
+            (1, 7, true),
+            (7, 7, true),
+            (1, 3, false),
+            (3, 2, false),
+            (3, 7, false),
+        ] {
+            let is_same = is_born_of(7, &status(session, group), &status(1, 2));
+            assert_eq!(is_same, is_born, "session {session}, group {group}");
+        }
+    }
+
+    #[test]
     fn a_process_is_confirmed_after_a_second() {
         let now = Instant::now();
         let process = Process {

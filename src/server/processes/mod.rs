@@ -90,8 +90,9 @@ impl Sessions {
         }
         let key = self.keys.get(hook.session_id).copied();
         if hook.event_name == "SessionEnd" {
-            let key = key.filter(|key| self.sessions[*key].uid == hook.peer.uid);
-            key.map(|key| self.remove(key));
+            if let Some(key) = key.filter(|key| self.sessions[*key].uid == hook.peer.uid) {
+                self.remove(key);
+            }
             return;
         }
         let Some(key) = key.or_else(|| self.add(hook, now)) else {
