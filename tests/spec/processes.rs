@@ -159,13 +159,19 @@ fn is_known(server: &Server, process: u32) -> bool {
     server.stderr.text().contains(&known)
 }
 
-/// The sessions that are gone, when there can be no more of them: another one, in a process
-/// of its own, was identified and is gone after them.
-fn all_gone(server: &Server) -> Vec<(u64, String)> {
+/// Another session, in a process of its own, for [`all_gone`]. To begin early saves time.
+fn another_session(server: &Server) -> Client {
     let mut client = Client::start(server);
-    let pid = client.pid();
-    client.identify(server, "direct Stop another", pid);
-    client.kill();
+    client.post(server, "direct Stop another");
+    client
+}
+
+/// The sessions that are gone, when there can be no more of them: another one is gone after
+/// them.
+fn all_gone(server: &Server, mut another: Client) -> Vec<(u64, String)> {
+    let pid = another.pid();
+    another.identify(server, "direct Stop another", pid);
+    another.kill();
     let last = format!("\"_gone\":{pid},\"session_id\":\"another\"}}\n");
     server
         .stdout
@@ -231,18 +237,20 @@ fn a_session_that_ends_without_session_end_is_gone() {
 #[test]
 fn a_session_that_ends_with_session_end_is_not_gone() {
     let Some(server) = server() else { return };
+    let another = another_session(&server);
     let mut client = Client::start(&server);
     let pid = client.pid();
     client.identify(&server, "shell Stop s", pid);
     client.post(&server, "shell SessionEnd s");
     client.exit();
-    assert_eq!(all_gone(&server), []);
+    assert_eq!(all_gone(&server, another), []);
 }
 
 /// The server is stopped meanwhile, so it learns of both at once.
 #[test]
 fn a_session_end_that_is_in_flight_when_the_process_ends_counts() {
     let Some(server) = server() else { return };
+    let another = another_session(&server);
     let mut client = Client::start(&server);
     let pid = client.pid();
     client.identify(&server, "shell Stop s", pid);
@@ -253,7 +261,7 @@ fn a_session_end_that_is_in_flight_when_the_process_ends_counts() {
     hook.write_all(&request).unwrap();
     server.signal("CONT");
     assert_eq!(exchange(hook, b""), OK);
-    assert_eq!(all_gone(&server), []);
+    assert_eq!(all_gone(&server, another), []);
 }
 
 #[test]
@@ -277,6 +285,7 @@ fn another_event_after_the_process_has_ended_does_not_count() {
 #[test]
 fn a_script_that_posts_twice_in_a_row_is_no_session() {
     let Some(server) = server() else { return };
+    let another = another_session(&server);
     let mut number = 0;
     let mut elapsed = Duration::MAX;
     while elapsed >= Duration::from_secs(1) {
@@ -288,17 +297,18 @@ fn a_script_that_posts_twice_in_a_row_is_no_session() {
         elapsed = started_at.elapsed();
         client.exit();
     }
-    let gone = all_gone(&server);
+    let gone = all_gone(&server, another);
     assert!(gone.iter().all(|(_, id)| *id != number.to_string()));
 }
 
 #[test]
 fn a_candidate_that_ends_before_the_second_hook_is_forgotten() {
     let Some(server) = server() else { return };
+    let another = another_session(&server);
     let mut client = Client::start(&server);
     client.post(&server, "shell Stop s");
     client.kill();
-    assert_eq!(all_gone(&server), []);
+    assert_eq!(all_gone(&server, another), []);
 }
 
 /// Posts hooks of session `s` until a session that began later is identified, so they are
@@ -448,6 +458,7 @@ fn without_a_pid_for_the_peer_nothing_is_identified_and_nothing_fails() {
 #[test]
 fn two_sessions_in_one_process_are_gone_together() {
     let Some(server) = server() else { return };
+    let another = another_session(&server);
     let mut client = Client::start(&server);
     let pid = client.pid();
     for session in ["a", "b", "c"] {
@@ -455,7 +466,7 @@ fn two_sessions_in_one_process_are_gone_together() {
     }
     client.post(&server, "shell SessionEnd b");
     client.kill();
-    let mut gone = all_gone(&server);
+    let mut gone = all_gone(&server, another);
     gone.sort();
     assert_eq!(gone, [(pid.into(), "a".into()), (pid.into(), "c".into())]);
 }
