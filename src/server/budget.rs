@@ -29,8 +29,8 @@ const READ_BYTES: usize = 8 << 20;
 /// Bytes of bodies that are made into events. The most expensive bodies take 100 ns of CPU a
 /// byte (deep nesting in a pretty format).
 const EVENT_BYTES: usize = 128 << 10;
-/// Walks from a hook's peer to its ancestors. Each reads two files of /proc for an ancestor,
-/// which takes 6 us of CPU.
+/// Walks from a hook's peer to its ancestors. Each asks /proc about up to 17 processes,
+/// which takes 10 us of CPU for each.
 const WALKS: usize = 16;
 /// A body of at least this many bytes is made into an event by the worker.
 pub const LARGE_BODY: usize = 128 << 10;

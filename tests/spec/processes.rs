@@ -344,16 +344,16 @@ fn a_hook_whose_parent_is_a_subreaper_says_nothing() {
     let (Some(server), Some(python)) = (server(), tool("python3")) else {
         return;
     };
-    let subreaper = "import ctypes, os, subprocess, sys\n\
+    let subreaper = "import ctypes, subprocess, sys\n\
         assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n\
-        subprocess.call(sys.argv[1:], preexec_fn=os.setpgrp)";
+        subprocess.call(sys.argv[1:])";
     let wrapper = [python.to_str().unwrap(), "-c", subreaper];
-    let mut client = Client::start_under(&server, &wrapper);
-    let orphan = "sh -c 'orphan Stop s $$ &'";
-    post_until_another_is_known(&server, || client.post(&server, orphan));
+    let mut clients = [(); 2].map(|()| Client::start_under(&server, &wrapper));
+    post_until_another_is_known(&server, || {
+        clients[0].post(&server, "sh -c 'orphan Stop a $$ &'");
+        clients[1].post(&server, "setsid sh -c 'orphan Stop b $$ &'");
+    });
     assert_eq!(known_processes(&server), 1);
-    drop(client.0.stdin.take());
-    client.0.wait().unwrap();
 }
 
 #[test]

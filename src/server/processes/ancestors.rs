@@ -47,6 +47,10 @@ pub struct Status {
     /// Whether it is the init of a pid namespace, or a systemd: a process that exists to be a
     /// reaper.
     pub is_init: bool,
+    /// Whether SIGINT and SIGQUIT are ignored.
+    pub ignores_interrupts: bool,
+    /// Whether it runs a shell, or is not known to run something else.
+    pub is_shell: bool,
 }
 
 /// The ancestors of a peer with this pid and uid, the nearest first, as far as they can be
@@ -70,14 +74,18 @@ pub fn ancestors(pid: u32, uid: u32, mut read: impl FnMut(u32) -> Option<Status>
     ancestors
 }
 
-/// Whether the parent may have started the child. A child inherits its parent's session
-/// (setsid(2)) and process group (setpgid(2)), or leads its own. So a child with another
-/// session or group was started by another process, and has a reaper as its parent. (Or
-/// a shell made it a member of a pipeline's group. Such a child is no hook's peer, and above
-/// the client nothing is needed.)
+/// Whether the parent may have started the child. If not, it is a reaper.
+///
+/// A child inherits its parent's session (setsid(2)) and process group (setpgid(2)), or leads
+/// its own. (Or a shell made it a member of a pipeline's group. Such a child is no hook's peer,
+/// and above the client nothing is needed.) A child that a shell starts with `&` ignores
+/// SIGINT and SIGQUIT (POSIX, asynchronous lists). Only shells do this to a child.
 fn is_born_of(pid: u32, child: &Status, parent: &Status) -> bool {
     let shares = |own: u32, parents: u32| own == parents || own == pid;
-    shares(child.session, parent.session) && shares(child.process_group, parent.process_group)
+    let is_background = child.ignores_interrupts && !parent.ignores_interrupts;
+    shares(child.session, parent.session)
+        && shares(child.process_group, parent.process_group)
+        && (!is_background || parent.is_shell)
 }
 
 /// The ancestors of the first hook of a session, one of which is the session's process.
@@ -127,6 +135,8 @@ mod tests {
             started_at: 1,
             uid: UID,
             is_init: true,
+            ignores_interrupts: false,
+            is_shell: false,
         };
         vec![None, Some(init)]
     }
@@ -287,6 +297,8 @@ mod tests {
             started_at: 1,
             uid: UID,
             is_init: false,
+            ignores_interrupts: false,
+            is_shell: false,
         };
         for (session, group, is_born) in [
             (1, 2, true),
@@ -298,6 +310,25 @@ mod tests {
         ] {
             let is_same = is_born_of(7, &status(session, group), &status(1, 2));
             assert_eq!(is_same, is_born, "session {session}, group {group}");
+        }
+    }
+
+    #[test]
+    fn only_a_shell_starts_a_child_in_the_background() {
+        let status = |ignores_interrupts, is_shell| Status {
+            ignores_interrupts,
+            is_shell,
+            is_init: false,
+            ..init().pop().flatten().unwrap()
+        };
+        for (child, parent, is_shell, is_born) in [
+            (false, false, false, true),
+            (true, true, false, true),
+            (true, false, true, true),
+            (true, false, false, false),
+        ] {
+            let (child, parent) = (status(child, false), status(parent, is_shell));
+            assert_eq!(is_born_of(7, &child, &parent), is_born);
         }
     }
 
