@@ -15,7 +15,7 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
-mod compact;
+pub(crate) mod compact;
 pub(crate) mod json_text;
 mod payload;
 
@@ -27,7 +27,7 @@ use crate::peer::Peer;
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
 /// the kernel, so a payload's own members with these names move into `_claimed`. (Names
 /// that a summary does not show are also in `HIDDEN_FIELDS` of `format/line.rs`.)
-pub(crate) const RESERVED_NAMES: [&str; 7] = [
+pub(crate) const RESERVED_NAMES: [&str; 8] = [
     "_ts",
     "_event",
     "_peer_pid",
@@ -35,6 +35,7 @@ pub(crate) const RESERVED_NAMES: [&str; 7] = [
     "_peer_gid",
     "_claimed",
     "_dropped",
+    "_gone",
 ];
 /// Bytes that the metadata of an event has at most, unless its name is long.
 const METADATA_SIZE: usize = 256;
@@ -42,15 +43,24 @@ const METADATA_SIZE: usize = 256;
 /// The content of one entry of the output: its compact form, from which every other form is
 /// made.
 #[derive(Debug)]
-pub struct Event {
+pub struct Event<'a> {
     /// A JSON object in ASCII without white space between its tokens, and a newline.
     line: String,
+    session: SessionFields<'a>,
 }
 
-impl Event {
+/// What a payload says about the session that it is from: JSON strings as the client spelled
+/// them, with their quotes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionFields<'a> {
+    pub id: Option<&'a str>,
+    pub cwd: Option<&'a str>,
+}
+
+impl<'a> Event<'a> {
     /// The event of one hook. `time` is a [`timestamp`], `name` comes from the target of the
     /// request, and `body` from [`decode_utf8`].
-    pub fn hook(time: &str, name: &str, peer: &Peer, body: &str) -> Self {
+    pub fn hook(time: &str, name: &str, peer: &Peer, body: &'a str) -> Self {
         let mut line = String::with_capacity(METADATA_SIZE + body.len());
         line.push_str("{\"_ts\":");
         compact::write_string(time, &mut line);
@@ -61,9 +71,9 @@ impl Event {
         }
         let Peer { uid, gid, .. } = peer;
         line.push_str(&format!(",\"_peer_uid\":{uid},\"_peer_gid\":{gid}"));
-        payload::write(body, &mut line);
+        let session = payload::write(body, &mut line);
         line.push_str("}\n");
-        Event { line }
+        Event { line, session }
     }
 
     /// The notice that a sink missed `count` events.
@@ -73,7 +83,39 @@ impl Event {
         line.push_str(&format!(
             ",\"_event\":\"_dropped\",\"_dropped\":{count}}}\n"
         ));
-        Event { line }
+        Event {
+            line,
+            session: SessionFields::default(),
+        }
+    }
+
+    /// The notice that the process `pid` of a session has ended without a `SessionEnd`.
+    /// `session_id` is a JSON string.
+    pub fn gone(time: &str, pid: u32, session_id: &str) -> Self {
+        let mut line = String::from("{\"_ts\":");
+        compact::write_string(time, &mut line);
+        line.push_str(&format!(
+            ",\"_event\":\"_gone\",\"_gone\":{pid},\"session_id\":"
+        ));
+        compact::write(session_id, &mut line);
+        line.push_str("}\n");
+        Event {
+            line,
+            session: SessionFields::default(),
+        }
+    }
+
+    /// The event without what it borrows from the body.
+    pub fn detached(self) -> Event<'static> {
+        Event {
+            line: self.line,
+            session: SessionFields::default(),
+        }
+    }
+
+    /// What the payload says about its session.
+    pub fn session(&self) -> SessionFields<'a> {
+        self.session
     }
 
     /// The compact form: a line.

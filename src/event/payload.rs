@@ -17,28 +17,32 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json_text::{self, string_length, tokens};
-use super::{RESERVED_NAMES, compact};
+use super::{RESERVED_NAMES, SessionFields, compact};
 
 /// Keys that the table has room for at first: real payloads have fewer.
 const KEYS_CAPACITY: usize = 28;
 
 /// Writes the members of a payload, each after a comma. A body that is not a JSON object
-/// becomes the text of `_raw`.
-pub fn write(body: &str, out: &mut String) {
+/// becomes the text of `_raw`. Returns what the payload says about its session.
+pub fn write<'a>(body: &'a str, out: &mut String) -> SessionFields<'a> {
     if body.is_empty() {
-        return;
+        return SessionFields::default();
     }
     let mut members = Members::new(body);
     if members.read().is_err() {
         out.push_str(",\"_raw\":");
         compact::write_string(body, out);
-    } else if members.has_repeats || !members.claimed.is_empty() {
+        return SessionFields::default();
+    }
+    let session = members.session;
+    if members.has_repeats || !members.claimed.is_empty() {
         members.write(out);
     } else if !members.keys.is_empty() {
         let object = body.trim_ascii();
         out.push(',');
         compact::write(&object[1..object.len() - 1], out);
     }
+    session
 }
 
 /// The members of a body.
@@ -52,6 +56,7 @@ struct Members<'a> {
     /// The members with reserved names, each name once: the key as it is spelled, without its
     /// quotes, and the last value.
     claimed: Vec<(&'a str, &'a str)>,
+    session: SessionFields<'a>,
 }
 
 impl<'a> Members<'a> {
@@ -62,6 +67,7 @@ impl<'a> Members<'a> {
             hasher: RandomState::new(),
             has_repeats: false,
             claimed: Vec::new(),
+            session: SessionFields::default(),
         }
     }
 
@@ -81,6 +87,13 @@ impl<'a> Members<'a> {
                 None => self.claimed.push((key, value)),
             }
             return;
+        }
+        // Of a repeated key, the last value counts.
+        let string = value.starts_with('"').then_some(value);
+        match key {
+            "session_id" => self.session.id = string,
+            "cwd" => self.session.cwd = string,
+            _ => {}
         }
         let body = self.body;
         let hash = |offset: &u32| self.hasher.hash_one(name_at(body, *offset));

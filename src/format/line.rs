@@ -36,13 +36,14 @@ const SUMMARY_FIELDS: [&str; 14] = [
 
 /// Fields that are never part of the summary: they identify things, or the line shows them
 /// elsewhere.
-const HIDDEN_FIELDS: [&str; 18] = [
+const HIDDEN_FIELDS: [&str; 19] = [
     "_ts",
     "_event",
     "_peer_pid",
     "_peer_uid",
     "_peer_gid",
     "_dropped",
+    "_gone",
     "session_id",
     "transcript_path",
     "cwd",
@@ -95,6 +96,10 @@ pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String
     line.styled(BOLD, event.string("_event").unwrap_or_default());
     line.gap_to(ACTION_COLUMN);
 
+    if let Some(pid) = event.get("_gone") {
+        line.text(&format!("process {pid} has ended"));
+        return line.end();
+    }
     let cwd = event.string("cwd");
     match event.get("tool_calls").filter(|calls| is_array(calls)) {
         None => write_action(&event, cwd, &mut line),
@@ -286,6 +291,14 @@ mod tests {
     fn a_cut_line_resets_its_colour() {
         let line = line("Stop", "abc", true, Some(16));
         assert!(line.ends_with(" S…\x1b[0m\n"), "{line:?}");
+    }
+
+    #[test]
+    fn the_line_of_a_gone_session_names_the_process() {
+        let mut line = String::new();
+        write(&Event::gone("T", 17, r#""abcdef""#), false, None, &mut line);
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(columns.join(" "), "T abcd _gone process 17 has ended");
     }
 
     #[test]

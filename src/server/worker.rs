@@ -14,7 +14,7 @@ use std::thread;
 
 use mio::Waker;
 
-use crate::event::{self, Event};
+use crate::event::{self, Event, SessionFields};
 use crate::format::{Format, Forms};
 use crate::peer::Peer;
 
@@ -29,11 +29,23 @@ pub struct Job {
     pub body: Vec<u8>,
 }
 
+/// What the worker has made of a job.
+#[derive(Debug)]
+pub struct Finished {
+    /// Without its body.
+    pub job: Job,
+    pub forms: Forms,
+    /// The strings `session_id` and `cwd` of the payload, for
+    /// [`SessionHook`](super::processes::SessionHook).
+    pub session_id: Option<String>,
+    pub cwd: Option<String>,
+}
+
 /// The handle of the thread. It does its jobs one after the other.
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
-    results: Receiver<(usize, Forms)>,
+    results: Receiver<Finished>,
 }
 
 impl Worker {
@@ -45,7 +57,7 @@ impl Worker {
             .name("worker".into())
             .spawn(move || {
                 for job in queue {
-                    let result = (job.client, make_forms(format, job));
+                    let result = finish(format, job);
                     // They fail when the loop has ended.
                     if results_sender.send(result).is_err() || waker.wake().is_err() {
                         break;
@@ -61,17 +73,25 @@ impl Worker {
         let _ = self.jobs.send(job);
     }
 
-    /// A finished event with the key of its client, if there is one.
-    pub fn take_result(&self) -> Option<(usize, Forms)> {
+    /// A finished event, if there is one.
+    pub fn take_result(&self) -> Option<Finished> {
         self.results.try_recv().ok()
     }
 }
 
 /// Makes an event. Nothing that it was made from is kept longer than necessary: a body, its
 /// text, the compact line and another form may have 64 MiB each, or several times that.
-fn make_forms(format: Format, job: Job) -> Forms {
-    let body = event::into_utf8(job.body);
+fn finish(format: Format, mut job: Job) -> Finished {
+    let body = event::into_utf8(std::mem::take(&mut job.body));
     let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
+    let SessionFields { id, cwd } = event.session();
+    let (session_id, cwd) = (id.map(str::to_owned), cwd.map(str::to_owned));
+    let event = event.detached();
     drop(body);
-    format.forms(event)
+    Finished {
+        job,
+        forms: format.forms(event),
+        session_id,
+        cwd,
+    }
 }

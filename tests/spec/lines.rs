@@ -128,8 +128,9 @@ fn a_payload_of_any_shape_becomes_one_line() {
             r#"{"prompt":"a\u00ad\u3164\u2060\udb40\udc41b"}"#,
             "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}b",
         ),
-        // A client cannot forge the notice of missing events.
+        // A client cannot forge the notices of missing events and of ended processes.
         (r#"{"_dropped":17}"#, r#"_claimed: {"_dropped":17}"#),
+        (r#"{"_gone":17}"#, r#"_claimed: {"_gone":17}"#),
         (r#"{"tool_calls":[{"_dropped":17}]}"#, ""),
     ];
     for (body, expected) in rows {

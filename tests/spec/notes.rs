@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
-const SOURCE_FOLDERS: &str = "src src/cli src/server src/listen src/http src/event src/format src/output \
+const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/processes src/listen src/http src/event src/format src/output \
      src/diagnostics src/client";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -290,21 +290,21 @@ fn the_readers_in_the_readme_show_what_it_says() {
     {
         return;
     }
-    let server = Server::with_readers(&[]);
+    // The trace tells when a client has become a reader.
+    let server = Server::with_readers(&["--trace"]);
     let mut commands = blocks("Read events");
     commands.retain(|command| command.contains("| jq"));
     let other_user = commands[2].replace("$(id -u)", "4294967294");
     commands.push(&other_user);
     commands.push(block("Read events", "http://localhost/events\n"));
     commands.push(block("Read events", "socat"));
-    let before = server.descriptors();
     let readers = commands
         .iter()
         .map(|command| start_reader(command, &server));
     let readers: Vec<_> = readers.collect();
     assert_eq!(readers.len(), 7);
-    wait_until("all readers are connected", || {
-        server.descriptors() == before + readers.len()
+    server.stderr.wait("all readers", |text| {
+        text.matches("becomes a reader").count() == 6 && text.contains("connected (1 total)")
     });
     for (event, body) in recorded() {
         server.post(&event, body);
@@ -451,8 +451,7 @@ fn a_permission_request_causes_a_desktop_notification() {
     if tool("curl").is_none() || tool("jq").is_none() {
         return;
     }
-    let server = Server::start(&[]);
-    let before = server.descriptors();
+    let server = Server::start(&["--trace"]);
     let notifier = server.folder.path().join("notify-send");
     std::fs::write(&notifier, "#!/bin/sh\nprintf '<%s>' \"$@\"; echo\n").unwrap();
     std::fs::set_permissions(&notifier, PermissionsExt::from_mode(0o755)).unwrap();
@@ -462,9 +461,9 @@ fn a_permission_request_causes_a_desktop_notification() {
         blocks("Desktop notifications")[0]
     );
     let (mut reader, notifications) = start_reader(&command, &server);
-    wait_until("the reader is connected", || {
-        server.descriptors() == before + 1
-    });
+    server
+        .stderr
+        .wait("the reader", |text| text.contains("becomes a reader"));
     server.post(
         "PreToolUse",
         r#"{"tool_name":"Bash","tool_input":{"command":"ls"}}"#,
