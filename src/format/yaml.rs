@@ -313,8 +313,10 @@ fn is_plain(text: &str) -> bool {
     has_plain_start
         && text.chars().all(is_printable)
         && !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !text.contains(" #")
+        && !text
+            .as_bytes()
+            .windows(2)
+            .any(|pair| matches!(pair, b": " | b" #"))
         && !WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
