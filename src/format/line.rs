@@ -286,6 +286,8 @@ mod tests {
             format!("{raw}e\u{301}e\u{301}")
         );
         assert_eq!(cut("e\u{301}e\u{301}", 36), format!("{raw}e\u{301}…"));
+        // Half of a flag can take as many columns as a whole one.
+        assert_eq!(cut("🇩🇪", 36), format!("{raw}🇩…"));
         assert_eq!(cut("abc", 1), "…");
     }
 
