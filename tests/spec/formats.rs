@@ -392,6 +392,23 @@ fn the_pretty_formats_indent_at_most_64_levels() {
     ]);
 }
 
+#[test]
+fn a_member_that_would_make_the_yaml_too_long_is_in_flow_style() {
+    let deep = format!(
+        "{}{}\"a\\nb\"{}",
+        "[".repeat(20),
+        "1e5,".repeat(3000),
+        "]".repeat(20)
+    );
+    let payload =
+        format!("{{\"a\":{{\"b\":{deep},\"c\":\"x\\n\"}},\"d\":{{\"e\":[7]}},\"f\":\"x\\n\"}}");
+    let mut printer = Printer::new(&["--pretty-yaml"]);
+    let yaml = without_metadata(&printer.print("/", &payload));
+    assert!(yaml.starts_with("a: {\"b\": [[[["), "{}", &yaml[..40]);
+    assert!(yaml.ends_with("}\nd:\n  e:\n  - 7\nf: |\n  x\n"));
+    assert_same_meaning(&[json!({"yaml": yaml, "expected_json": payload})]);
+}
+
 /// Starts a server that has an output socket and also writes to stdout.
 pub fn start_with_tee(format: &str, stdout: File) -> Server {
     let folder = folder();
