@@ -153,8 +153,7 @@ impl Server {
                 registry()?,
                 output,
                 output_listener,
-                // Readers of live events cannot use up the connections of hooks.
-                limits.clients / 2,
+                limits.live_readers,
                 Sessions::new(limits.sessions),
                 options.sessions,
             )?,
@@ -216,11 +215,12 @@ impl Server {
         }
         let listeners = [&self.hook_listener, &self.publisher.listener];
         let listener_retries = listeners.into_iter().flatten().map(Listener::retry_at);
+        let gone_deadline = self.publisher.sessions.next_deadline();
         let deadlines = [
             self.phase.deadline(),
             self.clients.next_deadline(),
             self.publisher.output.retry_at(),
-            self.publisher.sessions.next_deadline(),
+            gone_deadline.map(|deadline| deadline + self.gone_delay()),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -277,7 +277,7 @@ impl Server {
 
     /// Leaves a descriptor to each session: both listeners give up the same number.
     fn reserve_descriptors(&mut self) {
-        let sessions = self.publisher.sessions.len();
+        let sessions = self.publisher.sessions.watched();
         let share = sessions.div_ceil(self.listeners().count().max(1));
         self.listeners()
             .for_each(|listener| listener.reserve(share));
@@ -301,10 +301,21 @@ impl Server {
         }
     }
 
+    /// How long after its deadline a session is reported as gone: later while input waits, which
+    /// may be a `SessionEnd` that came in time.
+    fn gone_delay(&self) -> Duration {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let open = self.hook_connections();
+        let listener = self.hook_listener.as_ref();
+        let has_backlog = listener.is_some_and(|listener| listener.can_accept(open, self.now));
+        match has_backlog || self.clients.has_unread() || self.worker.has_jobs() {
+            true => PATIENCE,
+            false => Duration::ZERO,
+        }
+    }
+
     /// Reads from clients, and publishes the events that the worker has made.
     fn read_clients(&mut self, budget: &mut Budget) {
-        // If the turn reads nothing, a `SessionEnd` may wait that came in time.
-        let reads = !self.publisher.is_congested();
         self.clients.read(&mut self.publisher, budget, self.now);
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
@@ -320,9 +331,10 @@ impl Server {
                 None => self.has_results = false,
             }
         }
-        if reads {
-            self.publisher.publish_gone(self.now);
-        }
+        let until = self.now.checked_sub(self.gone_delay());
+        until
+            .into_iter()
+            .for_each(|until| self.publisher.publish_gone_until(until));
     }
 
     /// Writes this turn's events, then the responses.

@@ -178,8 +178,8 @@ impl Publish for SimulatedOutput {
         "[]".into()
     }
 
-    fn has_room_for_reader(&self) -> bool {
-        true
+    fn room_for_readers(&self) -> usize {
+        0
     }
     fn handle_session(&mut self, _: &SessionHook, _: &mut Budget, _: Instant) {}
 

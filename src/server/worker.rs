@@ -56,6 +56,8 @@ pub struct Worker {
     jobs: Sender<Job>,
     huge_jobs: Sender<Job>,
     results: Receiver<Finished>,
+    /// Jobs whose result has not been taken.
+    unfinished: usize,
 }
 
 impl Worker {
@@ -83,11 +85,13 @@ impl Worker {
             jobs: start("worker")?,
             huge_jobs: start("huge worker")?,
             results,
+            unfinished: 0,
         })
     }
 
     /// Queues a job. Its result comes from [`Worker::take_result`].
-    pub fn submit(&self, job: Job) {
+    pub fn submit(&mut self, job: Job) {
+        self.unfinished += 1;
         let is_huge = job.body.len() > HUGE_BODY;
         let queue = if is_huge { &self.huge_jobs } else { &self.jobs };
         // It fails only if the thread has ended, which it does after the loop.
@@ -95,8 +99,15 @@ impl Worker {
     }
 
     /// A finished event, if there is one.
-    pub fn take_result(&self) -> Option<Finished> {
-        self.results.try_recv().ok()
+    pub fn take_result(&mut self) -> Option<Finished> {
+        let result = self.results.try_recv().ok()?;
+        self.unfinished -= 1;
+        Some(result)
+    }
+
+    /// Whether a job's result has not been taken.
+    pub fn has_jobs(&self) -> bool {
+        self.unfinished > 0
     }
 }
 

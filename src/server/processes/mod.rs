@@ -72,9 +72,26 @@ impl Sessions {
         }
     }
 
-    /// The number of sessions. Each uses a descriptor at most.
-    pub fn len(&self) -> usize {
-        self.sessions.len()
+    /// The number of sessions whose process is watched. Each uses a descriptor.
+    pub fn watched(&self) -> usize {
+        let states = self.sessions.iter().map(|(_, session)| &session.state);
+        states
+            .filter(|state| matches!(state, State::Watched { .. }))
+            .count()
+    }
+
+    /// Removes the session of a `SessionStart` whose process has ended: it was resumed before the
+    /// server could report that. Returns what [`Sessions::take_gone`] would.
+    pub fn take_replaced(&mut self, hook: &SessionHook) -> Option<(u32, String)> {
+        if hook.event_name != "SessionStart" {
+            return None;
+        }
+        let key = *self.keys.get(hook.session_id)?;
+        let State::Ended(pid) = self.sessions[key].state else {
+            return None;
+        };
+        let session = self.remove(key)?;
+        Some((pid, session.id))
     }
 
     /// A hook was read, and its peer waits for the response.
