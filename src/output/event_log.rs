@@ -173,9 +173,8 @@ impl EventLog {
         forms: Forms,
         cursors: impl Iterator<Item = &'c mut Cursor>,
     ) -> bool {
-        let floor = self.floor_after(forms.length());
-        let mut is_losing = floor > self.floor;
-        self.floor = floor;
+        let before = (self.floor, self.first_kept(Form::Compact));
+        self.floor = self.floor_after(forms.length());
         if forms.display.as_ref().is_some_and(String::is_empty) {
             self.hidden.push_back(self.end());
         }
@@ -187,8 +186,9 @@ impl EventLog {
             while self.compact.length_from(self.history_start) > self.history {
                 self.history_start += 1;
             }
-            is_losing |= self.floor > self.unread.compact;
         }
+        let is_losing = before != (self.floor, self.first_kept(Form::Compact))
+            && self.floor > self.unread.compact.min(self.unread.display);
         if is_losing {
             self.keep_partial_entries(cursors);
         }

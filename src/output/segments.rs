@@ -108,6 +108,10 @@ impl Segments {
         let start = self.end_offset();
         self.ends.push_back(start + entry.len() as u64);
         if entry.len() >= LARGE_ENTRY {
+            // The small segment before it is complete.
+            let last = self.segments.back_mut();
+            let bytes = last.and_then(|segment| Rc::get_mut(&mut segment.bytes));
+            bytes.into_iter().for_each(Vec::shrink_to_fit);
             let mut bytes = entry.into_bytes();
             bytes.shrink_to_fit();
             let bytes = Rc::new(bytes);

@@ -305,6 +305,29 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        world.now += Duration::from_secs(1);
+        world.post("Stop", "a");
+        let hook = |event_name| SessionHook {
+            peer: &world.peer,
+            time: TIME,
+            event_name,
+            session_id: "a",
+            cwd: None,
+        };
+        let (start, stop) = (hook("SessionStart"), hook("Stop"));
+        assert_eq!(world.sessions.take_replaced(&start), None, "it is alive");
+        world.sessions.handle_report(0, world.now);
+        assert_eq!(world.sessions.take_replaced(&stop), None);
+        let gone = (id(), "a".to_owned());
+        assert_eq!(world.sessions.take_replaced(&start), Some(gone));
+        assert_eq!(world.sessions.take_replaced(&start), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn an_ended_process_is_gone_after_half_a_second() {
         let mut world = World::new(2);
         for id in ["a", "b"] {
