@@ -1,8 +1,9 @@
 //! A thread that makes the events of large bodies.
 //!
-//! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format takes long enough to
-//! notice, and meanwhile the loop could serve nobody. So the loop passes such a body, with
-//! all that its event needs, to this thread. It gets back the text to append to the log. A
+//! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format
+//! takes long enough to notice, and meanwhile the loop could serve nobody. So the loop passes a
+//! body of [`LARGE_BODY`](super::budget::LARGE_BODY) bytes or more, with all that its event
+//! needs, to this thread. It gets back the text to append to the log. A
 //! [`Waker`] makes the poll report the result (eventfd(2)). The thread has no socket and no
 //! log.
 //!
