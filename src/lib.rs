@@ -36,7 +36,7 @@
 //!
 //! EDU_NOTES.md is a walkthrough of the source in stops. Each file names its stop.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 // The first comments of folders name their files, also private ones.
 #![allow(rustdoc::private_intra_doc_links)]

@@ -13,7 +13,7 @@
 //!
 //! This folder knows no HTTP, and about sinks only that they can miss events.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 pub(crate) mod compact;
 pub(crate) mod json_text;

@@ -5,7 +5,7 @@
 //! Then the members are written as they are. To know that costs about as much as reading the
 //! body, in time and in memory: the table of keys has 5 bytes for each.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -5,7 +5,7 @@
 //! strict where lenient ones were exploited for request smuggling: lines end in CRLF, and sizes
 //! are hexadecimal digits.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 use super::response::Status;
 

@@ -45,7 +45,7 @@
 //! written, nothing more is read: a client that pipelines requests and never reads fills
 //! its own socket buffer, and no memory here.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::fmt;

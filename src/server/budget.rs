@@ -7,7 +7,7 @@
 //! All limits of a turn are in this file. Work on a single item that exceeds them (a large
 //! body) goes to the [`worker`](super::worker).
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 13 of EDU_NOTES.md.
 
 use std::time::Duration;
 

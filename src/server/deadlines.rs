@@ -6,7 +6,7 @@
 //! finding the earliest deadline are O(1).
 //! Another timeout is another queue.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 12 of EDU_NOTES.md.
 
 use std::time::{Duration, Instant};
 

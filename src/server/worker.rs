@@ -7,7 +7,7 @@
 //! [`Waker`] makes the poll report the result (eventfd(2)). The thread has no socket and no
 //! log.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 13 of EDU_NOTES.md.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
