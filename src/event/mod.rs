@@ -20,6 +20,7 @@ pub(crate) mod json_text;
 mod payload;
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::peer::Peer;
@@ -66,11 +67,14 @@ impl<'a> Event<'a> {
         compact::write_string(time, &mut line);
         line.push_str(",\"_event\":");
         compact::write_string(name, &mut line);
-        if let Some(pid) = peer.pid {
-            line.push_str(&format!(",\"_peer_pid\":{pid}"));
+        for (name, number) in [
+            ("pid", peer.pid.map(i64::from)),
+            ("uid", Some(peer.uid.into())),
+            ("gid", Some(peer.gid.into())),
+        ] {
+            // Writing to memory cannot fail.
+            let _ = number.map(|number| write!(line, ",\"_peer_{name}\":{number}"));
         }
-        let Peer { uid, gid, .. } = peer;
-        line.push_str(&format!(",\"_peer_uid\":{uid},\"_peer_gid\":{gid}"));
         let session = payload::write(body, &mut line);
         line.push_str("}\n");
         Event { line, session }

@@ -61,6 +61,10 @@ const HIDDEN_FIELDS: [&str; 19] = [
 /// Further fields that the line shows in its own way.
 const TOOL_FIELDS: [&str; 4] = ["tool_calls", "tool_input", "tool_response", "is_interrupt"];
 
+/// Objects with more members than this are expected only from somebody who wants to use up
+/// memory.
+const MANY_FIELDS: usize = 64;
+
 /// The column at which the event's name begins.
 const NAME_COLUMN: usize = 14;
 /// The column at which the action begins: there is room for `PostToolUseFailure` before it.
@@ -198,38 +202,41 @@ fn is_array(value: &str) -> bool {
     value.starts_with('[')
 }
 
-/// An object, and those of its members that this file knows by name. There are few of them,
-/// however many members the object has.
+/// An object, and its members that matter.
 struct Fields<'a> {
     object: &'a str,
-    /// Names, and values as spelled. If a name is repeated, the last value.
-    known: Vec<(Cow<'a, str>, &'a str)>,
+    /// Decoded names, and values as spelled. If the object has many members, only those that
+    /// this file knows by name.
+    members: Vec<(Cow<'a, str>, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
     fn new(object: &'a str) -> Self {
-        let mut known: Vec<(Cow<str>, &str)> = Vec::new();
+        let mut kept: Vec<(Cow<str>, &str)> = Vec::new();
         for (key, value) in members(object) {
             let name = json_text::decode(key);
-            let lists: [&[&str]; 3] = [&HIDDEN_FIELDS, &SUMMARY_FIELDS, &TOOL_FIELDS];
-            if !lists.iter().any(|list| list.contains(&&*name)) {
-                continue;
+            if kept.len() >= MANY_FIELDS {
+                let lists: [&[&str]; 3] = [&HIDDEN_FIELDS, &SUMMARY_FIELDS, &TOOL_FIELDS];
+                if !lists.iter().any(|list| list.contains(&&*name)) {
+                    continue;
+                }
+                kept.retain(|(other, _)| *other != name);
             }
-            match known.iter_mut().find(|(other, _)| *other == name) {
-                Some((_, last)) => *last = value,
-                None => known.push((name, value)),
-            }
+            kept.push((name, value));
         }
-        Fields { object, known }
+        Fields {
+            object,
+            members: kept,
+        }
     }
 
-    /// The value of a known field.
+    /// The value of a member: the last one, if the name is repeated.
     fn get(&self, name: &str) -> Option<&'a str> {
-        let field = self.known.iter().find(|(known, _)| known == name);
-        field.map(|(_, value)| *value)
+        let member = self.members.iter().rfind(|(key, _)| key == name);
+        member.map(|(_, value)| *value)
     }
 
-    /// The value of a known field that is a non-empty string: as spelled, without its quotes.
+    /// The value of a member that is a non-empty string: as spelled, without its quotes.
     fn string(&self, name: &str) -> Option<&'a str> {
         let text = json_text::unquoted(self.get(name)?)?;
         (!text.is_empty()).then_some(text)
@@ -284,6 +291,8 @@ mod tests {
             format!("{raw}e\u{301}e\u{301}")
         );
         assert_eq!(cut("e\u{301}e\u{301}", 36), format!("{raw}e\u{301}…"));
+        // Half of a flag can take as many columns as a whole one.
+        assert_eq!(cut("🇩🇪", 36), format!("{raw}🇩…"));
         assert_eq!(cut("abc", 1), "…");
     }
 

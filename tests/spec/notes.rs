@@ -106,7 +106,10 @@ fn the_state_diagram_has_the_transitions_of_the_source() {
     };
     let mut table = BTreeSet::new();
     let source = source("src/http/connection.rs");
-    for row in source.lines().filter_map(|line| line.strip_prefix("//! | `")) {
+    for row in source
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | `"))
+    {
         let row = format!("`{row}");
         let cells: Vec<&str> = row.split('|').collect();
         // Without a next state, the step ends the connection, or the loop takes the socket.
@@ -117,7 +120,9 @@ fn the_state_diagram_has_the_transitions_of_the_source() {
         }
     }
     assert!(table.len() >= 10);
-    let diagram = blocks().into_iter().find(|block| block.language == "mermaid");
+    let diagram = blocks()
+        .into_iter()
+        .find(|block| block.language == "mermaid");
     let diagram = diagram.expect("a diagram").lines.join("\n");
     let edges = Regex::new(r"(\w+) --> (\w+):").unwrap();
     let edges = edges.captures_iter(&diagram);
@@ -212,7 +217,10 @@ fn the_picture_of_a_short_read_is_what_the_kernel_does() {
         }
         reads.join(", ")
     };
-    let mut picture = format!("{:<43}{}\n", "sent", "what each read into a large buffer returns");
+    let mut picture = format!(
+        "{:<43}{}\n",
+        "sent", "what each read into a large buffer returns"
+    );
     picture += &format!("{:<43}{}\n", "\"AB\", then \"CD\"", reads(false));
     let sent = "\"AB\" with a descriptor, then \"CD\"";
     picture += &format!("{sent:<43}{}\n", reads(true));
@@ -270,7 +278,11 @@ fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
     for (name, cursor) in [("A", a), ("B", b), ("C", c), ("D", d)] {
         let mut line = format!("cursor {name}");
         let missed = cursor.missed(&log);
-        put(&mut line, cursor.entry(), &format!("^ next, missed {missed}"));
+        put(
+            &mut line,
+            cursor.entry(),
+            &format!("^ next, missed {missed}"),
+        );
         lines.push(line);
     }
     assert_picture(&(lines.join("\n") + "\n"));
@@ -281,7 +293,9 @@ fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
 fn the_stops_visit_the_modules_in_the_order_of_lib_rs() {
     let source_of = |module: &str| {
         let paths = [format!("src/{module}.rs"), format!("src/{module}/mod.rs")];
-        let path = paths.iter().find(|path| Path::new(ROOT).join(path).exists());
+        let path = paths
+            .iter()
+            .find(|path| Path::new(ROOT).join(path).exists());
         source(path.expect(module))
     };
     let lib = source("src/lib.rs");

@@ -24,7 +24,7 @@ mod ancestors;
 mod proc_fs;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use log::trace;
@@ -49,8 +49,8 @@ const MAX_ID: usize = 256;
 #[derive(Debug)]
 pub struct Sessions {
     sessions: Slab<Session>,
-    /// The keys of the sessions, by their ids.
-    keys: HashMap<String, usize>,
+    /// The keys of the sessions, by their ids. There are few: comparing is faster than hashing.
+    keys: BTreeMap<String, usize>,
     capacity: usize,
     /// Sessions by when they were last heard. With no timeout, the least recent has expired.
     recency: Deadlines,
@@ -64,7 +64,7 @@ impl Sessions {
     pub fn new(capacity: usize) -> Self {
         Sessions {
             sessions: Slab::new(),
-            keys: HashMap::new(),
+            keys: BTreeMap::new(),
             capacity: capacity.min(MAX_SESSIONS),
             recency: Deadlines::new(Duration::ZERO),
             gone_deadlines: Deadlines::new(GONE_DELAY),
