@@ -3,7 +3,7 @@
 //! Whatever the text contains, the result is one line in which nothing moves the cursor,
 //! changes a colour or changes the direction of writing. Text beyond the width is cut off.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use unicode_width::UnicodeWidthChar;
 

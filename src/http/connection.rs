@@ -45,7 +45,7 @@
 //! written, nothing more is read: a client that pipelines requests and never reads fills
 //! its own socket buffer, and no memory here.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -71,7 +71,7 @@ pub struct Connection {
     max_body: u64,
     /// Whether the connection may stay open after a response.
     allows_keep_alive: bool,
-    /// Whether it has stayed open after a response. AfterResponse the end of input before the next
+    /// Whether it has stayed open after a response. Then the end of input before the next
     /// request is no error.
     is_reused: bool,
 }

@@ -1,7 +1,7 @@
 //! A listener: accepts connections, and pauses when descriptors run out. It also raises and
 //! divides the limit of open descriptors.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 5 of EDU_NOTES.md.
 
 use std::fmt::Display;
 use std::io;

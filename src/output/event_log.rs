@@ -26,7 +26,7 @@
 //!
 //! This file does not know what an entry contains, nor how a sink is written to.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;

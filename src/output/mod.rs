@@ -11,7 +11,7 @@
 //!
 //! This folder knows no HTTP and no JSON.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 pub mod event_log;
 mod segments;

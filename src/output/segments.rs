@@ -6,7 +6,7 @@
 //!
 //! This file knows no cursor and no limit.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! One sink: a descriptor to write to, and a cursor in the event log.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

@@ -1,13 +1,13 @@
 //! The budget of a turn: how much work one turn of the loop does at most.
 //!
 //! Clients and readers decide how much they send. The loop decides how much of it one turn
-//! handles, with the goal that no turn takes more than 25 ms of CPU time. Work beyond the budget stays
-//! queued for the next turn, in order, so nobody is starved.
+//! handles, with the goal that no turn takes more than 25 ms of CPU time. Work beyond the budget
+//! stays queued for the next turn, in order, so nobody is starved.
 //!
 //! All limits of a turn are in this file. Work on a single item that exceeds them (a large
 //! body) goes to the [`worker`](super::worker).
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 13 of EDU_NOTES.md.
 
 use std::time::Duration;
 

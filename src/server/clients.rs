@@ -15,7 +15,7 @@
 //! output behind [`Publish`]. The model test at the end of this folder drives this file with
 //! random schedules.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
 use std::io;

@@ -13,7 +13,7 @@
 //! 5. **Fair shares.** No client is read more often in a turn than its share.
 //! 6. **Nothing spins.** Without new input the loop comes to rest.
 //!
-//! Stop 3 of EDU_NOTES.md.
+//! Stop 7 of EDU_NOTES.md.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -4,7 +4,7 @@
 //! file does what the output cannot, because it concerns the poll: it accepts readers,
 //! discards their input, and registers sinks.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::io::{self, Read};
 use std::time::{Instant, SystemTime};

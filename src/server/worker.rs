@@ -1,8 +1,8 @@
 //! Two threads that make the events of large bodies.
 //!
 //! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format
-//! takes seconds at worst, and meanwhile the loop could serve nobody. So the loop passes such
-//! a body, with all that its event needs, to a thread. It gets back the text to append to the
+//! takes seconds at worst, and meanwhile the loop could serve nobody. So the loop passes a large
+//! body, with all that its event needs, to a thread. It gets back the text to append to the
 //! log. A [`Waker`] makes the poll report the result (eventfd(2)). The threads have no socket
 //! and no log.
 //!
@@ -10,7 +10,7 @@
 //! neither for them nor behind them. Each thread does its jobs in order, one at a time, so
 //! that only two events at a time need memory for more than their bodies.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 13 of EDU_NOTES.md.
 
 use std::io;
 use std::sync::Arc;

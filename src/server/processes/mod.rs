@@ -18,7 +18,7 @@
 //!
 //! The peer waits for its response, so it is still there while its ancestors are read.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 14 of EDU_NOTES.md.
 
 mod ancestors;
 mod proc_fs;

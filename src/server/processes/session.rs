@@ -1,6 +1,6 @@
 //! One session: what its hooks say, and which process it lives in.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 14 of EDU_NOTES.md.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
