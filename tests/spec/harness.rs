@@ -156,12 +156,22 @@ impl Server {
 
     /// The server's resident memory, in kB.
     pub fn resident_kb(&self) -> u64 {
+        self.status_kb("VmRSS:")
+    }
+
+    /// The most resident memory that the server has had, in kB.
+    pub fn peak_kb(&self) -> u64 {
+        self.status_kb("VmHWM:")
+    }
+
+    fn status_kb(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
     }
 
     /// The CPU time that the server has used, in the kernel's ticks of 10 ms.
@@ -193,7 +203,7 @@ impl Drop for Server {
 
 /// A server whose stdout is a file: an event is there before its 200.
 pub struct Printer {
-    server: Server,
+    pub server: Server,
     file: fs::File,
 }
 
