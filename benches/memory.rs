@@ -38,8 +38,11 @@ const LOG: usize = 64 * MIB;
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A name, and what makes a body of this size.
+type Content = (&'static str, fn(usize) -> Vec<u8>);
+
 /// What the bodies contain.
-const CONTENTS: [(&str, fn(usize) -> Vec<u8>); 6] = [
+const CONTENTS: [Content; 6] = [
     ("ASCII text", |size| text("x", size)),
     ("text of é", |size| text("é", size)),
     ("0xff", |size| vec![0xff; size]),
