@@ -86,6 +86,30 @@ fn string() -> impl Strategy<Value = String> {
     "\"([ !#-\\[\\]-~]|\\\\[\"\\\\/bfnrt]|\\\\u[0-9a-fA-F]{4}){0,12}\""
 }
 
+/// A key of an object as it is spelled, and its name.
+fn key() -> impl Strategy<Value = (String, String)> {
+    let spellings = [
+        ("a", "a"),
+        ("\\u0061", "a"),
+        ("", ""),
+        ("é", "é"),
+        ("\\u00e9", "é"),
+        ("\\u00E9", "é"),
+        ("\\ud83d", "half"),
+        ("\\uD83D", "half"),
+        ("\\\\ud83d", "text"),
+        ("_ts", "_ts"),
+        ("\\u005fts", "_ts"),
+        ("/", "/"),
+        ("\\/", "/"),
+    ];
+    let pair = |(spelled, name): (&str, &str)| (spelled.to_owned(), name.to_owned());
+    prop_oneof![
+        1 => prop::sample::select(spellings.map(pair).to_vec()),
+        4 => "[b-z]{1,2}".prop_map(|name| (name.clone(), name)),
+    ]
+}
+
 /// Whether the payload has reserved or repeated keys at its top level. The formats move or
 /// merge these.
 fn has_special_keys(object: &str) -> bool {
@@ -136,6 +160,29 @@ proptest! {
             None => compact.replacen('{', ",", 1),
         };
         prop_assert_eq!(printed(Format::Compact, spaced.as_bytes()), format!("{METADATA}{rest}\n"));
+    }
+
+    #[test]
+    fn a_repeated_key_has_its_first_place_and_its_last_value(keys in vec(key(), 0..120)) {
+        let member = |(number, (spelled, _)): (usize, &(String, String))| format!("\"{spelled}\": [{number}]");
+        let body = format!("{{{}}}", join(keys.iter().enumerate().map(member)));
+        let mut names: Vec<&String> = Vec::new();
+        for (_, name) in &keys {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let members = names.iter().map(|name| {
+            let is_same = |(_, other): &(String, String)| other == *name;
+            let (first, last) = (keys.iter().find(|key| is_same(key)), keys.iter().rposition(is_same));
+            let spelled = first.unwrap().0.replace('é', "\\u00e9");
+            (*name == "_ts", format!("\"{spelled}\":[{}]", last.unwrap()))
+        });
+        let (claimed, members): (Vec<_>, Vec<_>) = members.partition(|(is_reserved, _)| *is_reserved);
+        let claimed = claimed.iter().map(|(_, member)| format!(",\"_claimed\":{{{member}}}"));
+        let members = members.iter().map(|(_, member)| format!(",{member}"));
+        let expected: String = claimed.chain(members).collect();
+        prop_assert_eq!(printed(Format::Compact, body.as_bytes()), format!("{METADATA}{expected}}}\n"));
     }
 
     #[test]

@@ -130,12 +130,15 @@ fn find_repeated(mut keys: Vec<Key>, body: &str) -> Vec<Key> {
     for key in &mut keys {
         key.tag = hasher.hash_one(json_text::canonical(text(*key, body))) as u32;
     }
-    keys.sort_unstable_by_key(|key| key.tag);
+    keys.sort_unstable_by_key(|key| (key.tag, key.offset));
     for same_hash in keys.chunk_by_mut(|a, b| a.tag == b.tag) {
-        if same_hash.len() > 1 {
+        if !same_hash
+            .iter()
+            .all(|key| is_same(*key, same_hash[0], body))
+        {
             same_hash.sort_unstable_by_key(|key| (name(*key, body), key.offset));
         }
-        for same_name in same_hash.chunk_by_mut(|a, b| name(*a, body) == name(*b, body)) {
+        for same_name in same_hash.chunk_by_mut(|a, b| is_same(*a, *b, body)) {
             let last = same_name.last().map(|key| key.offset);
             same_name.iter_mut().for_each(|key| key.tag = NOWHERE);
             same_name[0].tag = last.unwrap_or(NOWHERE);
@@ -150,8 +153,8 @@ fn find_repeated(mut keys: Vec<Key>, body: &str) -> Vec<Key> {
 /// differently. Keys differ mostly in their lengths, which are their tags.
 fn are_distinct(keys: &[Key], body: &str) -> bool {
     let is_new = |(number, key): (usize, &Key)| {
-        let is_same = |other: &Key| other.tag == key.tag && text(*other, body) == text(*key, body);
-        !text(*key, body).contains('\\') && !keys[..number].iter().any(is_same)
+        let is_equal = |other: &Key| other.tag == key.tag && text(*other, body) == text(*key, body);
+        !text(*key, body).contains('\\') && !keys[..number].iter().any(is_equal)
     };
     keys.len() <= FEW_KEYS && keys.iter().enumerate().all(is_new)
 }
@@ -161,10 +164,19 @@ fn text(key: Key, body: &str) -> &str {
     &body[key.offset as usize..][..key.tag as usize]
 }
 
+/// A key as it is spelled.
+fn spelled(key: Key, body: &str) -> &str {
+    let rest = &body[key.offset as usize..];
+    &rest[..string_length(rest.as_bytes())]
+}
+
 /// The name of a key: the same for all spellings.
 fn name(key: Key, body: &str) -> Cow<'_, str> {
-    let rest = &body[key.offset as usize..];
-    json_text::canonical(&rest[..string_length(rest.as_bytes())])
+    json_text::canonical(spelled(key, body))
+}
+
+fn is_same(a: Key, b: Key, body: &str) -> bool {
+    a.offset == b.offset || spelled(a, body) == spelled(b, body) || name(a, body) == name(b, body)
 }
 
 /// Where in the body a key is.

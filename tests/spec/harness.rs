@@ -241,7 +241,7 @@ impl Drop for Server {
 
 /// A server whose stdout is a file: an event is there before its 200.
 pub struct Printer {
-    server: Server,
+    pub server: Server,
     file: fs::File,
 }
 

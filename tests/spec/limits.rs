@@ -410,3 +410,28 @@ fn a_peer_in_another_pid_namespace_has_no_pid() {
         .collect();
     assert_eq!(keys, ["_event", "_peer_gid", "_peer_uid", "_ts"]);
 }
+
+/// The bound of benches/memory.rs: twice the body and its line, and 32 MiB.
+#[test]
+fn many_keys_of_which_one_is_repeated_need_little_memory() {
+    let mut printer = Printer::new(&[]);
+    let keys = (0..600_000).map(|number| format!("\"{number:x}\":0,"));
+    let body = format!("{{{}\"0\":1}}", keys.collect::<String>());
+    let line = printer.print("/?event=E", &body);
+    assert!(line.contains(",\"0\":1,\"1\":0,"));
+    let (peak, bound) = (
+        printer.server.peak_kb(),
+        2 * (body.len() + line.len()) + (32 << 20),
+    );
+    assert!(peak << 10 <= bound as u64, "{peak} kB of {bound} bytes");
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_decoded_once_and_then_freed() {
+    let mut printer = Printer::new(&[]);
+    let body = vec![0xff; 8 << 20];
+    let line = printer.print("/?event=E", &body);
+    let decoded = 3 * body.len();
+    let (peak, bound) = (printer.server.peak_kb(), decoded + line.len() + (32 << 20));
+    assert!(peak << 10 <= bound as u64, "{peak} kB of {bound} bytes");
+}

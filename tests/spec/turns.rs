@@ -177,6 +177,21 @@ fn expensive_bodies_are_left_to_the_worker() {
     }
 }
 
+#[test]
+fn a_hook_of_1500_kilobytes_does_not_wait_for_huge_bodies() {
+    let server = Server::start(&["--trace"]);
+    let huge = format!("{{{}\"\":1}}", "\"\":0,".repeat(430_000));
+    let honest = format!("{{\"a\":\"{}\"}}", "x".repeat(1_500_000));
+    std::thread::scope(|scope| {
+        let posts = [(); 3].map(|()| scope.spawn(|| server.post("Huge", &huge)));
+        server.stderr.wait("all huge bodies", |text| {
+            text.matches("Huge, passed to").count() == 3
+        });
+        server.post("Honest", &honest);
+        assert!(posts.iter().any(|post| !post.is_finished()));
+    });
+}
+
 /// Everything that arrives while the server is stopped, within the client's time.
 #[test]
 fn requests_that_arrived_in_time_are_served_by_a_late_server() {
