@@ -33,8 +33,8 @@ const FORMATS: [(&str, Format); 4] = [
 const STALLED_READERS: [usize; 3] = [0, 1, 300];
 /// The numbers of bodies that are posted at once, and the size of each.
 const LOADS: [(usize, usize); 2] = [(1, 64 * MIB), (40, 8 * MIB)];
-/// Bytes that the log may have: the default of `--buffer`.
-const LOG: usize = 64 * MIB;
+/// Twice the default of `--buffer`: the log, and evicted events of which readers have a part.
+const LOG: usize = 128 * MIB;
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
