@@ -87,6 +87,45 @@ pub fn members(container: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
+/// An object whose members are looked up by name: names are decoded, values are as spelled.
+pub struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Object<'a> {
+    /// The members of a value that is an object. Any other value has none.
+    pub fn parse(value: &'a str) -> Self {
+        match value.starts_with('{') {
+            true => Object::new(members(value)),
+            false => Object(Vec::new()),
+        }
+    }
+
+    pub fn new(members: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let decoded = members.map(|(key, value)| (decode(key), value));
+        Object(decoded.collect())
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.0.iter().map(|(key, value)| (&**key, *value))
+    }
+
+    /// The value of a member: the last one, if the name is repeated.
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        let member = self.0.iter().rfind(|(key, _)| key == name);
+        member.map(|(_, value)| *value)
+    }
+
+    /// The value of a member that is a non-empty string: as spelled, without its quotes.
+    pub fn string(&self, name: &str) -> Option<&'a str> {
+        let text = unquoted(self.get(name)?)?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The text of a member that is a non-empty string.
+    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.string(name).map(decode)
+    }
+}
+
 impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
@@ -191,6 +230,19 @@ fn unicode_escape(text: &str) -> Option<(Unit, usize)> {
         return Some((Unit::Char(char::from_u32(pair)?), 12));
     }
     Some((Unit::LoneSurrogate(first), 6))
+}
+
+/// The first position from `from` on at which a character or an escape surely begins.
+pub fn boundary(spelled: &str, from: usize) -> usize {
+    // `\u1234` is the longest escape. The second half of a pair counts as an escape.
+    const LONGEST: usize = 6;
+    let bytes = spelled.as_bytes();
+    let is_boundary = |&at: &usize| {
+        let before = &bytes[at.saturating_sub(LONGEST)..at];
+        let begins_escape = bytes.get(at) == Some(&b'\\') && !before.ends_with(b"\\");
+        spelled.is_char_boundary(at) && (begins_escape || !before.contains(&b'\\'))
+    };
+    (from..bytes.len()).find(is_boundary).unwrap_or(bytes.len())
 }
 
 /// The characters of a string that is given as spelled. A lone surrogate becomes U+FFFD.

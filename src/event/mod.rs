@@ -15,7 +15,7 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
-pub(crate) mod json_text;
+pub mod json_text;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,6 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use self::json_text::Object;
 use crate::peer::Peer;
 
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
@@ -113,6 +114,21 @@ impl<'a> Event<'a> {
             metadata,
             payload: Vec::new(),
         }
+    }
+
+    /// The event of a line of the output, which keeps its order. `None`: the line is not a
+    /// JSON object.
+    pub fn from_line(line: &'a str) -> Option<Self> {
+        let Members(members) = serde_json::from_str(line).ok()?;
+        Some(Event {
+            metadata: Vec::new(),
+            payload: merge_repeated_keys(members),
+        })
+    }
+
+    /// The members by name.
+    pub fn object(&self) -> Object<'_> {
+        Object::new(self.fields().map(|field| (field.name(), &*field.value)))
     }
 
     /// All members of the event's JSON object, in order.

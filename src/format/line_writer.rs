@@ -1,14 +1,19 @@
 //! Writes text on one line of limited width.
 //!
 //! Whatever the text contains, the result is one line in which nothing moves the cursor,
-//! changes a colour or changes the direction of writing. Text beyond the width is cut off.
+//! changes a colour or changes the direction of writing. Of text beyond the width, the middle
+//! is cut out if it is the last one of the line, else the end.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+use std::collections::VecDeque;
+
 use unicode_width::UnicodeWidthChar;
 
-use crate::event::json_text;
 use crate::terminal::sanitize_char;
+
+/// In fewer columns than this, the end is cut off instead of the middle.
+const MIN_CUT_COLUMNS: usize = 8;
 
 /// The line that is being written.
 pub struct LineWriter<'o> {
@@ -26,46 +31,49 @@ pub struct LineWriter<'o> {
 
 impl<'o> LineWriter<'o> {
     /// Begins a line at the end of `out`.
-    pub fn new(out: &'o mut String, has_colours: bool, width: usize) -> Self {
+    pub fn new(out: &'o mut String, has_colours: bool, width: Option<usize>) -> Self {
         LineWriter {
             kept: out.len(),
             out,
             has_colours,
-            width,
+            width: width.unwrap_or(usize::MAX),
             used: 0,
             gap: 0,
             is_full: false,
         }
     }
 
-    /// Writes a JSON value: the text of a string, anything else as spelled.
-    pub fn value(&mut self, value: &str) {
-        match json_text::unquoted(value) {
-            Some(text) => self.text(text),
-            None => self.chars(value.chars()),
-        }
-    }
-
-    /// Writes a string, given as spelled in JSON, in a style (a parameter of SGR).
-    pub fn styled(&mut self, style: &str, spelled: &str) {
-        let is_styled = self.has_colours && !self.is_full && !spelled.is_empty();
+    /// Writes characters in a style (a parameter of SGR).
+    pub fn styled(&mut self, style: &str, chars: impl Iterator<Item = char>) {
+        let mut chars = chars.peekable();
+        let is_styled = self.has_colours && !self.is_full && chars.peek().is_some();
         if is_styled {
             self.out.push_str(&format!("\x1b[{style}m"));
         }
-        self.text(spelled);
+        self.chars(chars);
         if is_styled && !self.is_full {
             self.out.push_str("\x1b[0m");
         }
     }
 
-    /// Writes a string, given as spelled in JSON.
-    pub fn text(&mut self, spelled: &str) {
-        self.chars(json_text::chars(spelled));
+    /// Writes a word in a style, and a space before the next one.
+    pub fn word(&mut self, style: &str, word: impl Iterator<Item = char>) {
+        self.styled(style, word);
+        self.gap(1);
+    }
+
+    /// Writes characters in a style, in a column of at least this width, and a space.
+    pub fn column(&mut self, width: usize, style: &str, chars: impl Iterator<Item = char>) {
+        let start = self.used + self.gap;
+        self.styled(style, chars);
+        // Nothing was written if the text is empty: then the gap before it still counts.
+        let missing = (start + width + 1).saturating_sub(self.used);
+        self.gap = missing.max(1);
     }
 
     /// Writes characters. White space of any kind and length becomes one space, and none at
     /// the ends of the line. A character that a terminal would obey becomes U+FFFD.
-    pub fn chars(&mut self, chars: impl Iterator<Item = char>) {
+    fn chars(&mut self, chars: impl Iterator<Item = char>) {
         for char in chars {
             if self.is_full {
                 return;
@@ -78,6 +86,20 @@ impl<'o> LineWriter<'o> {
                 self.char(' ');
             }
             self.char(sanitize_char(char));
+        }
+    }
+
+    /// Writes the last characters of the line. What does not fit is cut in the middle: the
+    /// end of a command or a path says as much as its start.
+    pub fn ends(&mut self, chars: impl Iterator<Item = char>) {
+        let room = self.width.saturating_sub(self.used + self.gap);
+        match room {
+            _ if self.width == usize::MAX => self.chars(chars),
+            ..MIN_CUT_COLUMNS => self.chars(chars),
+            room => {
+                let cut = cut_middle(chars, room);
+                self.chars(cut.chars());
+            }
         }
     }
 
@@ -101,15 +123,10 @@ impl<'o> LineWriter<'o> {
     }
 
     /// Leaves at least this many spaces before the next character.
-    pub fn gap(&mut self, columns: usize) {
+    fn gap(&mut self, columns: usize) {
         if self.used > 0 {
             self.gap = self.gap.max(columns);
         }
-    }
-
-    /// Continues at `column`, or after one space if the line is longer already.
-    pub fn gap_to(&mut self, column: usize) {
-        self.gap(column.saturating_sub(self.used).max(1));
     }
 
     /// Ends the line.
@@ -120,6 +137,54 @@ impl<'o> LineWriter<'o> {
         }
         self.out.push('\n');
     }
+}
+
+/// The characters on one line, safe for a terminal. If they take more than `room` columns, an
+/// ellipsis replaces the middle.
+pub fn cut_middle(chars: impl Iterator<Item = char>, room: usize) -> String {
+    let head_room = room / 2;
+    let (mut head, mut head_columns) = (String::new(), 0);
+    let (mut tail, mut tail_columns) = (VecDeque::new(), 0);
+    let mut is_cut = false;
+    for char in one_line(chars) {
+        let width = columns(char);
+        if tail.is_empty() && !is_cut && head_columns + width <= head_room {
+            head.push(char);
+            head_columns += width;
+            continue;
+        }
+        tail.push_back((char, width));
+        tail_columns += width;
+        while head_columns + tail_columns + usize::from(is_cut) > room {
+            is_cut = true;
+            let (_, width) = tail.pop_front().unwrap_or_default();
+            tail_columns -= width;
+        }
+    }
+    if is_cut {
+        head.push('…');
+    }
+    head.extend(tail.into_iter().map(|(char, _)| char));
+    head
+}
+
+/// Replaces white space of any kind and length by one space, and what a terminal would obey.
+/// There is no white space at the ends.
+pub fn one_line(chars: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
+    let mut chars = chars.skip_while(|char| char.is_whitespace()).peekable();
+    std::iter::from_fn(move || {
+        let char = chars.next()?;
+        if !char.is_whitespace() {
+            return Some(sanitize_char(char));
+        }
+        while chars.next_if(|char| char.is_whitespace()).is_some() {}
+        chars.peek().is_some().then_some(' ')
+    })
+}
+
+/// The columns of a text.
+pub fn columns_of(text: &str) -> usize {
+    text.chars().map(columns).sum()
 }
 
 /// The most columns that a character takes on any terminal. If a character took more than

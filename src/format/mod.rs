@@ -16,10 +16,12 @@
 //! Stop 6 of EDU_NOTES.md.
 
 mod json;
-mod line;
-mod line_writer;
+pub mod line;
+pub mod line_writer;
+pub mod summary;
 mod yaml;
 
+use self::line::Look;
 use crate::event::Event;
 use crate::terminal;
 
@@ -49,8 +51,11 @@ impl Format {
             Format::PrettyJson => json::pretty(event, out),
             Format::PrettyYaml { colour } => yaml::write(event, colour, out),
             Format::PrettyLine { colour, cut } => {
-                let width = cut.then(terminal::width);
-                line::write(event, colour, width, out);
+                let look = Look {
+                    has_colours: colour,
+                    width: cut.then(terminal::width),
+                };
+                line::write(event, look, out);
             }
         }
     }

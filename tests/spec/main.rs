@@ -22,6 +22,7 @@ mod options;
 mod readers;
 mod recipes;
 mod send;
+mod sessions;
 mod shutdown;
 mod sinks;
 mod soak;
