@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use hooks_observatory::event::{self, Event};
-use hooks_observatory::format::Format;
+use hooks_observatory::format::{Format, Forms};
 use hooks_observatory::http::connection::{Connection, Step};
 use hooks_observatory::http::request::parse_head;
-use hooks_observatory::output::event_log::{Cursor, EventLog};
+use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
 use hooks_observatory::peer::Peer;
 use serde_json::json;
 
@@ -190,8 +190,9 @@ fn event_log(criterion: &mut Criterion) {
         ("64 events/10 readers", BATCH, 10),
         ("64 events/200 readers", BATCH, 200),
     ] {
-        let mut log = EventLog::new(MIB);
-        let mut cursors: Vec<Cursor> = (0..readers).map(|_| Cursor::new(log.end())).collect();
+        let mut log = EventLog::new(MIB, 0, false);
+        let cursor = |_| Cursor::new(&log, Form::Display, 0);
+        let mut cursors: Vec<Cursor> = (0..readers).map(cursor).collect();
         group.throughput(Throughput::Bytes((events * EVENT_SIZE) as u64));
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
@@ -206,7 +207,11 @@ fn event_log(criterion: &mut Criterion) {
 /// Appends the events, reads them with every cursor, and releases them.
 fn append_and_read(log: &mut EventLog, events: &mut [String], cursors: &mut [Cursor]) {
     for event in events {
-        log.append(event, cursors.iter_mut());
+        let forms = Forms {
+            compact: std::mem::take(event),
+            display: None,
+        };
+        log.append(forms, cursors.iter_mut());
     }
     for cursor in cursors {
         while !cursor.has_reached(log.end()) {
@@ -214,7 +219,11 @@ fn append_and_read(log: &mut EventLog, events: &mut [String], cursors: &mut [Cur
             cursor.advance(log, count);
         }
     }
-    log.release(log.end().entry());
+    let end = log.end();
+    log.release(Unread {
+        compact: end,
+        display: end,
+    });
 }
 
 criterion_group! {

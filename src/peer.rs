@@ -12,6 +12,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rustix::process::geteuid;
+
 /// A process, its user and its group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peer {
@@ -87,6 +89,11 @@ pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
         }),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Whether a user is this process's own or root. The overflow uid is neither.
+pub fn is_self_or_root(uid: u32) -> bool {
+    uid != overflow_uid() && (uid == 0 || uid == geteuid().as_raw())
 }
 
 /// The uid that the kernel reports for every user who has no uid in this user namespace

@@ -4,15 +4,14 @@
 #[path = "support/feed.rs"]
 mod feed;
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use feed::{Outcome, feed};
 use hooks_observatory::client::hooks::settings::{self, Hook};
 use hooks_observatory::client::json_object::ObjectScanner;
 use hooks_observatory::event::{self, Event};
-use hooks_observatory::format::Format;
-use hooks_observatory::output::event_log::{Cursor, EventLog};
+use hooks_observatory::format::{Format, Forms};
+use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
 use hooks_observatory::peer::Peer;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -341,24 +340,125 @@ fn corrupted(bytes: &[u8], edits: &[(prop::sample::Index, u8, u8)]) -> Vec<u8> {
     bytes
 }
 
-/// An operation on a log with three sinks.
+/// An operation on a log and its sinks.
 #[derive(Debug, Clone)]
 enum Operation {
-    /// Append an entry with this many bytes of text.
-    Append(usize),
+    /// Append an entry whose two forms have this many bytes of text. Without the second, stdout
+    /// and the output socket do not show it.
+    Append(usize, Option<usize>),
     /// The sink of this index reads at most this many bytes.
-    Read(usize, usize),
+    Read(prop::sample::Index, usize),
+    /// A reader of this form joins, and asks for this many past entries.
+    Join(Form, u64),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let form = prop_oneof![Just(Form::Compact), Just(Form::Display)];
+    let replay = prop_oneof![Just(0), 0..20_u64, Just(u64::MAX)];
+    let shown = proptest::option::weighted(0.9, 1..150_usize);
+    prop_oneof![
+        8 => (1..150_usize, shown).prop_map(|(compact, shown)| Operation::Append(compact, shown)),
+        8 => (any::<prop::sample::Index>(), 1..300_usize)
+            .prop_map(|(sink, room)| Operation::Read(sink, room)),
+        1 => (form, replay).prop_map(|(form, replay)| Operation::Join(form, replay)),
+    ]
+}
+
+/// A log, its sinks, and what was appended.
+struct Model {
+    log: EventLog,
+    sinks: Vec<Sink>,
+    /// For each entry, whether stdout and the output socket show it.
+    shown: Vec<bool>,
+    history: usize,
+    /// The length of each compact line.
+    lengths: Vec<usize>,
 }
 
 struct Sink {
     cursor: Cursor,
+    /// The number of the first entry that it asked for and that was there.
+    first: u64,
+    /// The head of a reader of live events precedes all entries.
     received: String,
+}
+
+const HEAD: &str = "head\n";
+
+impl Model {
+    fn run(&mut self, operation: Operation) {
+        match operation {
+            Operation::Append(compact, shown) => {
+                let number = self.log.end();
+                let line = |length| format!("{number} {}\n", "x".repeat(length));
+                let display = match (self.log.has_display_form(), shown) {
+                    (_, None) => Some(String::new()),
+                    (true, Some(length)) => Some(line(length)),
+                    (false, Some(_)) => None,
+                };
+                let forms = Forms {
+                    compact: line(compact),
+                    display,
+                };
+                self.lengths.push(forms.compact.len());
+                self.shown.push(shown.is_some());
+                let cursors = self.sinks.iter_mut().map(|sink| &mut sink.cursor);
+                self.log.append(forms, cursors);
+            }
+            Operation::Read(sink, room) => {
+                if !self.sinks.is_empty() {
+                    sink.get_mut(&mut self.sinks).read(&self.log, room);
+                }
+                let unread = |form| {
+                    let sinks = self.sinks.iter().filter(|sink| sink.cursor.form() == form);
+                    let first = sinks.map(|sink| sink.cursor.entry()).min();
+                    first.unwrap_or(self.log.end())
+                };
+                let (compact, display) = (unread(Form::Compact), unread(Form::Display));
+                self.log.release(Unread { compact, display });
+            }
+            Operation::Join(form, replay) => self.join(form, replay),
+        }
+    }
+
+    fn join(&mut self, form: Form, replay: u64) {
+        let end = self.log.end();
+        let first = match form {
+            Form::Display => end,
+            Form::Compact => end.saturating_sub(replay).max(self.log.oldest()),
+        };
+        let cursor = Cursor::new(&self.log, form, first);
+        let cursor = match form {
+            Form::Display => cursor,
+            Form::Compact => cursor.with_head(HEAD.as_bytes()),
+        };
+        self.log.need(form, first);
+        self.sinks.push(Sink {
+            cursor,
+            first,
+            received: String::new(),
+        });
+    }
+
+    /// The rules for the entries that the history keeps.
+    fn check_history(&self) -> Result<(), TestCaseError> {
+        let kept = |first: &usize| self.lengths[*first..].iter().sum::<usize>() <= self.history;
+        let first = (0..self.lengths.len())
+            .find(kept)
+            .unwrap_or(self.lengths.len());
+        prop_assert!(
+            self.log.oldest() <= first as u64,
+            "entries of the history are missing"
+        );
+        Ok(())
+    }
 }
 
 impl Sink {
     /// Reads at most `room` bytes of entries and notices.
     fn read(&mut self, log: &EventLog, mut room: usize) {
         while room > 0 {
+            self.cursor.skip_hidden(log);
             if self.cursor.unread(log).is_empty() {
                 match self.cursor.missed(log) {
                     0 => return,
@@ -375,59 +475,78 @@ impl Sink {
             room -= count;
         }
     }
-}
 
-proptest! {
-    #[test]
-    fn every_sink_gets_whole_lines_in_order_and_the_number_of_missed_ones(
-        limit in 0..400_usize,
-        operations in vec(
-            prop_oneof![
-                (1..150_usize).prop_map(Operation::Append),
-                (0..3_usize, 1..300_usize).prop_map(|(sink, room)| Operation::Read(sink, room)),
-            ],
-            0..200,
-        ),
-    ) {
-        let mut log = EventLog::new(limit);
-        let mut sinks = [(); 3].map(|()| Sink { cursor: Cursor::new(log.end()), received: String::new() });
-        let mut appended = 0_u64;
-        for operation in operations {
-            match operation {
-                Operation::Append(length) => {
-                    let mut line = format!("{appended} {}\n", "x".repeat(length));
-                    log.append(&mut line, sinks.iter_mut().map(|sink| &mut sink.cursor));
-                    appended += 1;
+    /// What the lines say: the numbers of entries, and `Err` with the count of missed ones.
+    fn lines(&self) -> impl Iterator<Item = Result<u64, u64>> {
+        let whole = self.received.rfind('\n').map_or(0, |end| end + 1);
+        let lines = self.received[..whole].lines();
+        lines.filter(|line| *line != HEAD.trim()).map(|line| {
+            let (first, rest) = line.split_once(' ').unwrap();
+            match first.parse() {
+                Ok(number) => {
+                    assert!(rest.bytes().all(|byte| byte == b'x'), "a torn line: {line}");
+                    Ok(number)
                 }
-                Operation::Read(sink, room) => {
-                    sinks[sink].read(&log, room);
-                    let oldest = sinks.iter().map(|sink| sink.cursor.entry()).min().unwrap();
-                    log.release(oldest);
+                Err(_) => Err(rest.parse().unwrap()),
+            }
+        })
+    }
+
+    /// Whether the sink gets this entry, if it does not lose it.
+    fn wants(&self, shown: &[bool], entry: u64) -> bool {
+        self.cursor.form() == Form::Compact || shown[entry as usize]
+    }
+
+    /// The rules for what a sink has received: whole lines, in order, from the first entry that
+    /// it asked for, without repetition, and each gap counted.
+    fn check(&mut self, log: &EventLog, shown: &[bool]) -> Result<(), TestCaseError> {
+        let wanted = (self.first..log.end())
+            .filter(|entry| self.wants(shown, *entry))
+            .count();
+        let handled: u64 = self
+            .lines()
+            .map(|line| line.map_or_else(|count| count, |_| 1))
+            .sum();
+        prop_assert_eq!(handled + self.cursor.outstanding(log), wanted as u64);
+        self.read(log, usize::MAX);
+        self.cursor.skip_hidden(log);
+        prop_assert!(self.cursor.has_reached(log.end()));
+        if self.cursor.form() == Form::Compact {
+            prop_assert!(self.received.starts_with(HEAD));
+        }
+        let wanted = (self.first..log.end()).filter(|entry| self.wants(shown, *entry));
+        let mut wanted = wanted.collect::<Vec<_>>().into_iter();
+        for line in self.lines() {
+            match line {
+                Ok(number) => prop_assert_eq!(Some(number), wanted.next()),
+                Err(count) => {
+                    prop_assert!(wanted.by_ref().take(count as usize).count() as u64 == count)
                 }
             }
         }
-        for sink in &mut sinks {
-            let outstanding = sink.cursor.outstanding(&log);
-            let whole_lines = sink.received.rfind('\n').map_or(0, |end| end + 1);
-            let handled: u64 = sink.received[..whole_lines].lines().map(|line| match line.strip_prefix("missed ") {
-                Some(count) => count.parse::<u64>().unwrap(),
-                None => 1,
-            }).sum();
-            prop_assert_eq!(handled + outstanding, appended);
-            sink.read(&log, usize::MAX);
-            prop_assert!(sink.cursor.has_reached(log.end()));
-            let mut next = 0;
-            for line in sink.received.lines() {
-                let (first, rest): (Cow<str>, &str) = line.split_once(' ').map(|(a, b)| (a.into(), b)).unwrap();
-                if first == "missed" {
-                    next += rest.parse::<u64>().unwrap();
-                } else {
-                    prop_assert_eq!(first.parse::<u64>().unwrap(), next);
-                    prop_assert!(rest.bytes().all(|byte| byte == b'x'));
-                    next += 1;
-                }
-            }
-            prop_assert_eq!(next, appended);
+        prop_assert_eq!(wanted.next(), None);
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn every_sink_gets_whole_lines_in_order_and_the_number_of_missed_ones(
+        buffer in prop_oneof![0..3_000_usize, 0..400_000_usize],
+        history in prop_oneof![Just(0), 0..3_000_usize, 0..400_000_usize],
+        has_display in any::<bool>(),
+        operations in vec(operation(), 0..300),
+    ) {
+        let log = EventLog::new(buffer, history, has_display);
+        let mut model = Model { log, sinks: vec![], shown: vec![], history, lengths: vec![] };
+        model.join(Form::Display, 0);
+        for operation in operations {
+            model.run(operation);
+            model.check_history()?;
+        }
+        for sink in &mut model.sinks {
+            sink.check(&model.log, &model.shown)?;
         }
     }
 }

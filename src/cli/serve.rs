@@ -30,8 +30,12 @@ pub struct ServerOptions {
     pub format: Format,
     /// Bytes of events that may wait in memory for slow sinks.
     pub buffer: usize,
+    /// Bytes of past events that are kept for readers of live events.
+    pub history: usize,
     /// The largest body of a request, in bytes.
     pub max_body: u64,
+    /// Bytes that the bodies in flight may take together.
+    pub max_inflight: usize,
     /// The time that a client has for a whole request.
     pub timeout: Duration,
     /// Whether the server traces its steps on stderr.
@@ -92,6 +96,15 @@ struct Arguments {
     )]
     buffer: usize,
 
+    /// bytes of past events kept for GET /events?replay=N (default: 16777216; 0: none)
+    #[argh(
+        option,
+        arg_name = "bytes",
+        from_str_fn(parse_bytes),
+        default = "16 << 20"
+    )]
+    history: usize,
+
     /// bytes that the body of one request may have (default: 67108864)
     #[argh(
         option,
@@ -100,6 +113,15 @@ struct Arguments {
         default = "64 << 20"
     )]
     max_body: usize,
+
+    /// bytes of bodies that may be in flight together (default: 268435456)
+    #[argh(
+        option,
+        arg_name = "bytes",
+        from_str_fn(parse_bytes),
+        default = "256 << 20"
+    )]
+    max_inflight: usize,
 
     /// seconds that a client has for a whole request, and that a kept connection may be idle
     /// (default: 10)
@@ -121,13 +143,15 @@ struct Arguments {
 }
 
 /// The options that take a value.
-pub(super) const VALUED: [&str; 7] = [
+pub(super) const VALUED: [&str; 9] = [
     "--socket",
     "--mode",
     "--output-socket",
     "--output-mode",
     "--buffer",
+    "--history",
     "--max-body",
+    "--max-inflight",
     "--timeout",
 ];
 
@@ -161,7 +185,9 @@ pub(super) fn parse(
         output_mode: arguments.output_mode,
         format,
         buffer: arguments.buffer,
+        history: arguments.history,
         max_body: arguments.max_body as u64,
+        max_inflight: arguments.max_inflight,
         timeout: arguments.timeout,
         trace: arguments.trace,
     })

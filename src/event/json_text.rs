@@ -46,6 +46,15 @@ impl<'a> Tokens<'a> {
         self.clone().next()
     }
 
+    /// Consumes the next member of an object: its key (as spelled, without its quotes) and its
+    /// value.
+    pub fn take_member(&mut self) -> Option<(&'a str, &'a str)> {
+        let (Some(Token::String(key)), Some(_colon)) = (self.next(), self.next()) else {
+            return None;
+        };
+        Some((key, self.take_value()))
+    }
+
     /// Consumes the next value, which may be a whole container.
     fn take_value(&mut self) -> &'a str {
         let text = self.text.trim_ascii_start();
@@ -70,60 +79,16 @@ pub fn members(container: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut tokens = tokens(container);
     let opened = tokens.next();
     std::iter::from_fn(move || {
-        let key = match (opened?, tokens.peek()?) {
+        let member = match (opened?, tokens.peek()?) {
             (_, Token::Close(_)) => return None,
-            (Token::Open('['), _) => "",
-            (Token::Open(_), Token::String(key)) => {
-                tokens.next();
-                tokens.next();
-                key
-            }
+            (Token::Open('['), _) => ("", tokens.take_value()),
+            (Token::Open(_), _) => tokens.take_member()?,
             _ => return None,
         };
-        let value = tokens.take_value();
         // The comma, or the closing bracket.
         tokens.next();
-        Some((key, value))
+        Some(member)
     })
-}
-
-/// An object whose members are looked up by name: names are decoded, values are as spelled.
-pub struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
-
-impl<'a> Object<'a> {
-    /// The members of a value that is an object. Any other value has none.
-    pub fn parse(value: &'a str) -> Self {
-        match value.starts_with('{') {
-            true => Object::new(members(value)),
-            false => Object(Vec::new()),
-        }
-    }
-
-    pub fn new(members: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let decoded = members.map(|(key, value)| (decode(key), value));
-        Object(decoded.collect())
-    }
-
-    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.0.iter().map(|(key, value)| (&**key, *value))
-    }
-
-    /// The value of a member: the last one, if the name is repeated.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        let member = self.0.iter().rfind(|(key, _)| key == name);
-        member.map(|(_, value)| *value)
-    }
-
-    /// The value of a member that is a non-empty string: as spelled, without its quotes.
-    pub fn string(&self, name: &str) -> Option<&'a str> {
-        let text = unquoted(self.get(name)?)?;
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// The text of a member that is a non-empty string.
-    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.string(name).map(decode)
-    }
 }
 
 impl<'a> Iterator for Tokens<'a> {
@@ -253,6 +218,27 @@ pub fn chars(spelled: &str) -> impl Iterator<Item = char> {
     })
 }
 
+/// The characters of any JSON text as it is spelled, except that the escape of a character
+/// that is not ASCII becomes that character.
+pub fn readable_chars(json: &str) -> impl Iterator<Item = char> {
+    let mut rest = json;
+    let mut is_escaped = false;
+    std::iter::from_fn(move || {
+        if !is_escaped
+            && let Some((Unit::Char(char), length)) = unicode_escape(rest)
+            && !char.is_ascii()
+        {
+            rest = rest.get(length..)?;
+            return Some(char);
+        }
+        let mut chars = rest.chars();
+        let char = chars.next()?;
+        is_escaped = char == '\\' && !is_escaped;
+        rest = chars.as_str();
+        Some(char)
+    })
+}
+
 /// The text of a string that is given as spelled. A lone surrogate becomes U+FFFD.
 pub fn decode(spelled: &str) -> Cow<'_, str> {
     if !has_escapes(spelled) {
@@ -331,6 +317,13 @@ mod tests {
     }
 
     #[test]
+    fn readable_text_has_only_the_escapes_of_ascii_and_of_lone_surrogates() {
+        let json = r#"["\\u00e9\u00E9\\\u00e9\n\u0041\ud83d\ude00\ud83d"]"#;
+        let readable: String = readable_chars(json).collect();
+        assert_eq!(readable, r#"["\\u00e9é\\é\n\u0041😀\ud83d"]"#);
+    }
+
+    #[test]
     fn equal_strings_have_one_canonical_spelling() {
         assert_eq!(canonical(r"\u0061\/"), canonical("a/"));
         assert_ne!(canonical(r"\ud83d"), canonical(r"\ud83e"));
@@ -346,6 +339,7 @@ mod tests {
             members(&format!("{{{text}")).for_each(drop);
             decode(text);
             canonical(text);
+            readable_chars(text).for_each(drop);
         }
     }
 }

@@ -1,36 +1,34 @@
 //! An event: the server's metadata, then the client's payload.
 //!
-//! The payload is never parsed into values and printed again. `serde_json` validates it
-//! and splits its top level into pairs of [`RawValue`], which are the text that the client
-//! sent. So every digit of a number, every escape and every lone surrogate pass unchanged,
-//! and no nesting is too deep: nothing recurses.
+//! The payload is never parsed into values and printed again. It is validated, and then
+//! copied without its white space. So every digit of a number, every escape and every lone
+//! surrogate pass unchanged, and no nesting is too deep: nothing recurses.
 //!
 //! The names of the metadata begin with `_` and are reserved: a payload's own members with
 //! these names move into `_claimed`.
 //!
-//! - This file makes events.
-//! - [`json_text`] walks JSON text without parsing it into values.
+//! - This file makes events: the metadata, and what [`payload`] makes of the body.
+//! - [`compact`] writes JSON as one line of ASCII.
+//! - [`json_text`] walks JSON text without parsing it into values. [`object`] looks members up.
 //!
 //! This folder knows no HTTP, and about sinks only that they can miss events.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+mod compact;
 pub mod json_text;
+pub mod object;
+mod payload;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use self::json_text::Object;
+use self::object::Object;
 use crate::peer::Peer;
 
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
 /// the kernel, so a payload's own members with these names move into `_claimed`. (Names
-/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/line.rs`.)
+/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/summary.rs`.)
 pub(crate) const RESERVED_NAMES: [&str; 7] = [
     "_ts",
     "_event",
@@ -40,100 +38,63 @@ pub(crate) const RESERVED_NAMES: [&str; 7] = [
     "_claimed",
     "_dropped",
 ];
-/// The capacity reserved for a payload's members: real payloads have fewer.
-const MEMBERS_CAPACITY: usize = 16;
+/// Bytes that the metadata of an event has at most, unless its name is long.
+const METADATA_SIZE: usize = 256;
 
-/// A member of the event's JSON object. Key and value are valid JSON text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Field<'a> {
-    /// The key with its quotes.
-    pub key: Cow<'a, str>,
-    pub value: Cow<'a, str>,
-}
-
-impl<'a> Field<'a> {
-    /// A field of the metadata. `key` includes its quotes.
-    fn new(key: &'static str, value: String) -> Self {
-        Field {
-            key: key.into(),
-            value: value.into(),
-        }
-    }
-
-    /// The key as the client spelled it, without its quotes.
-    pub fn name(&self) -> &str {
-        let inside = self
-            .key
-            .strip_prefix('"')
-            .and_then(|key| key.strip_suffix('"'));
-        inside.unwrap_or(&self.key)
-    }
-}
-
-/// The content of one entry of the output.
+/// The content of one entry of the output: its compact form, from which every other form is
+/// made.
 #[derive(Debug)]
-pub struct Event<'a> {
-    /// From the server.
-    metadata: Vec<Field<'a>>,
-    /// From the client.
-    payload: Vec<Field<'a>>,
+pub struct Event {
+    /// A JSON object in ASCII without white space between its tokens, and a newline.
+    line: String,
 }
 
-impl<'a> Event<'a> {
+impl Event {
     /// The event of one hook. `time` is a [`timestamp`], `name` comes from the target of the
     /// request, and `body` from [`decode_utf8`].
-    pub fn hook(time: &str, name: &str, peer: &Peer, body: &'a str) -> Self {
-        let mut payload = payload(body);
-        let claimed: Vec<Field> = payload.extract_if(.., |field| is_reserved(field)).collect();
-
-        let mut metadata = Vec::with_capacity(RESERVED_NAMES.len());
-        metadata.push(Field::new(r#""_ts""#, json_string(time)));
-        metadata.push(Field::new(r#""_event""#, json_string(name)));
-        let pid = peer.pid.map(|pid| pid.to_string());
-        metadata.extend(pid.map(|pid| Field::new(r#""_peer_pid""#, pid)));
-        metadata.push(Field::new(r#""_peer_uid""#, peer.uid.to_string()));
-        metadata.push(Field::new(r#""_peer_gid""#, peer.gid.to_string()));
-        if !claimed.is_empty() {
-            let members = claimed
-                .iter()
-                .map(|field| format!("{}:{}", field.key, field.value));
-            let object = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
-            metadata.push(Field::new(r#""_claimed""#, object));
+    pub fn hook(time: &str, name: &str, peer: &Peer, body: &str) -> Self {
+        let mut line = String::with_capacity(METADATA_SIZE + body.len());
+        line.push_str("{\"_ts\":");
+        compact::write_string(time, &mut line);
+        line.push_str(",\"_event\":");
+        compact::write_string(name, &mut line);
+        if let Some(pid) = peer.pid {
+            line.push_str(&format!(",\"_peer_pid\":{pid}"));
         }
-        Event { metadata, payload }
+        let Peer { uid, gid, .. } = peer;
+        line.push_str(&format!(",\"_peer_uid\":{uid},\"_peer_gid\":{gid}"));
+        payload::write(body, &mut line);
+        line.push_str("}\n");
+        Event { line }
     }
 
     /// The notice that a sink missed `count` events.
     pub fn dropped(time: &str, count: u64) -> Self {
-        let metadata = vec![
-            Field::new(r#""_ts""#, json_string(time)),
-            Field::new(r#""_event""#, r#""_dropped""#.into()),
-            Field::new(r#""_dropped""#, count.to_string()),
-        ];
-        Event {
-            metadata,
-            payload: Vec::new(),
-        }
+        let mut line = String::from("{\"_ts\":");
+        compact::write_string(time, &mut line);
+        line.push_str(&format!(
+            ",\"_event\":\"_dropped\",\"_dropped\":{count}}}\n"
+        ));
+        Event { line }
     }
 
-    /// The event of a line of the output, which keeps its order. `None`: the line is not a
-    /// JSON object.
-    pub fn from_line(line: &'a str) -> Option<Self> {
-        let Members(members) = serde_json::from_str(line).ok()?;
-        Some(Event {
-            metadata: Vec::new(),
-            payload: merge_repeated_keys(members),
-        })
+    /// The event of a line of a record, without its newline. `None`: it is not a JSON object.
+    pub fn from_line(line: &str) -> Option<Self> {
+        Object::validate(line)?;
+        let mut copy = String::with_capacity(line.len() + 1);
+        compact::write(line, &mut copy);
+        copy.push('\n');
+        Some(Event { line: copy })
     }
 
-    /// The members by name.
-    pub fn object(&self) -> Object<'_> {
-        Object::new(self.fields().map(|field| (field.name(), &*field.value)))
+    /// The compact form: a line.
+    pub fn line(&self) -> &str {
+        &self.line
     }
 
-    /// All members of the event's JSON object, in order.
-    pub fn fields(&self) -> impl Iterator<Item = &Field<'a>> {
-        self.metadata.iter().chain(&self.payload)
+    /// The same, without a copy.
+    pub fn into_line(self) -> String {
+        self.line
     }
 }
 
@@ -144,6 +105,13 @@ pub fn decode_utf8(body: &[u8]) -> Cow<'_, str> {
         // This one alone would do. It is several times slower on ASCII.
         Err(_) => String::from_utf8_lossy(body),
     }
+}
+
+/// The same for a body that is not needed any more: valid text is not copied, and an invalid
+/// body is freed.
+pub fn into_utf8(body: Vec<u8>) -> String {
+    String::from_utf8(body)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// The time in UTC, to the second: `2026-02-09T10:30:00+00:00`.
@@ -169,85 +137,5 @@ impl Clock {
             (self.second, self.text) = (second, timestamp(now));
         }
         &self.text
-    }
-}
-
-/// The members of a payload. A body that is not a JSON object becomes the text of `_raw`.
-fn payload(body: &str) -> Vec<Field<'_>> {
-    if body.is_empty() {
-        return Vec::new();
-    }
-    match serde_json::from_str::<Members>(body) {
-        Ok(Members(members)) => merge_repeated_keys(members),
-        Err(_) => vec![Field::new(r#""_raw""#, json_string(body))],
-    }
-}
-
-/// A repeated key keeps its first place and its last value, as in Python's `dict`.
-fn merge_repeated_keys(members: Vec<Field>) -> Vec<Field> {
-    if !may_have_repeated_keys(&members) {
-        return members;
-    }
-    let mut indices = HashMap::new();
-    let mut fields: Vec<Field> = Vec::new();
-    for field in members {
-        let name = json_text::canonical(field.name()).into_owned();
-        let index = *indices.entry(name).or_insert(fields.len());
-        match fields.get_mut(index) {
-            Some(first) => first.value = field.value,
-            None => fields.push(field),
-        }
-    }
-    fields
-}
-
-/// Whether some key may occur more than once. Sorted keys that are equal are neighbours;
-/// comparing lengths first is faster than comparing texts. Escapes can spell equal keys
-/// differently, so any escape counts as a yes.
-fn may_have_repeated_keys(members: &[Field]) -> bool {
-    let mut names: Vec<_> = members.iter().map(Field::name).collect();
-    names.sort_unstable_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-    let has_no_escape = |name: &&str| name.bytes().all(|byte| byte != b'\\');
-    !names.iter().all(has_no_escape) || names.windows(2).any(|pair| pair[0] == pair[1])
-}
-
-/// Whether a field has a reserved name. All reserved names begin with `_`, which an escape
-/// can spell too.
-fn is_reserved(field: &Field) -> bool {
-    let name = field.name();
-    name.starts_with(['_', '\\']) && RESERVED_NAMES.contains(&json_text::decode(name).as_ref())
-}
-
-/// `text` as a JSON string, with quotes.
-fn json_string(text: &str) -> String {
-    // It cannot fail: every text has a JSON form, and writing to memory succeeds.
-    serde_json::to_string(text).unwrap_or_default()
-}
-
-/// A JSON object as its members in order, each as it is spelled.
-struct Members<'a>(Vec<Field<'a>>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(MEMBERS_CAPACITY);
-        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let (key, value) = (key.get().into(), value.get().into());
-            members.push(Field { key, value });
-        }
-        Ok(Members(members))
     }
 }

@@ -14,7 +14,8 @@ use jiff::tz::TimeZone;
 use super::line_writer::{LineWriter, cut_middle};
 use super::summary::{self, Summarizer};
 use crate::event::Event;
-use crate::event::json_text::{self, Object, members};
+use crate::event::json_text::{self, members};
+use crate::event::object::Object;
 
 /// Columns for the name of the project, when the names of others are not known.
 const PROJECT_COLUMNS: usize = 8;
@@ -66,7 +67,7 @@ pub struct Context<'c> {
 
 /// Writes the line of an event, or of each failure in a `PostToolBatch`, by the event alone.
 pub fn write(event: &Event, look: Look, out: &mut String) {
-    let event = event.object();
+    let event = Object::parse(event.line());
     let calls = event.get("tool_calls").unwrap_or_default();
     let has_error = |call: &str| summary::batch_error(&Object::parse(call)).is_some();
     let failures = members(calls)

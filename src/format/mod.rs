@@ -1,13 +1,13 @@
 //! Events as text, in four formats.
 //!
-//! - [`json`]: compact JSON lines, and indented JSON.
-//! - [`yaml`]: whole events, for people.
+//! - Compact JSON is what an [`Event`] is.
+//! - [`json`]: the same, indented.
+//! - [`yaml`]: whole events, for people. [`bounded`] limits the length of both.
 //! - [`line`]: for people, a summary on one line. [`line_writer`] cuts it to the width of
 //!   the terminal.
 //!
-//! An [`Event`] is validated JSON text. So no format parses it into values: they walk its
-//! tokens. The JSON formats change only the white space, and escape what is not ASCII. YAML
-//! has rules of its own for numbers and strings.
+//! No format parses the event into values: they walk its tokens. Indented JSON changes only
+//! the white space. YAML has rules of its own for numbers and strings.
 //!
 //! This folder knows no sink, except that a summary asks for the width of the terminal on
 //! stdout. A new format is a file here, a variant of [`Format`], an option in `cli/serve.rs`,
@@ -15,6 +15,7 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+mod bounded;
 mod json;
 pub mod line;
 pub mod line_writer;
@@ -43,12 +44,41 @@ pub enum Format {
     PrettyLine { colour: bool, cut: bool },
 }
 
+/// One event in the forms that sinks show, each made once.
+#[derive(Debug, Default)]
+pub struct Forms {
+    /// The compact line, for readers of live events.
+    pub compact: String,
+    /// What stdout and the output socket show. `None`: the compact line. Empty: nothing.
+    pub display: Option<String>,
+}
+
+impl Forms {
+    /// The bytes of both forms.
+    pub fn length(&self) -> usize {
+        self.compact.len() + self.display.as_ref().map_or(0, String::len)
+    }
+}
+
 impl Format {
+    /// The forms of one event, for sinks that show this format.
+    pub fn forms(self, event: Event) -> Forms {
+        let display = (self != Format::Compact).then(|| {
+            let mut text = String::new();
+            self.write(&event, &mut text);
+            text
+        });
+        Forms {
+            compact: event.into_line(),
+            display,
+        }
+    }
+
     /// Appends one event to `out`.
     pub fn write(self, event: &Event, out: &mut String) {
         match self {
-            Format::Compact => json::compact(event, out),
-            Format::PrettyJson => json::pretty(event, out),
+            Format::Compact => out.push_str(event.line()),
+            Format::PrettyJson => json::write(event, out),
             Format::PrettyYaml { colour } => yaml::write(event, colour, out),
             Format::PrettyLine { colour, cut } => {
                 let look = Look {

@@ -8,7 +8,8 @@
 //! Stop 6 of EDU_NOTES.md.
 
 use super::line_writer::one_line;
-use crate::event::json_text::{self, Object, members};
+use crate::event::json_text::{self, members};
+use crate::event::object::Object;
 
 /// The fields that summarize a tool's input or an event: the first one present is shown.
 pub(super) const SUMMARY_FIELDS: [&str; 17] = [
@@ -109,42 +110,30 @@ impl<'a> Summarizer<'a> {
     }
 
     fn all_fields(self, fields: &Object<'a>) -> Chars<'a> {
-        let shown = fields
-            .members()
-            .filter(|(name, _)| !HIDDEN_FIELDS.contains(name));
-        let shown: Vec<(String, &'a str)> =
-            shown.map(|(name, value)| (name.into(), value)).collect();
-        Box::new(
-            shown
-                .into_iter()
-                .enumerate()
-                .flat_map(move |(number, (name, value))| {
-                    let name = match number {
-                        0 => format!("{name}: "),
-                        _ => format!(", {name}: "),
-                    };
-                    name.chars()
-                        .collect::<Vec<_>>()
-                        .into_iter()
-                        .chain(self.value(value))
-                }),
-        )
+        let is_shown = |(key, _): &(&str, &str)| !HIDDEN_FIELDS.contains(&&*json_text::decode(key));
+        let shown = fields.members().filter(is_shown).enumerate();
+        let chars = shown.flat_map(move |(number, (key, value))| {
+            let separator = if number == 0 { "" } else { ", " };
+            let name = separator.chars().chain(json_text::chars(key));
+            name.chain(": ".chars()).chain(self.value(value))
+        });
+        match self.is_cut {
+            true => Box::new(chars.take(END_BYTES)),
+            false => Box::new(chars),
+        }
     }
 
     /// A JSON value: the text of a string, anything else as spelled.
     pub fn value(self, value: &'a str) -> Chars<'a> {
         match json_text::unquoted(value) {
             Some(text) => self.text(text),
-            None if self.is_cut => {
+            None if self.is_cut && value.len() > 2 * END_BYTES => {
                 let start = value.floor_char_boundary(END_BYTES);
-                let end = value.ceil_char_boundary(value.len().saturating_sub(END_BYTES));
-                Box::new(
-                    value[..start]
-                        .chars()
-                        .chain(value[end.max(start)..].chars()),
-                )
+                let end = value.ceil_char_boundary(value.len() - END_BYTES);
+                let head = json_text::readable_chars(&value[..start]);
+                Box::new(head.chain(json_text::readable_chars(&value[end..])))
             }
-            None => Box::new(value.chars()),
+            None => Box::new(json_text::readable_chars(value)),
         }
     }
 

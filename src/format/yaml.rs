@@ -1,8 +1,9 @@
 //! YAML: readable for people, exact for machines.
 //!
-//! A YAML 1.1 reader (PyYAML's `safe_load`) gets back exactly the JSON that went in, except
-//! that a lone surrogate becomes U+FFFD. Within that, the layout is for people: block style, literal blocks for text of several lines,
-//! and quotes only where a reader would take a string for something else.
+//! A YAML 1.1 reader gets back exactly the JSON that went in, except that a lone surrogate
+//! becomes U+FFFD. The tests use PyYAML, libyaml and js-yaml. Within that, the layout is for
+//! people: block style, literal blocks for text of several lines, and quotes only where a
+//! reader would take a string for something else.
 //!
 //! This writer knows only the few forms that JSON needs. A general emitter is more cautious
 //! than YAML requires: libyaml does not use literal blocks for text with a tab, or with a
@@ -11,8 +12,10 @@
 //! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
+use std::fmt::{self, Write};
 
 use super::MAX_PRETTY_DEPTH;
+use super::bounded::{ALLOWANCE, Bounded, write_unbounded, write_within};
 use crate::event::Event;
 use crate::event::json_text::{self, Token, Tokens, tokens};
 use crate::terminal::is_printable;
@@ -28,26 +31,39 @@ const BOLD_REVERSED: &str = "1;7";
 /// Writes one document: `---` and a block mapping. With `colour`, keys stand out, and the
 /// time and the event's name stand out most: they separate long events.
 pub fn write(event: &Event, colour: bool, out: &mut String) {
-    out.push_str("---\n");
-    let mut writer = Writer {
-        tokens: tokens(""),
-        colour,
-        is_highlighted: false,
-        out,
+    let line = event.line();
+    let whole = |out: &mut Bounded| {
+        out.write_str("---\n")?;
+        let mut writer = Writer::new(line, MAX_PRETTY_DEPTH, colour, out);
+        writer.tokens.next();
+        writer.members('{', 0, 1)
     };
-    for field in event.fields() {
-        writer.tokens = tokens(&field.value);
-        writer.is_highlighted = colour && matches!(field.name(), "_ts" | "_event");
-        writer.member(field.name(), 0, 1);
+    if !write_within(line.len(), ALLOWANCE, out, whole) {
+        write_members(line, colour, out);
     }
 }
 
-struct Writer<'t, 'o> {
+/// Writes a document whose pretty form is too long.
+fn write_members(object: &str, colour: bool, out: &mut String) {
+    out.push_str("---\n");
+    for (key, value) in json_text::members(object) {
+        let member = |max_depth: usize| {
+            move |out: &mut Bounded| Writer::new(value, max_depth, colour, out).member(key, 0, 1)
+        };
+        if !write_within(key.len() + value.len(), 0, out, member(MAX_PRETTY_DEPTH)) {
+            write_unbounded(out, member(1));
+        }
+    }
+}
+
+struct Writer<'t, 'o, 'b> {
     tokens: Tokens<'t>,
+    /// Containers nested deeper are in flow style.
+    max_depth: usize,
     colour: bool,
     /// Whether the current value is the time or the event's name, in colour.
     is_highlighted: bool,
-    out: &'o mut String,
+    out: &'b mut Bounded<'o>,
 }
 
 /// What is to the left of a value on its line.
@@ -59,46 +75,57 @@ enum After {
     Indicator,
 }
 
-impl Writer<'_, '_> {
+impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
+    fn new(text: &'t str, max_depth: usize, colour: bool, out: &'b mut Bounded<'o>) -> Self {
+        Writer {
+            tokens: tokens(text),
+            max_depth,
+            colour,
+            is_highlighted: false,
+            out,
+        }
+    }
+
     /// Writes a key and its value. The key begins at the current column, `indent`.
-    fn member(&mut self, key: &str, indent: usize, depth: usize) {
+    fn member(&mut self, key: &str, indent: usize, depth: usize) -> fmt::Result {
         let text = json_text::decode(key);
+        self.is_highlighted = self.colour && depth == 1 && matches!(key, "_ts" | "_event");
         let scalar = plain_or_quoted(&text);
         let is_simple = scalar.chars().count() <= MAX_SIMPLE_KEY;
         if !is_simple {
-            self.push("? ");
+            self.push("? ")?;
         }
-        self.styled(self.colour.then_some(BOLD_CYAN), &scalar);
+        self.styled(self.colour.then_some(BOLD_CYAN), &scalar)?;
         if is_simple {
-            self.push(":");
-            self.value(After::Key, indent, depth);
+            self.push(":")?;
+            self.value(After::Key, indent, depth)
         } else {
-            self.push("\n");
-            self.indent(indent);
-            self.push(":");
-            self.value(After::Indicator, indent, depth);
+            self.push("\n")?;
+            self.out.indent(indent)?;
+            self.push(":")?;
+            self.value(After::Indicator, indent, depth)
         }
     }
 
     /// Writes the next value and the end of its last line. `indent` is the column of its
     /// key or dash, and `depth` the nesting depth of the container around that. It recurses
     /// at most [`MAX_PRETTY_DEPTH`] deep.
-    fn value(&mut self, after: After, indent: usize, depth: usize) {
+    fn value(&mut self, after: After, indent: usize, depth: usize) -> fmt::Result {
         let opened = match self.tokens.next() {
             Some(Token::Open(bracket)) => bracket,
             Some(Token::String(spelled)) => {
                 return self.string(&json_text::decode(spelled), indent);
             }
             Some(Token::Literal(spelled)) => {
-                self.push(" ");
-                self.push(&literal(spelled));
+                self.push(" ")?;
+                self.push(&literal(spelled))?;
                 return self.push("\n");
             }
-            _ => return,
+            _ => return Ok(()),
         };
-        if depth == MAX_PRETTY_DEPTH || matches!(self.tokens.peek(), Some(Token::Close(_))) {
-            self.push(" ");
-            self.flow(opened);
+        if depth == self.max_depth || matches!(self.tokens.peek(), Some(Token::Close(_))) {
+            self.push(" ")?;
+            self.flow(opened)?;
             return self.push("\n");
         }
         let indent = match (after, opened) {
@@ -107,37 +134,37 @@ impl Writer<'_, '_> {
         };
         match after {
             After::Key => {
-                self.push("\n");
-                self.indent(indent);
+                self.push("\n")?;
+                self.out.indent(indent)?;
             }
-            After::Indicator => self.push(" "),
+            After::Indicator => self.push(" ")?,
         }
-        self.members(opened, indent, depth + 1);
+        self.members(opened, indent, depth + 1)
     }
 
     /// Writes the members of a non-empty container in block style. The current column is
     /// `indent`.
-    fn members(&mut self, opened: char, indent: usize, depth: usize) {
+    fn members(&mut self, opened: char, indent: usize, depth: usize) -> fmt::Result {
         loop {
             if opened == '[' {
-                self.push("-");
-                self.value(After::Indicator, indent, depth);
+                self.push("-")?;
+                self.value(After::Indicator, indent, depth)?;
             } else if let (Some(Token::String(key)), Some(_colon)) =
                 (self.tokens.next(), self.tokens.next())
             {
-                self.member(key, indent, depth);
+                self.member(key, indent, depth)?;
             }
             match self.tokens.next() {
-                Some(Token::Comma) => self.indent(indent),
-                _ => return,
+                Some(Token::Comma) => self.out.indent(indent)?,
+                _ => return Ok(()),
             }
         }
     }
 
     /// Writes the rest of a container on one line, in flow style: like JSON, except for the
     /// escapes in strings.
-    fn flow(&mut self, opened: char) {
-        self.out.push(opened);
+    fn flow(&mut self, opened: char) -> fmt::Result {
+        self.out.write_char(opened)?;
         let mut depth = 1;
         while depth > 0
             && let Some(token) = self.tokens.next()
@@ -145,102 +172,103 @@ impl Writer<'_, '_> {
             match token {
                 Token::Open(bracket) => {
                     depth += 1;
-                    self.out.push(bracket);
+                    self.out.write_char(bracket)?;
                 }
                 Token::Close(bracket) => {
                     depth -= 1;
-                    self.out.push(bracket);
+                    self.out.write_char(bracket)?;
                 }
-                Token::Comma => self.push(", "),
-                Token::Colon => self.push(": "),
-                Token::Literal(spelled) => self.push(&literal(spelled)),
+                Token::Comma => self.push(", ")?,
+                Token::Colon => self.push(": ")?,
+                Token::Literal(spelled) => self.push(&literal(spelled))?,
                 Token::String(spelled) => {
                     let scalar = double_quoted(&json_text::decode(spelled));
                     if scalar.chars().count() > MAX_SIMPLE_KEY
                         && self.tokens.peek() == Some(Token::Colon)
                     {
-                        self.push("? ");
+                        self.push("? ")?;
                     }
-                    self.push(&scalar);
+                    self.push(&scalar)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Writes a string after its key or dash, in the most readable form.
-    fn string(&mut self, text: &str, indent: usize) {
-        self.push(" ");
+    fn string(&mut self, text: &str, indent: usize) -> fmt::Result {
+        self.push(" ")?;
         if !text.contains('\n') {
             let style = self.is_highlighted.then_some(BOLD_REVERSED);
-            self.styled(style, &plain_or_quoted(text));
-            self.push("\n");
+            self.styled(style, &plain_or_quoted(text))?;
+            self.push("\n")
         } else if text
             .chars()
             .all(|char| is_printable(char) || matches!(char, '\n' | '\t'))
         {
-            self.literal_block(text, indent + 2);
+            self.literal_block(text, indent + 2)
         } else {
-            self.quoted_lines(text, indent + 2);
+            self.quoted_lines(text, indent + 2)
         }
     }
 
     /// Writes text of several lines that a literal block cannot contain: quoted, with a
     /// line break after each line. A backslash before the break excludes the break and the
     /// next line's indentation from the text (YAML 1.1 section 9.1.1).
-    fn quoted_lines(&mut self, text: &str, indent: usize) {
-        self.push("\"");
+    fn quoted_lines(&mut self, text: &str, indent: usize) -> fmt::Result {
+        self.push("\"")?;
         for (number, line) in text.split_inclusive('\n').enumerate() {
             if number > 0 {
-                self.push("\\\n");
-                self.indent(indent);
+                self.push("\\\n")?;
+                self.out.indent(indent)?;
                 // Without the backslash, the text's own spaces would count as indentation.
                 if line.starts_with(' ') {
-                    self.push("\\");
+                    self.push("\\")?;
                 }
             }
-            self.push(&escaped(line));
+            self.push(&escaped(line))?;
         }
-        self.push("\"\n");
+        self.push("\"\n")
     }
 
     /// Writes a literal block (YAML 1.1 section 9.3.1): the lines of the text, indented.
-    fn literal_block(&mut self, text: &str, indent: usize) {
-        self.push("|");
+    fn literal_block(&mut self, text: &str, indent: usize) -> fmt::Result {
+        self.push("|")?;
         // Without a digit, spaces in the first line would count as indentation.
         if text.starts_with([' ', '\n']) {
-            self.push("2");
+            self.push("2")?;
         }
         let body = text.trim_end_matches('\n');
         // The newlines at the end that belong to the text: none (`-`), one, or all (`+`).
         match text.len() - body.len() {
-            0 => self.push("-"),
+            0 => self.push("-")?,
             1 if !body.is_empty() => {}
-            _ => self.push("+"),
+            _ => self.push("+")?,
         }
-        self.push("\n");
+        self.push("\n")?;
         let lines = text.strip_suffix('\n').unwrap_or(text);
         for line in lines.split('\n') {
             if !line.is_empty() {
-                self.indent(indent);
-                self.push(line);
+                self.out.indent(indent)?;
+                self.push(line)?;
             }
-            self.push("\n");
+            self.push("\n")?;
         }
+        Ok(())
     }
 
-    fn indent(&mut self, columns: usize) {
-        self.out.extend(std::iter::repeat_n(' ', columns));
+    fn styled(&mut self, style: Option<&str>, text: &str) -> fmt::Result {
+        let Some(style) = style else {
+            return self.push(text);
+        };
+        self.out.write_uncounted(&format!("\x1b[{style}m"));
+        self.push(text)?;
+        self.out.write_uncounted("\x1b[0m");
+        Ok(())
     }
 
-    fn styled(&mut self, style: Option<&str>, text: &str) {
-        match style {
-            Some(style) => self.push(&format!("\x1b[{style}m{text}\x1b[0m")),
-            None => self.push(text),
-        }
-    }
-
-    fn push(&mut self, text: &str) {
-        self.out.push_str(text);
+    fn push(&mut self, text: &str) -> fmt::Result {
+        self.out.write_str(text)
     }
 }
 

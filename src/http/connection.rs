@@ -28,6 +28,9 @@
 //! | `ReadingBody` | bytes, body refused | `WritingResponse` (400, 413, 431) | `Write` |
 //! | `ReadingBody` | bytes, body complete | `WritingResponse` (200, 404) | `Hook` or `Write` |
 //! | `ReadingBody` | end of input, timeout | `WritingResponse` (400, 408) | `Write` |
+//! | `ReadingHead`, `ReadingBody` | request for events complete | `Authorizing` | `Subscribe` |
+//! | `Authorizing` | granted: the loop takes the socket | | |
+//! | `Authorizing` | declined | `WritingResponse` (403, 503) | `Write` |
 //! | `WritingResponse` | part written | `WritingResponse` | `Write` |
 //! | `WritingResponse` | all written, keep-alive | `ReadingHead` | `Read`, or `Resume` |
 //! | `WritingResponse` | all written, no keep-alive | | `Close` |
@@ -80,6 +83,11 @@ enum State {
         /// The rest of `100 Continue` that is not written yet.
         interim: &'static [u8],
     },
+    /// The loop decides whether the client may read events.
+    Authorizing {
+        keep_alive: bool,
+        body_length: usize,
+    },
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
         response: &'static [u8],
@@ -95,6 +103,7 @@ impl fmt::Display for State {
         match self {
             State::ReadingHead => formatter.write_str("ReadingHead"),
             State::ReadingBody { .. } => formatter.write_str("ReadingBody"),
+            State::Authorizing { .. } => formatter.write_str("Authorizing"),
             State::WritingResponse { response, .. } => {
                 let line = response.split(|byte| *byte == b'\r').next();
                 let line = str::from_utf8(line.unwrap_or_default()).unwrap_or_default();
@@ -130,6 +139,10 @@ pub enum Step<'a> {
     Resume,
     /// Publish this event, then do as for [`Step::Write`]: the response is ready.
     Hook(Hook<'a>),
+    /// The client wants to become a reader of live events, and to get the last `replay` ones
+    /// first. Make it a reader that gets `EVENTS_HEAD` before all events,
+    /// or call [`Connection::decline`].
+    Subscribe { replay: u64 },
     /// Write [`Connection::unsent`], then call [`Connection::written`].
     Write,
     /// The connection is over.
@@ -138,6 +151,15 @@ pub enum Step<'a> {
     /// read why it was refused: shut down writing, and discard input until its end, or until
     /// the linger timeout.
     Linger,
+}
+
+/// How much of a request's body has arrived, if not all of it has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PartialBody {
+    /// Bytes in memory.
+    pub arrived: usize,
+    /// The Content-Length. `None`: the body is chunked.
+    pub announced: Option<u64>,
 }
 
 /// A complete hook request.
@@ -169,7 +191,7 @@ impl Connection {
             State::ReadingHead if self.inbox.is_empty() => self.read_new_head(bytes),
             State::ReadingHead => self.read_more_head(bytes),
             State::ReadingBody { .. } => self.read_body(bytes),
-            State::WritingResponse { .. } => {
+            State::WritingResponse { .. } | State::Authorizing { .. } => {
                 self.inbox.extend(bytes);
                 Step::Write
             }
@@ -180,8 +202,8 @@ impl Connection {
     pub fn end_of_input(&mut self) -> Step<'_> {
         match self.state {
             State::ReadingHead if self.inbox.is_empty() => Step::Close,
-            State::WritingResponse { .. } => Step::Write,
-            _ => self.refuse(Status::BadRequest),
+            State::WritingResponse { .. } | State::Authorizing { .. } => Step::Write,
+            State::ReadingHead | State::ReadingBody { .. } => self.refuse(Status::BadRequest),
         }
     }
 
@@ -197,6 +219,20 @@ impl Connection {
     /// Whether the connection was kept open and no further request has begun.
     pub fn is_idle(&self) -> bool {
         self.is_reused && self.inbox.is_empty() && matches!(self.state, State::ReadingHead)
+    }
+
+    /// The body that is being read, if there is one.
+    pub fn partial_body(&self) -> Option<PartialBody> {
+        let State::ReadingBody { body, .. } = &self.state else {
+            return None;
+        };
+        Some(PartialBody {
+            arrived: self.inbox.len(),
+            announced: match body {
+                Body::Length(length) => Some(*length),
+                Body::Chunked(_) => None,
+            },
+        })
     }
 
     /// Whether at least a part of the next request has arrived, so that
@@ -217,14 +253,14 @@ impl Connection {
                 response, written, ..
             } => &response[written..],
             State::ReadingBody { interim, .. } => interim,
-            State::ReadingHead => &[],
+            State::ReadingHead | State::Authorizing { .. } => &[],
         }
     }
 
     /// The first `count` bytes of [`Connection::unsent`] were written.
     pub fn written(&mut self, count: usize) -> Step<'static> {
         match &mut self.state {
-            State::ReadingHead => Step::Read,
+            State::ReadingHead | State::Authorizing { .. } => Step::Read,
             State::ReadingBody { interim, .. } => {
                 *interim = &interim[count..];
                 if interim.is_empty() {
@@ -385,29 +421,51 @@ impl Connection {
         body: Option<&'a [u8]>,
     ) -> Step<'a> {
         let status = match route {
+            Route::Events { replay } => {
+                self.enter(State::Authorizing {
+                    keep_alive,
+                    body_length,
+                });
+                return Step::Subscribe { replay };
+            }
             Route::Hook { .. } => Status::Ok,
             Route::Health => Status::Healthy,
+            Route::BadReplay => Status::BadQuery,
             Route::NotFound => Status::NotFound,
         };
-        let keep_alive = keep_alive && self.allows_keep_alive;
-        let after = if keep_alive {
-            AfterResponse::KeepAlive
-        } else {
-            AfterResponse::Close
-        };
-        self.enter(State::WritingResponse {
-            response: response(status, keep_alive),
-            written: 0,
-            after,
-            body_length,
-        });
+        self.answer(status, keep_alive, body_length);
         match route {
             Route::Hook { event_name } => Step::Hook(Hook {
                 event_name,
                 body: body.unwrap_or(&self.inbox[..body_length]),
             }),
-            Route::Health | Route::NotFound => Step::Write,
+            _ => Step::Write,
         }
+    }
+
+    /// The client may not become a reader. `status` says why.
+    pub fn decline(&mut self, status: Status) {
+        if let State::Authorizing {
+            keep_alive,
+            body_length,
+        } = self.state
+        {
+            self.answer(status, keep_alive, body_length);
+        }
+    }
+
+    /// Begins the response to a complete request.
+    fn answer(&mut self, status: Status, keep_alive: bool, body_length: usize) {
+        let keep_alive = keep_alive && self.allows_keep_alive;
+        self.enter(State::WritingResponse {
+            response: response(status, keep_alive),
+            written: 0,
+            after: match keep_alive {
+                true => AfterResponse::KeepAlive,
+                false => AfterResponse::Close,
+            },
+            body_length,
+        });
     }
 
     /// Takes the body of the last hook out of the inbox, so that it can be kept. Empty if

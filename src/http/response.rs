@@ -11,6 +11,10 @@ pub enum Status {
     Healthy,
     /// 400: a malformed or ambiguous request.
     BadRequest,
+    /// 400 to a request that is well-formed. The connection may stay open.
+    BadQuery,
+    /// 403: the peer may post hooks, but not read events.
+    Forbidden,
     /// 404: there is no such route.
     NotFound,
     /// 408: the request was not complete in time.
@@ -24,7 +28,14 @@ pub enum Status {
     HeaderTooLarge,
     /// 501: the server does not know the transfer coding.
     NotImplemented,
+    /// 503: the limit of descriptors allows no more readers.
+    Unavailable,
 }
+
+/// The head of the response to `GET /events`. The end of the connection ends the body (RFC 9112
+/// section 6.3).
+pub const EVENTS_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
 
 /// Asks a client that sent `Expect: 100-continue` for its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -72,6 +83,9 @@ pub fn response(status: Status, keep_alive: bool) -> &'static [u8] {
     let text = match status {
         Status::Ok => answer!(keep_alive, "200 OK", "0", ""),
         Status::Healthy => answer!(keep_alive, "200 OK", "16", "{\"status\": \"ok\"}"),
+        Status::BadQuery => answer!(keep_alive, "400 Bad Request", "0", ""),
+        Status::Forbidden => answer!(keep_alive, "403 Forbidden", "0", ""),
+        Status::Unavailable => answer!(keep_alive, "503 Service Unavailable", "0", ""),
         Status::NotFound => answer!(keep_alive, "404 Not Found", "0", ""),
         Status::BadRequest => refusal!("400 Bad Request"),
         Status::RequestTimeout => refusal!("408 Request Timeout"),

@@ -9,19 +9,43 @@ pub enum Route {
     Hook { event_name: String },
     /// `GET /health`.
     Health,
+    /// `GET /events`: the last `replay` events, and all later ones.
+    Events { replay: u64 },
+    /// `GET /events` with a `replay` that is neither `all` nor a number.
+    BadReplay,
     /// Anything else.
     NotFound,
 }
 
 /// Finds the route of a request with this method and target.
 pub fn route(method: &str, target: &str) -> Route {
-    match (method, origin_form(target)) {
-        ("GET", "/health") => Route::Health,
-        ("POST", target) => Route::Hook {
+    let target = origin_form(target);
+    match method {
+        "GET" if target == "/health" => Route::Health,
+        "GET" if path_and_query(target).0 == "/events" => events_route(target),
+        "POST" => Route::Hook {
             event_name: event_name(target),
         },
         _ => Route::NotFound,
     }
+}
+
+/// The path and the query. A fragment is no part of either.
+fn path_and_query(target: &str) -> (&str, &str) {
+    let target = target.split('#').next().unwrap_or_default();
+    target.split_once('?').unwrap_or((target, ""))
+}
+
+fn events_route(target: &str) -> Route {
+    let (_path, query) = path_and_query(target);
+    let mut fields = form_urlencoded::parse(query.as_bytes());
+    let replay = match fields.find(|(name, _)| name == "replay") {
+        None => Some(0),
+        Some((_, value)) if value == "all" => Some(u64::MAX),
+        Some((_, value)) if value.starts_with('+') => None,
+        Some((_, value)) => value.parse().ok(),
+    };
+    replay.map_or(Route::BadReplay, |replay| Route::Events { replay })
 }
 
 /// The path and query of a target, which may have a scheme and an authority before them
@@ -41,8 +65,7 @@ fn origin_form(target: &str) -> &str {
 
 /// The first non-empty `event` in the query, decoded, or else `Unknown`.
 fn event_name(target: &str) -> String {
-    let target = target.split('#').next().unwrap_or_default();
-    let (_path, query) = target.split_once('?').unwrap_or_default();
+    let (_path, query) = path_and_query(target);
     form_urlencoded::parse(query.as_bytes())
         .find(|(name, value)| name == "event" && !value.is_empty())
         .map_or("Unknown".into(), |(_, value)| value.into_owned())
@@ -62,6 +85,22 @@ mod tests {
         for target in ["/", "/?", "/?event", "/?event=", "/?Event=x", "/#?event=x"] {
             assert_eq!(event_name(target), "Unknown", "{target}");
         }
+    }
+
+    #[test]
+    fn the_query_says_how_many_events_are_replayed() {
+        let events = |replay| Route::Events { replay };
+        assert_eq!(route("GET", "/events"), events(0));
+        assert_eq!(route("GET", "/events?x=1&replay=10&replay=2#x"), events(10));
+        assert_eq!(route("GET", "http://h/events?replay=all"), events(u64::MAX));
+        for value in ["", "-1", "+1", "1.5", "ALL", "99999999999999999999"] {
+            let target = format!("/events?replay={value}");
+            assert_eq!(route("GET", &target), Route::BadReplay, "{target}");
+        }
+        for target in ["/events/", "/Events", "/eventsx", "/x/events", "events"] {
+            assert_eq!(route("GET", target), Route::NotFound, "{target}");
+        }
+        assert_eq!(route("HEAD", "/events"), Route::NotFound);
     }
 
     #[test]

@@ -1,78 +1,91 @@
-//! The event log: the events that some sink has not taken yet, and the cursors that read it.
+//! The event log: the events that some sink has not taken yet or that a reader can still ask
+//! for, and the cursors that read them.
 //!
-//! Each event is appended once, as one entry, however many sinks there are. Each sink has a
-//! [`Cursor`], which is a position in the log. An append that would exceed the limit evicts
-//! the oldest entries. A cursor that had not read them computes how many it missed. If a
-//! cursor is in the middle of an evicted entry, it keeps the rest of that entry beside the
-//! log. So a sink that stays connected never skips the rest of an entry.
+//! Each event is appended once, as one entry, however many sinks there are. An entry has two
+//! forms: the compact line, and the form that stdout and the output socket show. Each sink has
+//! a [`Cursor`], which is a position in the entries of one form.
 //!
 //! ```text
-//!       evicted      │ oldest                            end
-//!  ─── entry 3 ──────┼─ entry 4 ─┬─ entry 5 ─┬─ entry 6 ─┤
-//!        ↑           │           ↑                       ↑
-//!   cursor A:        │           cursor B:               cursor C:
-//!   gets the rest of │           has 4, gets 5 next      has everything
-//!   its partial 3,   │
-//!   then 4           │
+//!       dropped      │ oldest        floor                             end
+//!  ─── entry 3 ──────┼─ entry 4 ─┬─ entry 5 ─┬─ entry 6 ─┬─ entry 7 ─┤
+//!        ↑           │           ↑           ↑                       ↑
+//!   cursor A:        │           │           cursor B:               cursor C:
+//!   gets the rest of │           │           has 5, gets 6 next      has everything
+//!   its partial 3,   │           │
+//!   then a notice,   │           the entries from here on fit into --buffer:
+//!   then 5           │           what is older is lost to a sink that lags
 //! ```
 //!
-//! The bytes are in segments. Small entries share one, so that a single write can take many
-//! of them. A large entry is a segment of its own: it is moved into the log, and a cursor
-//! keeps the rest of it by reference. So no step copies more than [`LARGE_ENTRY`] bytes of an
-//! entry.
+//! - An append that would make the entries that wait for sinks exceed `--buffer` raises the
+//!   **floor**. A cursor below it computes how many entries it missed. If it is in the middle
+//!   of an entry, it keeps the rest of that entry beside the log. So a sink that stays
+//!   connected never skips the rest of an entry.
+//! - The last `--history` bytes of compact lines stay, also when every sink has them. A cursor
+//!   can begin there: a **replay**. Until it has reached the floor, it loses only what leaves
+//!   the log.
 //!
 //! This file does not know what an entry contains, nor how a sink is written to.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-/// An entry of at least this many bytes is a segment of its own.
-pub const LARGE_ENTRY: usize = 64 << 10;
-/// Bytes of small entries in one segment.
-const SEGMENT_SIZE: usize = 256 << 10;
+use super::segments::Segments;
+use crate::format::Forms;
 
 /// A bounded queue of entries, numbered from 0 in the order of appending.
 #[derive(Debug)]
 pub struct EventLog {
-    segments: VecDeque<Segment>,
-    /// The offset at which each entry ends. Offsets count all bytes ever appended.
-    ends: VecDeque<u64>,
-    /// The start of the oldest entry that is still here.
-    oldest: Position,
-    /// Bytes that the log may hold. One entry may exceed it.
-    limit: usize,
+    compact: Segments,
+    /// `None`: the compact line is shown.
+    display: Option<Segments>,
+    /// The entries that have no form to show.
+    hidden: VecDeque<u64>,
+    /// Bytes of entries that may wait for sinks. One entry may exceed it.
+    buffer: usize,
+    /// Bytes of compact lines that stay when every sink has them.
+    history: usize,
+    /// The first entry that a sink can still get, if it lags.
+    floor: u64,
+    /// The first entry that belongs to the history.
+    history_start: u64,
+    /// The first entry that some sink has not received, in each form.
+    unread: Unread,
 }
 
-/// Consecutive entries in one piece of memory. No entry is in two segments.
-#[derive(Debug)]
-struct Segment {
-    /// The offset of the first byte.
-    start: u64,
-    bytes: Rc<Vec<u8>>,
+/// One of the two forms of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// The compact line.
+    Compact,
+    /// What stdout and the output socket show.
+    Display,
 }
 
-/// The boundary before an entry: the number of the entry, and the offset of its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Position {
-    entry: u64,
-    offset: u64,
+/// An entry's number for each form.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unread {
+    pub compact: u64,
+    pub display: u64,
 }
 
 /// How far one sink has read the log.
 #[derive(Debug)]
 pub struct Cursor {
+    form: Form,
     /// The entry that the sink gets next, or a part of which it has.
     entry: u64,
     /// The next byte for the sink.
     offset: u64,
+    /// Whether the sink began with a replay and has not reached the floor since.
+    is_replaying: bool,
     /// What the sink gets before it reads on in the log.
     partial: Option<Partial>,
 }
 
-/// Bytes that a cursor reads beside the log: an entry that was evicted while the sink had a
-/// part of it, or a notice of missed entries.
+/// Bytes that a cursor reads beside the log: an entry that it lost while the sink had a part
+/// of it, a notice of missed entries, or what precedes all entries.
 #[derive(Debug)]
 struct Partial {
     /// Shared by all cursors that are in the middle of the same entry.
@@ -83,202 +96,196 @@ struct Partial {
 }
 
 impl EventLog {
-    /// An empty log that holds up to `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    /// An empty log. `buffer` and `history` are in bytes. `has_display` is whether the shown
+    /// form differs from the compact line.
+    pub fn new(buffer: usize, history: usize, has_display: bool) -> Self {
         EventLog {
-            segments: VecDeque::new(),
-            ends: VecDeque::new(),
-            oldest: Position::default(),
-            limit,
+            compact: Segments::default(),
+            display: has_display.then(Segments::default),
+            hidden: VecDeque::new(),
+            buffer,
+            history,
+            floor: 0,
+            history_start: 0,
+            unread: Unread::default(),
         }
     }
 
-    /// The boundary after the newest entry.
-    pub fn end(&self) -> Position {
-        Position {
-            entry: self.oldest.entry + self.ends.len() as u64,
-            offset: self.ends.back().copied().unwrap_or(self.oldest.offset),
+    /// The number of the entry that is appended next.
+    pub fn end(&self) -> u64 {
+        self.compact.end()
+    }
+
+    /// The number of the oldest entry whose compact line is here.
+    pub fn oldest(&self) -> u64 {
+        self.compact.oldest()
+    }
+
+    /// The first entry that a sink can still get, if it lags.
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Whether the shown form differs from the compact line.
+    pub fn has_display_form(&self) -> bool {
+        self.display.is_some()
+    }
+
+    /// A sink joins, and needs the entries from this one on.
+    pub fn need(&mut self, form: Form, entry: u64) {
+        let unread = match (form, &self.display) {
+            (Form::Display, Some(_)) => &mut self.unread.display,
+            _ => &mut self.unread.compact,
+        };
+        *unread = entry.min(*unread);
+    }
+
+    /// The floor after an append of `length` bytes.
+    pub fn floor_after(&self, length: usize) -> u64 {
+        let mut floor = self.floor;
+        while floor < self.end() && self.waiting_from(floor) + length > self.buffer {
+            floor += 1;
         }
+        floor
     }
 
-    /// Bytes of the entries that are here.
-    fn length(&self) -> usize {
-        (self.end().offset - self.oldest.offset) as usize
+    /// Bytes that sinks have not received, from this entry on.
+    fn waiting_from(&self, entry: u64) -> usize {
+        let length = |segments: &Segments, unread| segments.length_from(entry.max(unread));
+        let display = self.display.as_ref();
+        length(&self.compact, self.unread.compact)
+            + display.map_or(0, |display| length(display, self.unread.display))
     }
 
-    /// Whether `length` bytes can be appended without evicting an entry.
-    pub fn has_room_for(&self, length: usize) -> bool {
-        self.ends.is_empty() || self.length() + length <= self.limit
-    }
-
-    /// The number of the first entry that stays if `length` bytes are appended.
-    pub fn first_kept(&self, length: usize) -> u64 {
-        self.oldest.entry + self.evicted_by(length) as u64
-    }
-
-    /// How many entries an append of `length` bytes evicts.
-    fn evicted_by(&self, length: usize) -> usize {
-        if self.has_room_for(length) {
-            return 0;
-        }
-        let excess = self.length() + length - self.limit;
-        let offset = self.oldest.offset + excess.min(self.length()) as u64;
-        // The entries that end before `offset`, and the one that contains it.
-        1 + self.ends.partition_point(|end| *end < offset)
-    }
-
-    /// Appends an entry, leaves the string empty, and returns the boundary after the entry.
-    /// `cursors` must be all cursors: those in the middle of an evicted entry keep the rest
-    /// of it.
+    /// Appends an entry. `cursors` must be all cursors: those in the middle of an entry that
+    /// they lose keep the rest of it. Returns whether some sink has lost entries.
     pub fn append<'c>(
         &mut self,
-        entry: &mut String,
+        forms: Forms,
         cursors: impl Iterator<Item = &'c mut Cursor>,
-    ) -> Position {
-        let evicted = self.evicted_by(entry.len());
-        if evicted > 0 {
-            self.keep_partial_entries(evicted, cursors);
-            self.drop_oldest(evicted);
+    ) -> bool {
+        self.floor = self.floor_after(forms.length());
+        if forms.display.as_ref().is_some_and(String::is_empty) {
+            self.hidden.push_back(self.end());
         }
-        let start = self.end().offset;
-        self.ends.push_back(start + entry.len() as u64);
-        if entry.len() >= LARGE_ENTRY {
-            let mut bytes = std::mem::take(entry).into_bytes();
-            bytes.shrink_to_fit();
-            let bytes = Rc::new(bytes);
-            self.segments.push_back(Segment { start, bytes });
-        } else {
-            self.small_segment(start, entry.len())
-                .extend(entry.as_bytes());
-            entry.clear();
+        self.compact.append(forms.compact);
+        if let Some(display) = &mut self.display {
+            display.append(forms.display.unwrap_or_default());
         }
-        self.end()
+        while self.compact.length_from(self.history_start) > self.history {
+            self.history_start += 1;
+        }
+        let is_losing = self.floor > self.unread.compact.min(self.unread.display);
+        if is_losing {
+            self.keep_partial_entries(cursors);
+        }
+        self.trim();
+        is_losing
     }
 
-    /// A segment with room for a small entry that begins at `start`: the last one, or a new one.
-    fn small_segment(&mut self, start: u64, length: usize) -> &mut Vec<u8> {
-        let has_room = |segment: &mut Segment| {
-            let has_room = segment.bytes.len() + length <= SEGMENT_SIZE;
-            // A segment that a cursor shares cannot grow.
-            has_room && Rc::get_mut(&mut segment.bytes).is_some()
-        };
-        if !self.segments.back_mut().is_some_and(has_room) {
-            let bytes = Rc::default();
-            self.segments.push_back(Segment { start, bytes });
+    /// Records up to where every sink has read, and drops what is needed no more.
+    pub fn release(&mut self, mut unread: Unread) {
+        while self
+            .hidden
+            .front()
+            .is_some_and(|entry| *entry < unread.display)
+        {
+            self.hidden.pop_front();
         }
-        let last = self.segments.len() - 1;
-        Rc::make_mut(&mut self.segments[last].bytes)
+        if self.display.is_none() {
+            unread.compact = unread.compact.min(unread.display);
+        }
+        self.unread = unread;
+        self.floor = self.floor.max(unread.compact.min(unread.display));
+        self.trim();
     }
 
-    /// Drops the entries before the one with this number. Every cursor must have read them.
-    pub fn release(&mut self, entry: u64) {
-        let count = entry.saturating_sub(self.oldest.entry) as usize;
-        if count > 0 {
-            self.drop_oldest(count);
-        }
-    }
-
-    fn drop_oldest(&mut self, count: usize) {
-        /// Entries whose ends an empty log keeps memory for.
-        const SPARE_CAPACITY: usize = 64 << 10;
-        let Some(offset) = self.ends.drain(..count).next_back() else {
-            return;
-        };
-        self.oldest = Position {
-            entry: self.oldest.entry + count as u64,
-            offset,
-        };
-        let ends_before = |next: &Segment| next.start <= offset;
-        while self.segments.get(1).is_some_and(ends_before) {
-            self.segments.pop_front();
-        }
-        if self.ends.is_empty() {
-            self.ends.shrink_to(SPARE_CAPACITY);
-            self.recycle_last_segment();
+    /// The first entry of a form that is kept: for a sink that has not received it, or for the
+    /// history.
+    fn first_kept(&self, form: Form) -> u64 {
+        match form {
+            Form::Compact => self.history_start.min(self.floor.max(self.unread.compact)),
+            Form::Display => self.floor.max(self.unread.display),
         }
     }
 
-    /// Empties the only segment of an empty log, and keeps its memory for the next entries.
-    fn recycle_last_segment(&mut self) {
-        let start = self.oldest.offset;
-        let recycle = |segment: &mut Segment| {
-            segment.start = start;
-            let bytes = Rc::get_mut(&mut segment.bytes);
-            let bytes = bytes.filter(|bytes| bytes.capacity() <= 2 * SEGMENT_SIZE);
-            bytes.map(Vec::clear).is_some()
-        };
-        if !self.segments.front_mut().is_some_and(recycle) {
-            self.segments.clear();
+    fn trim(&mut self) {
+        self.compact.drop_before(self.first_kept(Form::Compact));
+        let first = self.first_kept(Form::Display);
+        if let Some(display) = &mut self.display {
+            display.drop_before(first);
         }
     }
 
-    /// For each cursor in the middle of one of the oldest `count` entries: keeps the rest of
-    /// that entry, and moves the cursor behind it. A small entry is copied, once.
-    fn keep_partial_entries<'c>(
-        &self,
-        count: usize,
-        cursors: impl Iterator<Item = &'c mut Cursor>,
-    ) {
-        let mut copies: Vec<Option<Rc<Vec<u8>>>> = vec![None; count];
-        for cursor in cursors.filter(|cursor| cursor.entry >= self.oldest.entry) {
-            let index = (cursor.entry - self.oldest.entry) as usize;
-            if index >= count || cursor.offset == self.start_of(index) {
+    /// For each cursor in the middle of an entry that it loses: keeps the rest of that entry,
+    /// and moves the cursor behind it. A small entry is copied, once.
+    fn keep_partial_entries<'c>(&self, cursors: impl Iterator<Item = &'c mut Cursor>) {
+        let mut shared = HashMap::new();
+        for cursor in cursors {
+            let (form, entry) = (cursor.form, cursor.entry);
+            let segments = self.segments(form);
+            let start = segments.start_of(entry);
+            // A cursor that has missed this entry already is not in the middle of it.
+            if entry >= cursor.first_available(self)
+                || entry < segments.oldest()
+                || cursor.offset == start
+            {
                 continue;
             }
-            let (start, end) = (self.start_of(index), self.ends[index]);
-            let bytes = copies[index].get_or_insert_with(|| self.share_entry(start, end));
+            let bytes = shared.entry((form, entry));
+            let bytes = bytes.or_insert_with(|| segments.share_entry(entry));
             cursor.partial = Some(Partial {
                 bytes: bytes.clone(),
                 read: (cursor.offset - start) as usize,
                 entries: 1,
             });
             cursor.entry += 1;
-            cursor.offset = end;
+            cursor.offset = segments.start_of(cursor.entry);
         }
     }
 
-    /// The bytes of one entry: the segment itself, if the entry is large.
-    fn share_entry(&self, start: u64, end: u64) -> Rc<Vec<u8>> {
-        let segment = self.segment_at(start);
-        let length = (end - start) as usize;
-        if segment.start == start && segment.bytes.len() == length {
-            return segment.bytes.clone();
+    fn segments(&self, form: Form) -> &Segments {
+        match (form, &self.display) {
+            (Form::Display, Some(display)) => display,
+            _ => &self.compact,
         }
-        let index = (start - segment.start) as usize;
-        Rc::new(segment.bytes[index..index + length].to_vec())
     }
 
-    /// The segment that contains the byte at `offset`, which must be in the log.
-    fn segment_at(&self, offset: u64) -> &Segment {
-        let next = self
-            .segments
-            .partition_point(|segment| segment.start <= offset);
-        &self.segments[next - 1]
-    }
-
-    /// The offset at which the entry with this index in `ends` begins.
-    fn start_of(&self, index: usize) -> u64 {
-        index
-            .checked_sub(1)
-            .map_or(self.oldest.offset, |previous| self.ends[previous])
-    }
-}
-
-impl Position {
-    /// The number of the entry after this boundary.
-    pub fn entry(self) -> u64 {
-        self.entry
+    /// How many of the entries in this range have no display form.
+    fn hidden_between(&self, start: u64, end: u64) -> u64 {
+        let before = |number: u64| self.hidden.partition_point(|entry| *entry < number);
+        before(end.max(start)) as u64 - before(start) as u64
     }
 }
 
 impl Cursor {
-    /// A cursor that gets everything after `position`.
-    pub fn new(position: Position) -> Self {
+    /// A cursor that gets every entry from number `entry` on, which must be in the log.
+    pub fn new(log: &EventLog, form: Form, entry: u64) -> Self {
         Cursor {
-            entry: position.entry,
-            offset: position.offset,
+            form,
+            entry,
+            offset: log.segments(form).start_of(entry),
+            is_replaying: entry < log.end() && form == Form::Compact,
             partial: None,
         }
+    }
+
+    /// A cursor whose sink gets `head` before all entries.
+    pub fn with_head(self, head: &[u8]) -> Self {
+        let partial = Partial {
+            bytes: Rc::new(head.to_vec()),
+            read: 0,
+            entries: 0,
+        };
+        Cursor {
+            partial: Some(partial),
+            ..self
+        }
+    }
+
+    /// The form that the sink gets.
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// The number of the entry that the sink gets next, or a part of which it has.
@@ -286,32 +293,53 @@ impl Cursor {
         self.entry
     }
 
-    /// Whether the sink has everything before `position`.
-    pub fn has_reached(&self, position: Position) -> bool {
-        self.partial.is_none() && self.entry >= position.entry
+    /// Whether the sink has every entry before number `end`.
+    pub fn has_reached(&self, end: u64) -> bool {
+        self.partial.is_none() && self.entry >= end
     }
 
-    /// How many entries were evicted before the sink received them.
+    /// The first entry that the sink can get.
+    fn first_available(&self, log: &EventLog) -> u64 {
+        let first = log.first_kept(self.form);
+        if self.is_replaying {
+            first
+        } else {
+            first.max(log.floor)
+        }
+    }
+
+    /// How many entries the sink has lost.
     pub fn missed(&self, log: &EventLog) -> u64 {
-        log.oldest.entry.saturating_sub(self.entry)
+        let first = self.first_available(log);
+        first.saturating_sub(self.entry) - self.hidden_between(log, self.entry, first)
     }
 
     /// Gives the sink `notice` instead of the entries that it missed. Call it when
     /// [`Cursor::unread`] is empty.
     pub fn skip_missed(&mut self, log: &EventLog, notice: &[u8]) {
-        let partial = Partial {
+        self.partial = Some(Partial {
             bytes: Rc::new(notice.to_vec()),
             read: 0,
             entries: self.missed(log),
-        };
-        *self = Cursor::new(log.oldest);
-        self.partial = Some(partial);
+        });
+        self.entry = self.first_available(log);
+        self.offset = log.segments(self.form).start_of(self.entry);
     }
 
     /// How many entries the sink has not received completely.
     pub fn outstanding(&self, log: &EventLog) -> u64 {
         let partial = self.partial.as_ref().map_or(0, |partial| partial.entries);
-        partial + log.end().entry.saturating_sub(self.entry)
+        let rest = log.end().saturating_sub(self.entry);
+        partial + rest - self.hidden_between(log, self.entry, log.end())
+    }
+
+    /// Moves over entries that have no form for this sink. Call it before
+    /// [`Cursor::unread`].
+    pub fn skip_hidden(&mut self, log: &EventLog) {
+        while self.hidden_between(log, self.entry, self.entry + 1) > 0 {
+            self.entry += 1;
+            self.offset = log.segments(self.form).start_of(self.entry);
+        }
     }
 
     /// The next bytes for the sink, not always all of them. Empty if it has everything, or
@@ -320,14 +348,19 @@ impl Cursor {
         if let Some(Partial { bytes, read, .. }) = &self.partial {
             return &bytes[*read..];
         }
-        if self.missed(log) > 0 {
+        if self.entry < self.first_available(log) {
             return &[];
         }
-        if self.offset == log.end().offset {
-            return &[];
+        let segments = log.segments(self.form);
+        let bytes = segments.bytes_at(self.offset);
+        let next_hidden = log.hidden.partition_point(|entry| *entry < self.entry);
+        match log.hidden.get(next_hidden) {
+            Some(hidden) if self.form == Form::Display => {
+                let length = segments.start_of(*hidden) - self.offset;
+                &bytes[..bytes.len().min(length as usize)]
+            }
+            _ => bytes,
         }
-        let segment = log.segment_at(self.offset);
-        &segment.bytes[(self.offset - segment.start) as usize..]
     }
 
     /// The sink has received the first `count` bytes of [`Cursor::unread`].
@@ -340,14 +373,16 @@ impl Cursor {
             return;
         }
         self.offset += count as u64;
-        let index = log.ends.partition_point(|end| *end <= self.offset);
-        self.entry = log.oldest.entry + index as u64;
+        self.entry = log.segments(self.form).entry_at(self.offset);
+        self.is_replaying &= self.entry < log.floor;
     }
 
     /// Bytes of the log that the sink has not received. The rest of a partial entry is not
     /// in the log.
     pub fn bytes_behind(&self, log: &EventLog) -> usize {
-        (log.end().offset - self.offset.max(log.oldest.offset)) as usize
+        let segments = log.segments(self.form);
+        let offset = self.offset.max(segments.start_of(self.entry));
+        (segments.end_offset() - offset) as usize
     }
 
     /// The memory that is kept for this cursor beside the log: its address, which cursors in
@@ -355,5 +390,12 @@ impl Cursor {
     pub fn partial_memory(&self) -> Option<(*const u8, usize)> {
         let partial = self.partial.as_ref()?;
         Some((partial.bytes.as_ptr(), partial.bytes.len()))
+    }
+
+    fn hidden_between(&self, log: &EventLog, start: u64, end: u64) -> u64 {
+        match self.form {
+            Form::Compact => 0,
+            Form::Display => log.hidden_between(start, end),
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The output: one log of events, and the sinks that read it, stdout and the readers.
 //!
-//! - This file holds the sinks and writes to them.
-//! - [`event_log`] holds the events that they have not taken.
+//! - This file holds the sinks, and decides what each of them gets.
+//! - [`sink`] writes to one of them.
+//! - [`event_log`] holds the events that they have not taken, and the cursors that read them.
+//!   Their bytes are in [`segments`].
 //!
 //! No sink ever blocks another. If events are evicted before a sink took them, they are
 //! counted, and the sink gets a notice with the count as soon as it has room: the event
@@ -12,20 +14,23 @@
 //! Stop 7 of EDU_NOTES.md.
 
 pub mod event_log;
+mod segments;
+mod sink;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use log::trace;
 use mio::net::UnixStream;
 use slab::Slab;
 
-use self::event_log::{Cursor, EventLog, Position};
+use self::event_log::{Cursor, EventLog, Form, Unread};
+use self::sink::Sink;
 use crate::diagnostics::stderr::say;
-use crate::event::{self, Event};
-use crate::format::Format;
+use crate::event::Event;
+use crate::format::{Format, Forms};
 use crate::nonblocking::NonblockingFd;
 
 /// The delay before a failed write to a file on stdout (a full disk) is tried again, if no new
@@ -59,126 +64,135 @@ impl FlushBudget {
 pub struct Output {
     format: Format,
     log: EventLog,
-    limit: usize,
-    /// The formatted event that is appended next.
-    staged: String,
+    /// Bytes that may wait for slow sinks.
+    buffer: usize,
     /// The end of the log at the last flush.
-    last_flush: Position,
+    last_flush: u64,
     stdout: Option<Sink<NonblockingFd>>,
     retry_stdout_at: Option<Instant>,
     /// Whether the last write to stdout failed.
     stdout_failed: bool,
     readers: Slab<Sink<UnixStream>>,
+    /// How many of the readers are readers of live events.
+    live_readers: usize,
     /// The reader with which the next flush begins, if the last one used up its budget.
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
     needs_flush: bool,
 }
 
-#[derive(Debug)]
-struct Sink<W> {
-    writer: W,
-    cursor: Cursor,
-    /// False after a write that returned `WouldBlock`, until the poll reports room.
-    has_room: bool,
-    /// Whether it had no room since it last had everything.
-    is_slow: bool,
-    /// Whether the poll reports room.
-    is_watched: bool,
-    /// Whether the poll should report room: only while the sink has none.
-    wants_watch: bool,
-    /// Whether it missed events and has not caught up since.
-    is_lagging: bool,
-}
-
 impl Output {
-    /// `limit` is the number of bytes that may wait for slow sinks.
-    pub fn new(format: Format, limit: usize, stdout: Option<NonblockingFd>) -> Self {
-        let log = EventLog::new(limit);
+    /// stdout and the output socket show `format`. `buffer` is the number of bytes that may
+    /// wait for slow sinks, and `history` the number of bytes that are kept for replays.
+    pub fn new(
+        format: Format,
+        buffer: usize,
+        history: usize,
+        stdout: Option<NonblockingFd>,
+    ) -> Self {
+        let log = EventLog::new(buffer, history, format != Format::Compact);
+        let cursor = |log| Cursor::new(log, Form::Display, 0);
         Output {
             format,
-            limit,
-            staged: String::new(),
-            last_flush: log.end(),
-            stdout: stdout.map(|writer| Sink::new(writer, log.end())),
+            buffer,
+            last_flush: 0,
+            stdout: stdout.map(|writer| Sink::new(writer, cursor(&log))),
             retry_stdout_at: None,
             stdout_failed: false,
             readers: Slab::new(),
+            live_readers: 0,
             next_reader: 0,
             needs_flush: false,
             log,
         }
     }
 
-    /// Formats the event that is appended next. Staging and appending are two steps because
-    /// the event borrows the bytes that were read, and a flush may be necessary in between.
-    pub fn stage(&mut self, event: &Event) {
-        self.staged.clear();
-        self.format.write(event, &mut self.staged);
+    /// The forms in which sinks show an event.
+    pub fn forms(&self, event: Event) -> Forms {
+        self.format.forms(event)
     }
 
-    /// Stages an event that is formatted already.
-    pub fn stage_text(&mut self, text: String) {
-        self.staged = text;
-    }
-
-    /// Whether the staged event can be appended without evicting another that a prompt sink,
-    /// or a reader in the backlog, has not been offered yet.
-    pub fn has_room(&self) -> bool {
-        if self.log.has_room_for(self.staged.len()) {
-            return true;
-        }
-        let first = self.log.first_kept(self.staged.len());
+    /// Whether an event can be appended without a loss for a prompt sink, or for a reader in the
+    /// backlog, to which the lost event was never offered.
+    pub fn has_room_for(&self, forms: &Forms) -> bool {
+        let floor = self.log.floor_after(forms.length());
         let mut prompt = self.prompt_cursors().map(Cursor::entry);
-        self.last_flush.entry() >= first && prompt.all(|entry| entry >= first)
+        floor == self.log.floor() || self.last_flush >= floor && prompt.all(|entry| entry >= floor)
     }
 
-    /// Appends the staged event to the log. Returns the number of its entry: see
+    /// Appends an event to the log. Returns the number of its entry: see
     /// [`Output::flushed_entry`].
-    pub fn append(&mut self) -> u64 {
-        /// Bytes of memory that the staging buffer keeps.
-        const SPARE_CAPACITY: usize = 1 << 20;
-        let evicts = !self.log.has_room_for(self.staged.len());
+    pub fn append(&mut self, forms: Forms) -> u64 {
+        let number = self.log.end();
         let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
         let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
-        trace!("log: appended {} bytes", self.staged.len());
-        let end = self.log.append(&mut self.staged, stdout.chain(readers));
-        if evicts {
+        trace!("log: appended {} bytes", forms.length());
+        let is_losing = self.log.append(forms, stdout.chain(readers));
+        if is_losing {
             self.report_lagging();
             self.bound_partial_events();
         }
-        self.staged.shrink_to(SPARE_CAPACITY);
         self.needs_flush = true;
-        end.entry() - 1
+        number
     }
 
-    /// Adds a reader, and returns it with its key. It gets every event appended since the
-    /// last flush: it may have connected before these were posted.
+    /// Adds a reader of the output socket, and returns it with its key. It gets every event
+    /// appended since the last flush: it may have connected before these were posted.
     pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
-        let key = self.readers.insert(Sink::new(stream, self.last_flush));
-        say(format_args!(
-            "Output reader connected ({} total)",
-            self.readers.len()
-        ));
+        let cursor = Cursor::new(&self.log, Form::Display, self.last_flush);
+        let key = self.readers.insert(Sink::new(stream, cursor));
+        self.report_readers("connected");
         self.needs_flush = true;
         (key, &mut self.readers[key].writer)
     }
 
-    /// The number of connected readers.
+    /// Adds a reader of live events, and returns it with its key. It gets `head`, the last
+    /// `replay` events that the log still has, and every event from now on.
+    pub fn add_live_reader(
+        &mut self,
+        stream: UnixStream,
+        head: &[u8],
+        replay: u64,
+    ) -> (usize, &mut UnixStream) {
+        let (oldest, end) = (self.log.oldest(), self.log.end());
+        let first = end.saturating_sub(replay).max(oldest);
+        let cursor = Cursor::new(&self.log, Form::Compact, first).with_head(head);
+        let mut sink = Sink::new(stream, cursor);
+        // Responses to hooks do not wait for the replay.
+        sink.is_slow = first < end;
+        self.log.need(Form::Compact, first);
+        self.live_readers += 1;
+        self.needs_flush = true;
+        let key = self.readers.insert(sink);
+        (key, &mut self.readers[key].writer)
+    }
+
+    /// Says on stderr that a reader of the output socket has connected or disconnected.
+    fn report_readers(&self, change: &str) {
+        let count = self.readers.len() - self.live_readers;
+        say(format_args!("Output reader {change} ({count} total)"));
+    }
+
+    /// The number of connected readers, of both kinds.
     pub fn reader_count(&self) -> usize {
         self.readers.len()
     }
 
+    /// How many of them read live events.
+    pub fn live_reader_count(&self) -> usize {
+        self.live_readers
+    }
+
     /// Closes a reader's connection.
     pub fn remove_reader(&mut self, key: usize) {
-        if self.readers.try_remove(key).is_some() {
+        if let Some(reader) = self.readers.try_remove(key) {
             trace!("reader {key}: closed");
             // A flush releases the events that only this reader had not read.
             self.needs_flush = true;
-            say(format_args!(
-                "Output reader disconnected ({} total)",
-                self.readers.len()
-            ));
+            match reader.cursor.form() {
+                Form::Compact => self.live_readers -= 1,
+                Form::Display => self.report_readers("disconnected"),
+            }
         }
     }
 
@@ -256,7 +270,7 @@ impl Output {
     /// before it may be acknowledged: a slow sink gets them when it has room.
     pub fn flushed_entry(&self) -> u64 {
         let first = self.prompt_cursors().map(Cursor::entry).min();
-        first.unwrap_or(self.log.end().entry())
+        first.unwrap_or(self.log.end())
     }
 
     /// How many bytes the sinks that keep up are behind, at most. A stdout that catches up does
@@ -288,8 +302,10 @@ impl Output {
             |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(end);
         let needs_flush = self.sinks().any(can_continue);
         self.needs_flush = needs_flush;
-        let oldest_unread = self.sinks().map(|(_, cursor)| cursor.entry()).min();
-        self.log.release(oldest_unread.unwrap_or(end.entry()));
+        self.log.release(Unread {
+            compact: self.first_unread(Form::Compact),
+            display: self.first_unread(Form::Display),
+        });
     }
 
     /// Writes to the readers, and removes those that have disconnected. It begins where the last
@@ -317,6 +333,14 @@ impl Output {
             }
         }
         gone.into_iter().for_each(|key| self.remove_reader(key));
+    }
+
+    /// The first entry that some sink of this form has not received.
+    fn first_unread(&self, form: Form) -> u64 {
+        let cursors = self.sinks().map(|(_, cursor)| cursor);
+        let cursors = cursors.filter(|cursor| cursor.form() == form);
+        let first = cursors.map(Cursor::entry).min();
+        first.unwrap_or(self.log.end())
     }
 
     /// For each sink, whether it has room, and its cursor.
@@ -358,7 +382,7 @@ impl Output {
                     say(format_args!(
                         "cannot write to stdout ({error}): up to {} bytes of events wait in \
                          memory, and the server tries again every second",
-                        self.limit
+                        self.buffer
                     ));
                 }
             }
@@ -368,55 +392,56 @@ impl Output {
 
     /// Reports each sink that begins to lose events, once until it has caught up.
     fn report_lagging(&mut self) {
-        let stdout = self
-            .stdout
-            .iter_mut()
-            .map(|sink| ("stdout", &sink.cursor, &mut sink.is_lagging));
+        let log = &self.log;
+        let stdout = self.stdout.iter_mut();
+        let stdout = stdout.filter_map(|sink| sink.begins_to_lag(log).then(|| "stdout".into()));
         let readers = self.readers.iter_mut();
         let readers =
-            readers.map(|(_, sink)| ("An output reader", &sink.cursor, &mut sink.is_lagging));
-        for (name, cursor, is_lagging) in stdout.chain(readers) {
-            if cursor.missed(&self.log) > 0 && !std::mem::replace(is_lagging, true) {
-                say(format_args!(
-                    "{name} is too slow: its oldest events are dropped"
-                ));
-            }
+            readers.filter_map(|(_, sink)| sink.begins_to_lag(log).then(|| sink.describe()));
+        for name in stdout.chain(readers) {
+            say(format_args!(
+                "{name} is too slow: its oldest events are dropped"
+            ));
         }
     }
 
-    /// Keeps the memory of partial events within the limit: disconnects the reader for which
-    /// the most is kept. Memory that readers share counts once, and as in the log, one event
-    /// may exceed the limit.
+    /// Keeps the memory of partial events within `--buffer`: disconnects the reader that has
+    /// gone longest without taking a byte, and of several the one for which most is kept.
+    /// Memory that readers share counts once, and as in the log, one event may exceed the
+    /// limit.
     fn bound_partial_events(&mut self) {
         loop {
-            let partial = |(key, sink): (usize, &Sink<UnixStream>)| {
-                let (address, length) = sink.cursor.partial_memory()?;
-                Some((address, (length, key)))
-            };
+            let partial = |(_, sink): (usize, &Sink<UnixStream>)| sink.cursor.partial_memory();
             let distinct: HashMap<_, _> = self.readers.iter().filter_map(partial).collect();
-            let total: usize = distinct.values().map(|(length, _)| length).sum();
-            match distinct.into_values().max() {
-                Some((length, key)) if total - length > self.limit => {
-                    say(format_args!(
-                        "An output reader is disconnected in the middle of an event: {total} \
-                         bytes are kept for such readers, and --buffer is {}",
-                        self.limit
-                    ));
-                    self.remove_reader(key);
-                }
-                _ => return,
+            let total: usize = distinct.values().sum();
+            let largest = distinct.into_values().max().unwrap_or(0);
+            if total - largest <= self.buffer {
+                return;
             }
+            let candidate = |(key, sink): (usize, &Sink<UnixStream>)| {
+                let (_, length) = sink.cursor.partial_memory()?;
+                Some((Reverse(sink.written_at), length, key))
+            };
+            let Some((_, length, key)) = self.readers.iter().filter_map(candidate).max() else {
+                return;
+            };
+            say(format_args!(
+                "{} is disconnected in the middle of an event of {length} bytes: {total} bytes \
+                 are kept for readers that have stopped in the middle of one, and --buffer is {}",
+                self.readers[key].describe(),
+                self.buffer
+            ));
+            self.remove_reader(key);
         }
     }
 
     /// Ends the output, and reports the events that each sink did not take. Waits up to
     /// `timeout` for stdout to write what it has accepted.
     pub fn finish(self, timeout: Duration) {
-        let stdout = self.stdout.iter().map(|sink| ("stdout", &sink.cursor));
-        let readers = self
-            .readers
-            .iter()
-            .map(|(_, sink)| ("An output reader", &sink.cursor));
+        let stdout = self.stdout.iter();
+        let stdout = stdout.map(|sink| ("stdout".into(), &sink.cursor));
+        let readers = self.readers.iter();
+        let readers = readers.map(|(_, sink)| (sink.describe(), &sink.cursor));
         for (name, cursor) in stdout.chain(readers) {
             let count = cursor.outstanding(&self.log);
             if count > 0 {
@@ -428,86 +453,5 @@ impl Output {
         if let Some(stdout) = self.stdout {
             stdout.writer.finish(timeout);
         }
-    }
-}
-
-impl<W: Write> Sink<W> {
-    /// A sink that gets everything after `position`.
-    fn new(writer: W, position: Position) -> Self {
-        Sink {
-            writer,
-            cursor: Cursor::new(position),
-            has_room: true,
-            is_slow: false,
-            is_watched: false,
-            wants_watch: false,
-            is_lagging: false,
-        }
-    }
-
-    /// A write returned `WouldBlock`, or failed.
-    fn set_full(&mut self) {
-        self.has_room = false;
-        self.is_slow = true;
-        self.wants_watch = true;
-    }
-
-    /// The poll reported room. Returns whether the sink had none. If it had room already, the
-    /// report is useless, and the poll must stop reporting: on a terminal each line of stderr
-    /// would cause a report.
-    fn set_writable(&mut self) -> bool {
-        self.wants_watch = !self.has_room;
-        !std::mem::replace(&mut self.has_room, true)
-    }
-
-    /// What the poll must do now, if that has changed: report room or not.
-    fn update_watch(&mut self) -> Option<bool> {
-        let has_changed = self.is_watched != self.wants_watch;
-        self.is_watched = self.wants_watch;
-        has_changed.then_some(self.is_watched)
-    }
-
-    /// Writes what the sink has not received, while it has room: at most `budget` bytes.
-    /// Returns the number of bytes.
-    fn flush(
-        &mut self,
-        name: impl std::fmt::Display,
-        log: &EventLog,
-        format: Format,
-        budget: usize,
-    ) -> io::Result<usize> {
-        let mut left = budget;
-        while self.has_room && left > 0 {
-            if self.cursor.unread(log).is_empty() {
-                let missed = self.cursor.missed(log);
-                if missed == 0 {
-                    self.is_slow = false;
-                    self.is_lagging = false;
-                    break;
-                }
-                trace!("{name}: missed {missed} events");
-                let mut notice = String::new();
-                let now = event::timestamp(SystemTime::now());
-                format.write(&Event::dropped(&now, missed), &mut notice);
-                self.cursor.skip_missed(log, notice.as_bytes());
-            }
-            let bytes = self.cursor.unread(log);
-            match self.writer.write(&bytes[..bytes.len().min(left)]) {
-                // No device does this. It must not make the loop spin.
-                Ok(0) => self.set_full(),
-                Ok(count) => {
-                    trace!("{name}: wrote {count} bytes");
-                    self.cursor.advance(log, count);
-                    left -= count;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    trace!("{name}: no room");
-                    self.set_full();
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(budget - left)
     }
 }

@@ -9,6 +9,7 @@ use log::trace;
 use mio::Interest;
 
 use super::budget::{Budget, READS_PER_CLIENT};
+use super::inflight::BodyId;
 use super::socket::Socket;
 use super::source::Source;
 use crate::http::connection::{Connection, Step};
@@ -22,6 +23,8 @@ pub(super) struct Client<S> {
     /// What it is registered for. `None` until a call first returns `WouldBlock`.
     pub(super) interest: Option<Interest>,
     pub(super) pending: Pending,
+    /// Its body in flight, if there is one.
+    pub(super) body: Option<BodyId>,
     /// Set once its deadline has passed: bytes that had arrived by then and are not read yet.
     pub(super) overdue: Option<u64>,
     /// Whether the connection is over, and is read from only so that the client can read
@@ -49,6 +52,7 @@ impl<S: Socket> Client<S> {
             connection,
             interest: None,
             pending: Pending::Nothing,
+            body: None,
             overdue: None,
             is_lingering: false,
             accepted_at: now,

@@ -6,6 +6,8 @@
 //! - **to be read**: in the queue `readable`. Its last read was not `WouldBlock`, or the poll
 //!   has reported it since.
 //! - **for input**, or **for room** to write: registered with the poll.
+//! - **for memory**: in `waiting`, not read and without a deadline, because the bodies in
+//!   flight leave no room for more of its own ([`Inflight`]).
 //! - **for its event**: with the worker, or in the log and not yet flushed ([`Pending`]).
 //!   Then it is not read, and its response is not written.
 //!
@@ -26,6 +28,7 @@ use slab::Slab;
 use super::budget::{Budget, CLOSES, LARGE_BODY, READS_PER_CLIENT, WRITES};
 use super::client::{Client, Pending};
 use super::deadlines::Deadlines;
+use super::inflight::Inflight;
 use super::publisher::Publish;
 use super::ready_queue::ReadyQueue;
 use super::socket::Socket;
@@ -33,8 +36,10 @@ use super::source::Source;
 use super::worker::Job;
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Clock, Event};
+use crate::format::Forms;
 use crate::http::connection::{Connection, Hook, Step};
-use crate::peer::Peer;
+use crate::http::response::Status;
+use crate::peer::{self, Peer};
 
 /// How long a closing connection waits for its client to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,6 +49,15 @@ const SCRATCH_SIZE: usize = 64 << 10;
 // A large body never lies in the scratch buffer: `take_body` finds it in the inbox.
 const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
 
+/// A client that has become a reader of live events.
+pub(super) struct Subscriber<S> {
+    pub(super) socket: S,
+    /// Whether it is registered with the poll, as a client.
+    pub(super) is_registered: bool,
+    /// How many of the last events it gets first.
+    pub(super) replay: u64,
+}
+
 /// All clients, and what each of them waits for.
 pub(super) struct Clients<S: Socket> {
     clients: Slab<Client<S>>,
@@ -52,16 +66,20 @@ pub(super) struct Clients<S: Socket> {
     readable: ReadyQueue,
     /// Clients to write to.
     writable: ReadyQueue,
+    /// Clients whose body must wait for room, in the order in which they began to wait.
+    waiting: ReadyQueue,
+    inflight: Inflight,
     /// Clients whose event is in the log and not flushed: the event's number and the client's
     /// key, in the order of the log.
     unflushed: VecDeque<(u64, usize)>,
     /// Events for the worker.
     jobs: Vec<Job>,
+    /// Clients that have become readers.
+    subscribers: Vec<Subscriber<S>>,
     /// By when a client's request must be complete and its response written.
     request_deadlines: Deadlines,
     /// By when a lingering client is closed.
     linger_deadlines: Deadlines,
-    max_body: u64,
     is_shutting_down: bool,
     /// Whether a descriptor was closed since this was last asked.
     has_freed_fd: bool,
@@ -70,18 +88,20 @@ pub(super) struct Clients<S: Socket> {
 }
 
 impl<S: Socket> Clients<S> {
-    /// No clients yet. A request may take `timeout`, and its body may have `max_body` bytes.
-    pub(super) fn new(registry: S::Registry, timeout: Duration, max_body: u64) -> Self {
+    /// No clients yet. A request may take `timeout`, and its body what `inflight` allows.
+    pub(super) fn new(registry: S::Registry, timeout: Duration, inflight: Inflight) -> Self {
         Clients {
             clients: Slab::new(),
             registry,
             readable: ReadyQueue::default(),
             writable: ReadyQueue::default(),
+            waiting: ReadyQueue::default(),
+            inflight,
             unflushed: VecDeque::new(),
             jobs: Vec::new(),
+            subscribers: Vec::new(),
             request_deadlines: Deadlines::new(timeout),
             linger_deadlines: Deadlines::new(LINGER_TIMEOUT),
-            max_body,
             is_shutting_down: false,
             has_freed_fd: false,
             scratch: vec![0; SCRATCH_SIZE].into(),
@@ -96,7 +116,7 @@ impl<S: Socket> Clients<S> {
 
     /// Whether a turn has something to do here without a report.
     pub(super) fn has_work(&self) -> bool {
-        !self.readable.is_empty() || !self.writable.is_empty()
+        !self.readable.is_empty() || !self.writable.is_empty() || self.may_resume()
     }
 
     /// The earliest deadline of a client.
@@ -118,6 +138,11 @@ impl<S: Socket> Clients<S> {
         std::mem::take(&mut self.jobs)
     }
 
+    /// The clients that have become readers, since the last call.
+    pub(super) fn take_subscribers(&mut self) -> Vec<Subscriber<S>> {
+        std::mem::take(&mut self.subscribers)
+    }
+
     /// A buffer for reading, which belongs to nobody between two calls.
     pub(super) fn scratch(&mut self) -> &mut [u8] {
         &mut self.scratch
@@ -128,7 +153,7 @@ impl<S: Socket> Clients<S> {
     pub(super) fn add(&mut self, socket: S, peer: Peer, now: Instant) {
         let key = self.clients.vacant_key();
         trace!("{}: accepted, {peer}", Source::Client(key));
-        let mut connection = Connection::new(key, self.max_body);
+        let mut connection = Connection::new(key, self.inflight.max_body());
         if self.is_shutting_down {
             connection.disable_keep_alive();
         }
@@ -151,6 +176,7 @@ impl<S: Socket> Clients<S> {
     /// Reads from the clients in `readable`, each at most once, while the budget lasts. The
     /// others stay in the queue for the next turn.
     pub(super) fn read(&mut self, events: &mut impl Publish, budget: &mut Budget, now: Instant) {
+        self.resume_waiting(now);
         for _ in 0..self.readable.len() {
             if budget.is_spent() || events.is_congested() {
                 return;
@@ -161,6 +187,33 @@ impl<S: Socket> Clients<S> {
             match self.clients.get(key) {
                 Some(client) if client.is_lingering => self.drain_lingering(key, budget),
                 Some(_) => self.read_client(key, events, budget, now),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether bodies that wait may find room.
+    pub(super) fn may_resume(&self) -> bool {
+        self.inflight.has_freed_room() && !self.waiting.is_empty()
+    }
+
+    /// Has the bodies that find room now read again. Their clients get the time for a whole
+    /// request.
+    fn resume_waiting(&mut self, now: Instant) {
+        if !self.may_resume() {
+            return;
+        }
+        self.inflight.set_offered();
+        for _ in 0..self.waiting.len() {
+            let Some(key) = self.waiting.pop() else {
+                return;
+            };
+            match self.clients.get(key).and_then(|client| client.body) {
+                Some(body) if self.inflight.has_room(body) => {
+                    self.request_deadlines.set(key, now);
+                    self.readable.push(key);
+                }
+                Some(_) => self.waiting.push(key),
                 None => {}
             }
         }
@@ -184,6 +237,12 @@ impl<S: Socket> Clients<S> {
             if !client.connection.unsent().is_empty() {
                 return;
             }
+            if client
+                .body
+                .is_some_and(|body| !self.inflight.has_room(body))
+            {
+                return self.wait_for_room(key);
+            }
             let (peer, was_idle) = (client.peer, client.connection.is_idle());
             let Some(step) = client.next_step(source, &mut self.scratch, budget) else {
                 return self.wait_for_input(key, budget, now);
@@ -197,11 +256,14 @@ impl<S: Socket> Clients<S> {
                     } else if client.overdue == Some(0) {
                         return self.time_out(key, budget, now);
                     }
+                    self.account_body(key);
                 }
                 Step::Write => {
+                    self.account_body(key);
                     return self.writable.push(key);
                 }
                 Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
+                Step::Subscribe { replay } => return self.subscribe(key, replay, events),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
@@ -209,11 +271,62 @@ impl<S: Socket> Clients<S> {
                     trace!("{source}: event {}", hook.event_name);
                     budget.charge_event(hook.body.len());
                     let number = publish(events, self.clock.now(), &peer, &hook);
+                    self.account_body(key);
                     return self.wait_for_flush(key, number);
                 }
             }
         }
         self.readable.push(key);
+    }
+
+    /// Makes a client a reader of live events, if it may be one.
+    fn subscribe(&mut self, key: usize, replay: u64, events: &impl Publish) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let status = if !peer::is_self_or_root(client.peer.uid) {
+            Status::Forbidden
+        } else if !events.has_room_for_reader() {
+            Status::Unavailable
+        } else {
+            trace!("{}: becomes a reader", Source::Client(key));
+            let client = self.take(key);
+            let subscriber = client.map(|client| Subscriber {
+                socket: client.socket,
+                is_registered: client.interest.is_some(),
+                replay,
+            });
+            return self.subscribers.extend(subscriber);
+        };
+        client.connection.decline(status);
+        self.account_body(key);
+        self.writable.push(key);
+    }
+
+    /// Records how much of a client's body is in memory.
+    fn account_body(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        match (client.body, client.connection.partial_body()) {
+            (None, None) => {}
+            (None, Some(body)) => client.body = Some(self.inflight.begin(body)),
+            (Some(id), Some(body)) => self.inflight.update(id, body),
+            (Some(id), None) => {
+                client.body = None;
+                self.inflight.end(id);
+            }
+        }
+    }
+
+    /// A client's body finds no room: it is not read, and its deadline stops.
+    fn wait_for_room(&mut self, key: usize) {
+        trace!("{}: no room for more of its body", Source::Client(key));
+        if let Some(client) = self.clients.get_mut(key) {
+            client.overdue = None;
+            self.request_deadlines.clear(key);
+            self.waiting.push(key);
+        }
     }
 
     /// There is nothing to read: waits for the poll's report. An overdue client is refused
@@ -262,8 +375,9 @@ impl<S: Socket> Clients<S> {
     ///
     /// The key still belongs to the same client: a client with a pending event is closed only
     /// at the end of the shutdown, when no more are accepted.
-    pub(super) fn finish_job(&mut self, key: usize, text: String, events: &mut impl Publish) {
-        let number = events.publish_text(text);
+    pub(super) fn finish_job(&mut self, key: usize, forms: Forms, events: &mut impl Publish) {
+        let number = events.publish_forms(forms);
+        self.account_body(key);
         self.wait_for_flush(key, number);
     }
 
@@ -364,6 +478,7 @@ impl<S: Socket> Clients<S> {
                 client.overdue = None;
                 self.request_deadlines.set(key, now);
                 self.writable.push(key);
+                self.account_body(key);
             }
             _ => self.drain_and_close(key, budget, now),
         }
@@ -433,14 +548,24 @@ impl<S: Socket> Clients<S> {
         }
     }
 
+    /// Closes a client's connection.
     fn remove(&mut self, key: usize) {
-        if let Some(client) = self.clients.try_remove(key) {
+        if let Some(client) = self.take(key) {
             let elapsed = client.age().as_secs_f64() * 1e3;
             trace!("{}: closed after {elapsed:.3} ms", Source::Client(key));
+            self.has_freed_fd = true;
+        }
+    }
+
+    /// Removes a client, and all that waits for it.
+    fn take(&mut self, key: usize) -> Option<Client<S>> {
+        let client = self.clients.try_remove(key)?;
+        if let Some(body) = client.body {
+            self.inflight.end(body);
         }
         self.request_deadlines.clear(key);
         self.linger_deadlines.clear(key);
-        self.has_freed_fd = true;
+        Some(client)
     }
 
     /// Makes every request the last one of its connection.
@@ -469,5 +594,5 @@ impl<S: Socket> Clients<S> {
 /// Makes the event of a hook and publishes it. Returns its number.
 fn publish(events: &mut impl Publish, time: &str, peer: &Peer, hook: &Hook) -> u64 {
     let body = event::decode_utf8(hook.body);
-    events.publish(&Event::hook(time, &hook.event_name, peer, &body))
+    events.publish(Event::hook(time, &hook.event_name, peer, &body))
 }

@@ -21,8 +21,8 @@
 //!
 //! The loop is spread over four files: this one; [`clients`], what a turn does for each
 //! client; [`publisher`], what it does for stdout and readers; and [`shutdown`]. The others
-//! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`deadlines`], [`socket`],
-//! [`source`], [`signals`] and [`worker`].
+//! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
+//! [`deadlines`], [`socket`], [`source`], [`signals`] and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
 //!
@@ -32,6 +32,7 @@ mod budget;
 mod client;
 mod clients;
 mod deadlines;
+mod inflight;
 #[cfg(test)]
 mod model;
 mod publisher;
@@ -54,6 +55,7 @@ use mio::{Events, Interest, Poll, Waker};
 
 use self::budget::{Budget, LongestTurn};
 use self::clients::Clients;
+use self::inflight::Inflight;
 use self::publisher::{Publish, Publisher};
 use self::shutdown::Phase;
 use self::source::Source;
@@ -128,20 +130,24 @@ impl Server {
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
         register(&poll, &mut signals, Source::Signals)?;
-        let (mut hook_listener, mut output_listener) = open_listeners(&poll, options, activated)?;
+        let limits = listener::connection_limits(options.output_socket.is_some());
+        let (mut hook_listener, mut output_listener) =
+            open_listeners(&poll, options, activated, limits)?;
         let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
         let file_watch = watch_files(&poll, listeners.into_iter().flatten());
         let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
         let stdout = stdout.transpose().map_err(context("write to stdout"))?;
-        let output = Output::new(options.format, options.buffer, stdout);
+        let inflight = Inflight::new(options.max_inflight, options.max_body);
+        let output = Output::new(options.format, options.buffer, options.history, stdout);
         let waker = Waker::new(poll.registry(), Source::Worker.token());
         let waker = waker.map_err(context("create a waker"))?;
         Ok(Server {
             signals,
             hook_listener: Some(hook_listener),
             file_watch: file_watch.inspect_err(|error| say(error)).ok(),
-            clients: Clients::new(registry()?, options.timeout, options.max_body),
-            publisher: Publisher::new(registry()?, output, output_listener)?,
+            clients: Clients::new(registry()?, options.timeout, inflight),
+            // Readers of live events cannot use up the connections of hooks.
+            publisher: Publisher::new(registry()?, output, output_listener, limits.0 / 2)?,
             worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
             has_results: false,
             phase: Phase::Serving,
@@ -218,10 +224,10 @@ impl Server {
         self.has_results
             || self.clients.has_work()
             || self.publisher.has_work()
-            || can_accept(&self.hook_listener, self.clients.len())
+            || can_accept(&self.hook_listener, self.hook_connections())
             || can_accept(
                 &self.publisher.listener,
-                self.publisher.output.reader_count(),
+                self.publisher.output_reader_count(),
             )
     }
 
@@ -251,13 +257,20 @@ impl Server {
         }
     }
 
+    /// The connections that came through the hook socket: clients, and readers of live events.
+    fn hook_connections(&self) -> usize {
+        self.clients.len() + self.publisher.output.live_reader_count()
+    }
+
     /// Accepts clients from the backlog, and reads their credentials.
     fn accept_clients(&mut self) {
+        let live_readers = self.publisher.output.live_reader_count();
         let Some(listener) = &mut self.hook_listener else {
             return;
         };
         for _ in 0..budget::ACCEPTS {
-            let Some(stream) = listener.accept(self.clients.len(), self.now) else {
+            let open = self.clients.len() + live_readers;
+            let Some(stream) = listener.accept(open, self.now) else {
                 return;
             };
             // Without an identity there can be no event.
@@ -273,9 +286,11 @@ impl Server {
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
         }
+        self.publisher
+            .add_subscribers(self.clients.take_subscribers());
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
-                Some((key, text)) => self.clients.finish_job(key, text, &mut self.publisher),
+                Some((key, forms)) => self.clients.finish_job(key, forms, &mut self.publisher),
                 None => self.has_results = false,
             }
         }
@@ -336,8 +351,8 @@ fn open_listeners(
     poll: &Poll,
     options: &ServerOptions,
     activated: ActivationSockets,
+    (client_limit, reader_limit): (usize, usize),
 ) -> Result<(Listener, Option<Listener>), String> {
-    let (client_limit, reader_limit) = listener::connection_limits(options.output_socket.is_some());
     let mut output_listener = match &options.output_socket {
         Some(path) => Some(Listener::open(
             activated.output,

@@ -11,24 +11,31 @@ use std::time::Instant;
 
 use log::trace;
 use mio::event::Event as Report;
+use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::budget::{Budget, CONGESTION, FLUSH};
+use super::clients::Subscriber;
 use super::ready_queue::ReadyQueue;
 use super::source::Source;
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
+use crate::format::Forms;
+use crate::http::response::EVENTS_HEAD;
 use crate::listen::listener::Listener;
 use crate::output::{FlushBudget, Output};
 
 /// Where clients hand over their events.
 pub(super) trait Publish {
     /// Appends an event to the log, and returns its number. Numbers count up.
-    fn publish(&mut self, event: &Event) -> u64;
+    fn publish(&mut self, event: Event) -> u64;
 
-    /// The same for an event that is formatted already.
-    fn publish_text(&mut self, text: String) -> u64;
+    /// The same for an event whose forms the worker has made.
+    fn publish_forms(&mut self, forms: Forms) -> u64;
+
+    /// Whether the limit of descriptors allows one more reader of live events.
+    fn has_room_for_reader(&self) -> bool;
 
     /// Whether sinks are so far behind that no more events should come in this turn.
     fn is_congested(&self) -> bool;
@@ -40,6 +47,8 @@ pub(super) struct Publisher {
     pub(super) output: Output,
     /// `None` without an output socket.
     pub(super) listener: Option<Listener>,
+    /// How many readers of live events there may be.
+    live_reader_limit: usize,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
     /// Whether a reader's descriptor was closed since this was last asked.
@@ -52,6 +61,7 @@ impl Publisher {
         registry: Registry,
         output: Output,
         listener: Option<Listener>,
+        live_reader_limit: usize,
     ) -> Result<Self, String> {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
@@ -68,6 +78,7 @@ impl Publisher {
             registry,
             output,
             listener,
+            live_reader_limit,
             with_input: ReadyQueue::default(),
             has_freed_fd: false,
         })
@@ -141,20 +152,54 @@ impl Publisher {
         if self.output.needs_flush() {
             listener.set_readable();
         }
-        while let Some(stream) = listener.accept(self.output.reader_count(), now) {
+        let live_readers = self.output.live_reader_count();
+        let mut failed = Vec::new();
+        while let Some(stream) = listener.accept(self.output.reader_count() - live_readers, now) {
             let (key, stream) = self.output.add_reader(stream);
             let source = Source::Reader(key);
             trace!("{source}: accepted");
             let result = self
                 .registry
                 .register(stream, source.token(), Interest::READABLE);
-            if let Err(error) = result {
-                say(format_args!(
-                    "cannot register a reader with the poll: {error}"
-                ));
-                self.output.remove_reader(key);
-            }
+            failed.extend(result.err().map(|error| (key, error)));
         }
+        self.remove_unregistered(failed);
+    }
+
+    /// Adds clients of the hook socket that have become readers. The poll reports them with a
+    /// new token from now on.
+    pub(super) fn add_subscribers(&mut self, subscribers: Vec<Subscriber<UnixStream>>) {
+        for Subscriber {
+            socket,
+            is_registered,
+            replay,
+        } in subscribers
+        {
+            let (key, stream) = self.output.add_live_reader(socket, EVENTS_HEAD, replay);
+            let token = Source::Reader(key).token();
+            let result = match is_registered {
+                true => self.registry.reregister(stream, token, Interest::READABLE),
+                false => self.registry.register(stream, token, Interest::READABLE),
+            };
+            self.remove_unregistered(result.err().map(|error| (key, error)));
+            // What it has sent after its request is discarded.
+            self.with_input.push(key);
+        }
+    }
+
+    /// Removes readers that could not be registered. The poll would never report them.
+    fn remove_unregistered(&mut self, failed: impl IntoIterator<Item = (usize, io::Error)>) {
+        for (key, error) in failed {
+            say(format_args!(
+                "cannot register a reader with the poll: {error}"
+            ));
+            self.remove_reader(key);
+        }
+    }
+
+    /// The readers that came through the output socket.
+    pub(super) fn output_reader_count(&self) -> usize {
+        self.output.reader_count() - self.output.live_reader_count()
     }
 
     /// Writes this turn's events to the sinks, within the budget. Returns the number of the
@@ -190,13 +235,10 @@ impl Publisher {
                 .registry
                 .reregister(stream, token, interest(is_writable));
             if let Err(error) = result {
-                say(format_args!(
-                    "cannot register a reader with the poll: {error}"
-                ));
-                failed.push(key);
+                failed.push((key, error));
             }
         }
-        failed.into_iter().for_each(|key| self.remove_reader(key));
+        self.remove_unregistered(failed);
     }
 
     fn remove_reader(&mut self, key: usize) {
@@ -204,15 +246,15 @@ impl Publisher {
         self.has_freed_fd = true;
     }
 
-    /// Appends the staged event to the log. If it would evict events that prompt sinks have
+    /// Appends an event to the log. If it would evict events that prompt sinks have
     /// not been offered yet, writes these first, so that only slow sinks lose events.
-    fn append(&mut self) -> u64 {
-        if !self.output.has_room() {
+    fn append(&mut self, forms: Forms) -> u64 {
+        if !self.output.has_room_for(&forms) {
             self.accept_readers(Instant::now());
             self.flush_output(FlushBudget::PROMPT_SINKS);
         }
         let readers = self.output.reader_count();
-        let number = self.output.append();
+        let number = self.output.append(forms);
         self.has_freed_fd |= self.output.reader_count() < readers;
         number
     }
@@ -226,14 +268,16 @@ impl Publisher {
 }
 
 impl Publish for Publisher {
-    fn publish(&mut self, event: &Event) -> u64 {
-        self.output.stage(event);
-        self.append()
+    fn publish(&mut self, event: Event) -> u64 {
+        self.append(self.output.forms(event))
     }
 
-    fn publish_text(&mut self, text: String) -> u64 {
-        self.output.stage_text(text);
-        self.append()
+    fn publish_forms(&mut self, forms: Forms) -> u64 {
+        self.append(forms)
+    }
+
+    fn has_room_for_reader(&self) -> bool {
+        self.output.live_reader_count() < self.live_reader_limit
     }
 
     fn is_congested(&self) -> bool {

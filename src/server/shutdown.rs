@@ -87,9 +87,10 @@ impl Server {
         }
     }
 
-    /// Whether there is stdout, or readers can come.
+    /// Whether there is stdout or a reader, or the output socket, where readers can come.
     fn has_sinks(&self) -> bool {
-        self.publisher.output.has_stdout() || self.publisher.listener.is_some()
+        let output = &self.publisher.output;
+        output.has_stdout() || output.reader_count() > 0 || self.publisher.listener.is_some()
     }
 
     /// Closes all connections, and reports how many clients had to go without a response.

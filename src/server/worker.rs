@@ -15,7 +15,7 @@ use std::thread;
 use mio::Waker;
 
 use crate::event::{self, Event};
-use crate::format::Format;
+use crate::format::{Format, Forms};
 use crate::peer::Peer;
 
 /// What the worker needs to make an event.
@@ -33,7 +33,7 @@ pub struct Job {
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
-    results: Receiver<(usize, String)>,
+    results: Receiver<(usize, Forms)>,
 }
 
 impl Worker {
@@ -45,7 +45,7 @@ impl Worker {
             .name("worker".into())
             .spawn(move || {
                 for job in queue {
-                    let result = (job.client, format_event(format, &job));
+                    let result = (job.client, make_forms(format, job));
                     // They fail when the loop has ended.
                     if results_sender.send(result).is_err() || waker.wake().is_err() {
                         break;
@@ -62,15 +62,16 @@ impl Worker {
     }
 
     /// A finished event with the key of its client, if there is one.
-    pub fn take_result(&self) -> Option<(usize, String)> {
+    pub fn take_result(&self) -> Option<(usize, Forms)> {
         self.results.try_recv().ok()
     }
 }
 
-fn format_event(format: Format, job: &Job) -> String {
-    let body = event::decode_utf8(&job.body);
+/// Makes an event. Nothing that it was made from is kept longer than necessary: a body, its
+/// text, the compact line and another form may have 64 MiB each, or several times that.
+fn make_forms(format: Format, job: Job) -> Forms {
+    let body = event::into_utf8(job.body);
     let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
-    let mut text = String::new();
-    format.write(&event, &mut text);
-    text
+    drop(body);
+    format.forms(event)
 }

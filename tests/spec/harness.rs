@@ -32,6 +32,21 @@ pub struct Server {
     pub stderr: Stream,
 }
 
+/// The two kinds of readers. The same rules hold for both.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Of the output socket.
+    Output,
+    /// Of `GET /events`.
+    Live,
+}
+
+pub const KINDS: [Kind; 2] = [Kind::Output, Kind::Live];
+
+/// The head of the response to `GET /events`.
+pub const EVENTS_HEAD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
+
 impl Server {
     /// Starts `hooks-observatory --socket FOLDER/hooks.sock ARGUMENTS…`, and waits until it
     /// accepts clients.
@@ -124,6 +139,30 @@ impl Server {
         reader
     }
 
+    /// Connects a reader of live events, and reads the head of the response. `query` is empty,
+    /// or such as `"?replay=all"`.
+    pub fn live_reader(&self, query: &str) -> UnixStream {
+        let mut reader = self.connect();
+        let request = format!("GET /events{query} HTTP/1.1\r\n\r\n");
+        reader.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            reader.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        assert_eq!(String::from_utf8(head).unwrap(), EVENTS_HEAD);
+        reader
+    }
+
+    /// Connects a reader of this kind. It gets every event from now on.
+    pub fn reader_of(&self, kind: Kind) -> UnixStream {
+        match kind {
+            Kind::Output => self.reader(),
+            Kind::Live => self.live_reader(""),
+        }
+    }
+
     /// Sends a signal, such as `"TERM"`.
     pub fn signal(&self, name: &str) {
         assert!(signal(self.child.id(), name));
@@ -156,10 +195,19 @@ impl Server {
 
     /// The server's resident memory, in kB.
     pub fn resident_kb(&self) -> u64 {
+        self.status_kb("VmRSS:")
+    }
+
+    /// The most memory that has been resident, in kB.
+    pub fn peak_kb(&self) -> u64 {
+        self.status_kb("VmHWM:")
+    }
+
+    fn status_kb(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }

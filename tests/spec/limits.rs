@@ -83,6 +83,63 @@ fn a_body_of_more_than_max_body_gets_413() {
     assert_eq!(column(&server.stdout.lines(2), "n"), [1234, 1234]);
 }
 
+/// Uploads that do not fit together wait for each other. Ordinary hooks do not wait for them,
+/// and every upload is answered.
+#[test]
+fn bodies_in_flight_stay_within_max_inflight() {
+    const UPLOADS: usize = 20;
+    const SIZE: usize = 5_000_000;
+    let server = Server::start(&["--max-inflight", "12000000", "--max-body", "5000000"]);
+    let before = server.resident_kb();
+    let text = "x".repeat(SIZE - 8);
+    let request = request("/?event=Big", format!("{{\"a\":\"{text}\"}}"));
+    let (last, first) = request.split_last().unwrap();
+    thread::scope(|scope| {
+        let uploads = (0..UPLOADS).map(|_| {
+            let mut stream = server.connect();
+            scope.spawn(move || {
+                // It blocks while the server does not read.
+                stream.write_all(first).unwrap();
+                stream.write_all(&[*last]).unwrap();
+                read_until(&mut stream, |text| text.ends_with("\r\n\r\n"))
+            })
+        });
+        let uploads: Vec<_> = uploads.collect();
+        // A body of several reads.
+        server.post("Ordinary", format!("{{\"b\":\"{}\"}}", &text[..100_000]));
+        for upload in uploads {
+            assert_eq!(status(&upload.join().unwrap()), "200");
+        }
+    });
+    let peak = server.peak_kb() - before;
+    // The bodies, the forms of the events that are made, and the log until stdout has them.
+    assert!(peak < 60_000, "{peak} kB");
+    server.stdout.lines(UPLOADS + 1);
+}
+
+/// The deadline of a body that waits for room stops.
+#[test]
+fn an_upload_that_waits_for_another_is_not_refused() {
+    let server = Server::start(&["--timeout", "1", "--max-inflight", "400000"]);
+    let upload = || {
+        let mut stream = server.connect();
+        let head = "POST /?event=Big HTTP/1.1\r\nContent-Length: 250000\r\n\r\n\"";
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let mut late = upload();
+    assert_eq!(server.health(), "200");
+    let mut waiting = upload();
+    waiting.write_all(&[b'x'; 150_000]).unwrap();
+    // The first upload is late. Until then, the second one waits.
+    let response = read_until(&mut late, |text| text.ends_with("\r\n\r\n"));
+    assert_eq!(status(&response), "408");
+    waiting.write_all(&[b'x'; 99_998]).unwrap();
+    waiting.write_all(b"\"").unwrap();
+    let response = read_until(&mut waiting, |text| text.ends_with("\r\n\r\n"));
+    assert_eq!(status(&response), "200");
+}
+
 #[test]
 fn a_client_that_takes_too_long_gets_408() {
     let server = Server::start(&["--timeout", "0.2"]);

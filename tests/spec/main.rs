@@ -16,6 +16,7 @@ mod http;
 mod install;
 mod limits;
 mod lines;
+mod live;
 mod lost_files;
 mod notes;
 mod options;

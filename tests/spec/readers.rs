@@ -1,5 +1,5 @@
-//! The output socket: every reader gets every event, complete and in order. Only a reader that
-//! is too slow misses events.
+//! Readers: each gets every event, complete and in order. Only a reader that is too slow misses
+//! events. The rules are the same for readers of the output socket and of `GET /events`.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -31,64 +31,80 @@ fn a_reader_gets_every_event_from_the_moment_it_connects() {
 }
 
 #[test]
-fn all_readers_get_the_same_bytes() {
+fn readers_of_the_output_socket_are_counted_on_stderr() {
     let server = Server::with_readers(&[]);
-    let mut readers: Vec<_> = (0..100).map(|_| server.reader()).collect();
-    post_numbered(&server, 0..50);
-    let texts = readers
-        .iter_mut()
-        .map(|reader| read_until(reader, |text| text.lines().count() == 50));
-    let texts: Vec<_> = texts.collect();
-    assert!(texts.iter().all(|text| *text == texts[0]));
-    assert!(
-        server
-            .stderr
-            .text()
-            .contains("Output reader connected (100 total)\n")
-    );
+    let _live = server.live_reader("");
+    let _first = server.reader();
+    drop(server.reader());
+    server.stderr.wait("the counts", |text| {
+        let lines = "Output reader connected (1 total)\n\
+                     Output reader connected (2 total)\n\
+                     Output reader disconnected (1 total)\n";
+        text.ends_with(lines)
+    });
+}
+
+#[test]
+fn all_readers_get_the_same_bytes() {
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&[]);
+        let mut readers: Vec<_> = (0..100).map(|_| server.reader_of(kind)).collect();
+        post_numbered(&server, 0..50);
+        let texts = readers
+            .iter_mut()
+            .map(|reader| read_until(reader, |text| text.lines().count() == 50));
+        let texts: Vec<_> = texts.collect();
+        assert!(texts.iter().all(|text| *text == texts[0]));
+    });
 }
 
 #[test]
 fn a_reader_that_disconnects_is_removed_at_once_and_the_others_continue() {
-    let server = Server::with_readers(&[]);
-    let mut reader = server.reader();
-    drop(server.reader());
-    // There is no event yet that would cause a write.
-    server.stderr.wait("the removal", |text| {
-        text.contains("Output reader disconnected (1 total)\n")
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&[]);
+        let mut reader = server.reader_of(kind);
+        let before = server.descriptors();
+        drop(server.reader_of(kind));
+        // There is no event yet that would cause a write.
+        wait_until("the removal", || server.descriptors() == before);
+        post_numbered(&server, 0..3);
+        assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
     });
-    post_numbered(&server, 0..3);
-    assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
 }
 
 #[test]
 fn a_reader_may_shut_down_its_sending_side() {
-    let server = Server::with_readers(&[]);
-    let mut reader = server.reader();
-    reader.shutdown(Shutdown::Write).unwrap();
-    post_numbered(&server, 0..3);
-    assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
-    assert!(!server.stderr.text().contains("disconnected"));
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&[]);
+        let mut reader = server.reader_of(kind);
+        reader.shutdown(Shutdown::Write).unwrap();
+        post_numbered(&server, 0..3);
+        assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
+        assert!(!server.stderr.text().contains("disconnected"));
+    });
 }
 
 #[test]
 fn input_from_a_reader_is_discarded() {
-    let server = Server::with_readers(&[]);
-    let mut reader = server.reader();
-    reader.write_all(&vec![b'x'; 1 << 20]).unwrap();
-    post_numbered(&server, 0..3);
-    reader.write_all(b"POST / HTTP/1.1\r\n\r\n").unwrap();
-    assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&[]);
+        let mut reader = server.reader_of(kind);
+        reader.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        post_numbered(&server, 0..3);
+        reader.write_all(b"POST / HTTP/1.1\r\n\r\n").unwrap();
+        assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
+    });
 }
 
 #[test]
 fn a_reader_that_shuts_down_its_receiving_side_is_removed() {
-    let server = Server::with_readers(&[]);
-    let reader = server.reader();
-    reader.shutdown(Shutdown::Read).unwrap();
-    post_numbered(&server, 0..1);
-    server.stderr.wait("the removal", |text| {
-        text.contains("Output reader disconnected (0 total)\n")
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&[]);
+        let before = server.descriptors();
+        let reader = server.reader_of(kind);
+        reader.shutdown(Shutdown::Read).unwrap();
+        post_numbered(&server, 0..1);
+        wait_until("the removal", || server.descriptors() == before);
     });
 }
 
@@ -129,104 +145,142 @@ fn the_output_socket_has_its_own_mode() {
 
 #[test]
 fn a_stalled_reader_blocks_nobody_and_gets_the_number_of_missed_events() {
-    const EVENTS: usize = 3000;
-    let server = Server::with_readers(&["--buffer", "100000"]);
-    let mut stalled = server.reader();
-    let mut reading = server.reader();
-    let text = "x".repeat(500);
-    for n in 0..EVENTS {
-        server.post("Stop", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
-        assert_eq!(column(&read_lines(&mut reading, 1), "n"), [n as i64]);
-    }
-    let text = read_until(&mut stalled, |text| {
-        text.ends_with('\n') && {
-            let (received, dropped) = tally(text);
-            received as u64 + dropped == EVENTS as u64
+    KINDS.into_iter().for_each(|kind| {
+        const EVENTS: usize = 3000;
+        let server = Server::with_readers(&["--buffer", "100000"]);
+        let mut stalled = server.reader_of(kind);
+        let mut reading = server.reader_of(kind);
+        let text = "x".repeat(500);
+        for n in 0..EVENTS {
+            server.post("Stop", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+            assert_eq!(column(&read_lines(&mut reading, 1), "n"), [n as i64]);
         }
-    });
-    let (received, dropped) = tally(&text);
-    assert!(
-        received > 0 && dropped > 0,
-        "{received} received, {dropped} dropped"
-    );
-    // The socket's buffer holds the first events. Of the others, the oldest are dropped.
-    let numbers = column(&events(&text), "n");
-    assert!(numbers.is_sorted() && numbers[0] == 0 && numbers[received - 1] == EVENTS as i64 - 1);
-    let stderr = server
-        .stderr
-        .wait("the report", |text| text.contains("too slow"));
-    assert_eq!(stderr.matches("too slow").count(), 1);
+        let text = read_until(&mut stalled, |text| {
+            text.ends_with('\n') && {
+                let (received, dropped) = tally(text);
+                received as u64 + dropped == EVENTS as u64
+            }
+        });
+        let (received, dropped) = tally(&text);
+        assert!(
+            received > 0 && dropped > 0,
+            "{received} received, {dropped} dropped"
+        );
+        // The socket's buffer holds the first events. Of the others, the oldest are dropped.
+        let numbers = column(&events(&text), "n");
+        assert!(
+            numbers.is_sorted() && numbers[0] == 0 && numbers[received - 1] == EVENTS as i64 - 1
+        );
+        let stderr = server
+            .stderr
+            .wait("the report", |text| text.contains("too slow"));
+        assert_eq!(stderr.matches("too slow").count(), 1);
 
-    // It has caught up.
-    post_numbered(&server, 0..1);
-    assert_eq!(column(&read_lines(&mut stalled, 1), "n"), [0]);
+        // It has caught up.
+        post_numbered(&server, 0..1);
+        assert_eq!(column(&read_lines(&mut stalled, 1), "n"), [0]);
+    });
 }
 
 #[test]
 fn an_event_larger_than_the_buffer_is_delivered() {
-    let server = Server::with_readers(&["--buffer", "1000000"]);
-    let mut reader = server.reader();
-    let text = "x".repeat(1_000_001);
-    for n in 0..2 {
-        server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
-    }
-    let received = read_until(&mut reader, |text| {
-        text.ends_with('\n') && tally(text).0 == 2
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&["--buffer", "1000000"]);
+        let mut reader = server.reader_of(kind);
+        let text = "x".repeat(1_000_001);
+        for n in 0..2 {
+            server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+        }
+        let received = read_until(&mut reader, |text| {
+            text.ends_with('\n') && tally(text).0 == 2
+        });
+        assert_eq!(
+            tally(&received),
+            (2, 0),
+            "the reader has a part of the first event, and the second is the newest"
+        );
     });
-    assert_eq!(
-        tally(&received),
-        (2, 0),
-        "the reader has a part of the first event, and the second is the newest"
-    );
 }
 
 #[test]
 fn a_partly_sent_event_is_completed_even_if_it_is_evicted() {
-    let server = Server::with_readers(&["--buffer", "600000"]);
-    let mut stalled = server.reader();
-    let text = "x".repeat(400_000);
-    for n in 0..10 {
-        server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
-    }
-    let received = read_until(&mut stalled, |text| {
-        text.ends_with('\n') && text.contains("\"n\":9")
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&["--buffer", "600000"]);
+        let mut stalled = server.reader_of(kind);
+        let text = "x".repeat(400_000);
+        for n in 0..10 {
+            server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+        }
+        let received = read_until(&mut stalled, |text| {
+            text.ends_with('\n') && text.contains("\"n\":9")
+        });
+        assert_eq!(
+            tally(&received),
+            (2, 8),
+            "the first event was partly sent, and the last is the newest"
+        );
     });
-    assert_eq!(
-        tally(&received),
-        (2, 8),
-        "the first event was partly sent, and the last is the newest"
-    );
 }
 
 #[test]
-fn if_partial_events_exceed_the_buffer_the_reader_with_the_most_is_disconnected() {
-    let server = Server::with_readers(&["--buffer", "500000"]);
-    let text = "x".repeat(400_000);
-    // Each reader stalls in the middle of another event.
-    let mut stalled: Vec<_> = (0..4)
-        .map(|n| {
-            let reader = server.reader();
+fn if_partial_events_exceed_the_buffer_the_reader_that_stalled_first_is_disconnected() {
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&["--buffer", "500000"]);
+        let text = "x".repeat(400_000);
+        // Each reader stalls in the middle of another event.
+        let stalled: Vec<_> = (0..4)
+            .map(|n| {
+                let reader = server.reader_of(kind);
+                server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+                reader
+            })
+            .collect();
+        let name = match kind {
+            Kind::Output => "An output reader",
+            Kind::Live => "A reader of /events",
+        };
+        let reason = format!(
+            "{name} (pid {}) is disconnected in the middle of an event of 4",
+            std::process::id()
+        );
+        let has_reason = |text: &str| text.contains(&reason);
+        server.stderr.wait("the reason", has_reason);
+        let is_disconnected = stalled.into_iter().map(|mut reader| {
+            reader.set_read_timeout(Some(TIMEOUT)).unwrap();
+            let mut received = Vec::new();
+            let mut buffer = [0; 1 << 16];
+            loop {
+                match reader.read(&mut buffer).unwrap() {
+                    0 => return true,
+                    count => received.extend(&buffer[..count]),
+                }
+                if received.ends_with(b"}\n")
+                    && String::from_utf8_lossy(&received).contains("\"n\":3")
+                {
+                    return false;
+                }
+            }
+        });
+        let is_disconnected: Vec<bool> = is_disconnected.collect();
+        assert_eq!(is_disconnected, [true, false, false, false]);
+    });
+}
+
+#[test]
+fn readers_that_share_the_rest_of_an_event_are_not_disconnected() {
+    KINDS.into_iter().for_each(|kind| {
+        let server = Server::with_readers(&["--buffer", "1000000"]);
+        let mut stalled: Vec<_> = (0..50).map(|_| server.reader_of(kind)).collect();
+        let text = "x".repeat(900_000);
+        for n in 0..5 {
             server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
-            reader
-        })
-        .collect();
-    server.stderr.wait("the removal", |text| {
-        text.contains("Output reader disconnected (3 total)\n")
-    });
-    let disconnected = stalled.iter_mut().filter_map(|reader| {
-        reader.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let mut received = Vec::new();
-        let mut buffer = [0; 1 << 16];
-        loop {
-            match reader.read(&mut buffer).unwrap() {
-                0 => return Some(()),
-                count => received.extend(&buffer[..count]),
-            }
-            if received.ends_with(b"}\n") && String::from_utf8_lossy(&received).contains("\"n\":3")
-            {
-                return None;
-            }
         }
+        for reader in &mut stalled {
+            let received = read_until(reader, |text| {
+                text.ends_with('\n') && text.contains("\"n\":4")
+            });
+            assert_eq!(tally(&received), (2, 3));
+        }
+        assert!(!server.stderr.text().contains("disconnected"));
     });
-    assert_eq!(disconnected.count(), 1);
 }

@@ -284,22 +284,28 @@ fn start_reader(command: &str, server: &Server) -> (Child, Stream) {
 
 #[test]
 fn the_readers_in_the_readme_show_what_it_says() {
-    if tool("socat").is_none() || tool("jq").is_none() {
+    if ["curl", "jq", "socat"]
+        .iter()
+        .any(|name| tool(name).is_none())
+    {
         return;
     }
     let server = Server::with_readers(&[]);
     let mut commands = blocks("Read events");
-    commands.retain(|command| command.contains("socat"));
+    commands.retain(|command| command.contains("| jq"));
     let other_user = commands[2].replace("$(id -u)", "4294967294");
     commands.push(&other_user);
+    commands.push(block("Read events", "http://localhost/events\n"));
+    commands.push(block("Read events", "socat"));
+    let before = server.descriptors();
     let readers = commands
         .iter()
         .map(|command| start_reader(command, &server));
     let readers: Vec<_> = readers.collect();
-    assert_eq!(readers.len(), 5);
-    server
-        .stderr
-        .wait("all readers", |text| text.contains("connected (5 total)"));
+    assert_eq!(readers.len(), 7);
+    wait_until("all readers are connected", || {
+        server.descriptors() == before + readers.len()
+    });
     for (event, body) in recorded() {
         server.post(&event, body);
     }
@@ -335,6 +341,8 @@ fn the_readers_in_the_readme_show_what_it_says() {
     assert_eq!(counts[..2], ["11 PreToolUse", "11 PostToolBatch"]);
     assert_eq!(counts.len(), 12);
     assert_eq!(printed[4], "", "events of another user");
+    assert_eq!(printed[5].lines().count(), 39);
+    assert_eq!(printed[5], printed[6]);
 }
 
 #[test]
@@ -343,13 +351,9 @@ fn rotation_of_the_record_loses_no_event() {
         return;
     }
     let folder = folder();
-    let (hooks, output) = (
-        folder.path().join("hooks.sock"),
-        folder.path().join("output.sock"),
-    );
+    let hooks = folder.path().join("hooks.sock");
     // One file a second, named by the second.
     let command = blocks("Keep a record")[0]
-        .replace(OUTPUT_SOCKET, output.to_str().unwrap())
         .replace("%Y-%m-%d", "%s")
         .replace("86400", "1");
     let mut pipeline = shell(&command)
@@ -444,10 +448,11 @@ fn the_timeline_of_a_session_comes_from_the_record() {
 
 #[test]
 fn a_permission_request_causes_a_desktop_notification() {
-    if tool("socat").is_none() || tool("jq").is_none() {
+    if tool("curl").is_none() || tool("jq").is_none() {
         return;
     }
-    let server = Server::with_readers(&[]);
+    let server = Server::start(&[]);
+    let before = server.descriptors();
     let notifier = server.folder.path().join("notify-send");
     std::fs::write(&notifier, "#!/bin/sh\nprintf '<%s>' \"$@\"; echo\n").unwrap();
     std::fs::set_permissions(&notifier, PermissionsExt::from_mode(0o755)).unwrap();
@@ -457,9 +462,9 @@ fn a_permission_request_causes_a_desktop_notification() {
         blocks("Desktop notifications")[0]
     );
     let (mut reader, notifications) = start_reader(&command, &server);
-    server
-        .stderr
-        .wait("the reader", |text| text.contains("connected (1 total)"));
+    wait_until("the reader is connected", || {
+        server.descriptors() == before + 1
+    });
     server.post(
         "PreToolUse",
         r#"{"tool_name":"Bash","tool_input":{"command":"ls"}}"#,

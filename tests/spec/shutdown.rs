@@ -133,8 +133,9 @@ fn a_stalled_client_and_a_stalled_reader_do_not_prevent_the_exit() {
     server.post("Big", format!("{{\"text\":\"{text}\"}}"));
     server.stop();
     let stderr = server.stderr.to_end();
-    let report = "An output reader did not receive the last 1 event(s)\n";
-    assert!(stderr.ends_with(report), "{stderr}");
+    let pid = std::process::id();
+    let report = format!("An output reader (pid {pid}) did not receive the last 1 event(s)\n");
+    assert!(stderr.ends_with(&report), "{stderr}");
 }
 
 #[test]

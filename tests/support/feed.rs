@@ -1,6 +1,7 @@
 //! Feeds requests to a [`Connection`] without a socket, as the event loop does.
 
 use hooks_observatory::http::connection::{Connection, Step};
+use hooks_observatory::http::response::Status;
 
 const MAX_BODY: u64 = 1000;
 
@@ -42,6 +43,7 @@ pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
             match step {
                 Step::Read => break,
                 Step::Hook(hook) => outcome.hooks.push((hook.event_name, hook.body.to_vec())),
+                Step::Subscribe { .. } => connection.decline(Status::Forbidden),
                 Step::Write => {}
                 Step::Resume => unreachable!("nothing was written"),
                 Step::Close | Step::Linger => {

@@ -13,7 +13,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::session::{Change, Session};
 use super::sessions::MAX_SESSIONS;
 use super::table::distinct_length;
-use crate::event::json_text::Object;
+use crate::event::object::Object;
 use crate::format::line::{self, Context, Look, MAX_PROJECT_COLUMNS, SESSION_COLOURS};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;

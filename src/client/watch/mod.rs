@@ -26,7 +26,8 @@ use self::source::{Input, Mode};
 use crate::cli::{Filter, Form, SessionsOptions, WatchOptions};
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
-use crate::event::json_text::{Object, members};
+use crate::event::json_text::members;
+use crate::event::object::Object;
 use crate::format::Format;
 use crate::format::line::Look;
 use crate::terminal;
@@ -53,7 +54,7 @@ pub fn list(
     source::read(&options.source, Mode::Once, &mut |input| {
         match input {
             Input::Line(line) => match parse(line) {
-                Some(event) => drop(sessions.apply(&event.object())),
+                Some((_, event)) => drop(sessions.apply(&event)),
                 None => damaged += 1,
             },
             Input::TooLong => damaged += 1,
@@ -82,9 +83,10 @@ fn now() -> i64 {
     i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The event of a line. `None`: the line is damaged.
-fn parse(line: &[u8]) -> Option<Event<'_>> {
-    Event::from_line(str::from_utf8(line).ok()?)
+/// The text and the event of a line. `None`: the line is damaged.
+fn parse(line: &[u8]) -> Option<(&str, Object<'_>)> {
+    let text = str::from_utf8(line).ok()?;
+    Some((text, Object::validate(text)?))
 }
 
 fn report_damage(count: u64) {
@@ -161,19 +163,24 @@ impl View<'_> {
     }
 
     fn show(&mut self, line: &[u8]) {
-        let Some(event) = parse(line) else {
+        let Some((line, object)) = parse(line) else {
             self.damaged += 1;
             return;
         };
-        let object = event.object();
         let is_shown = is_shown(&object, self.filter);
         // States need also the events that are not shown.
         let session = self.sessions.apply(&object);
         match self.form {
             _ if !is_shown => {}
             Form::Lines => self.lines.write(&object, session, &mut self.out),
-            Form::Yaml => self.yaml.write(&event, &mut self.out),
-            Form::Json => Format::Compact.write(&event, &mut self.out),
+            Form::Yaml => self.write_whole(self.yaml, line),
+            Form::Json => self.write_whole(Format::Compact, line),
+        }
+    }
+
+    fn write_whole(&mut self, format: Format, line: &str) {
+        if let Some(event) = Event::from_line(line) {
+            format.write(&event, &mut self.out);
         }
     }
 

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use super::session::parts::{Time, id};
 use super::session::{Change, Session, State};
-use crate::event::json_text::Object;
+use crate::event::object::Object;
 
 /// Sessions that are remembered. A year of one user's sessions fits.
 pub const MAX_SESSIONS: usize = 4096;

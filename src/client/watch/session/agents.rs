@@ -7,7 +7,8 @@
 use super::calls::launched;
 use super::parts::{Agent, Time, id};
 use super::{MAX_PARTS, Session, push};
-use crate::event::json_text::{Object, members};
+use crate::event::json_text::members;
+use crate::event::object::Object;
 
 impl Session {
     /// The subagent runs. It may have been known before.

@@ -6,7 +6,7 @@
 use super::calls::is_of_server;
 use super::parts::{Ask, AskKind, Call, Time, Tool, id, message};
 use super::{Session, Turn, push};
-use crate::event::json_text::Object;
+use crate::event::object::Object;
 use crate::format::summary::needs_input;
 
 /// The client notifies the user this many seconds after it has asked.

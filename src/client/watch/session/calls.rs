@@ -4,7 +4,8 @@
 
 use super::parts::{Ask, AskKind, Call, Time, Tool, id, summarize};
 use super::{SURE_ORDER, Session, push};
-use crate::event::json_text::{Object, members};
+use crate::event::json_text::members;
+use crate::event::object::Object;
 use crate::format::summary::batch_error;
 
 impl Session {

@@ -41,7 +41,7 @@ mod calls;
 pub mod parts;
 
 use self::parts::{Agent, Ask, Time, Tool, id, message};
-use crate::event::json_text::Object;
+use crate::event::object::Object;
 use crate::format::summary::TASK_NOTIFICATION;
 
 /// Tools, questions, subagents and identifiers that one session can have. Real sessions have

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
 
-use crate::event::json_text::Object;
+use crate::event::object::Object;
 use crate::format::summary::{self, Summarizer};
 
 /// Characters of a summary, and of a message.

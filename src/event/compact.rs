@@ -1,0 +1,86 @@
+//! Writes compact JSON in ASCII: no white space between tokens, and an escape for every
+//! character that is not printable ASCII.
+//!
+//! Stop 6 of EDU_NOTES.md.
+
+use super::json_text::string_length;
+
+/// Writes JSON text without the white space between its tokens. Clients send little of that,
+/// so it copies the longest possible runs.
+pub fn write(json: &str, out: &mut String) {
+    let bytes = json.as_bytes();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => at += string_length(&bytes[at..]) + 1,
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                escape(&json[copied..at - 1], out);
+                copied = at;
+            }
+            _ => {}
+        }
+    }
+    escape(&json[copied..], out);
+}
+
+/// Writes a member of an object. `key` is as it is spelled, without its quotes.
+pub fn write_member(key: &str, value: &str, out: &mut String) {
+    out.push('"');
+    escape(key, out);
+    out.push_str("\":");
+    write(value, out);
+}
+
+/// Writes any text as a JSON string.
+pub fn write_string(text: &str, out: &mut String) {
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend(['\\', char]),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            ' '..='~' => out.push(char),
+            _ => write_escapes(char, out),
+        }
+    }
+    out.push('"');
+}
+
+/// Writes JSON text with an escape for every character that is not ASCII, and for DEL
+/// (RFC 8259 section 7). Such a character can occur only in a string, so the code need not
+/// know where strings begin and end.
+fn escape(json: &str, out: &mut String) {
+    let mut rest = json;
+    loop {
+        let (plain, others) = rest.split_at(plain_length(rest.as_bytes()));
+        out.push_str(plain);
+        let mut chars = others.chars();
+        let Some(char) = chars.next() else { return };
+        write_escapes(char, out);
+        rest = chars.as_str();
+    }
+}
+
+/// The number of bytes at the start that need no escape. Valid JSON has no control character
+/// below the space in a string.
+fn plain_length(bytes: &[u8]) -> usize {
+    const DEL: u8 = 0x7f;
+    let (blocks, _) = bytes.as_chunks::<32>();
+    // Without an early exit, the compiler turns the loop over a block into vector instructions.
+    let is_plain = |block: &&[u8; 32]| block.iter().fold(true, |all, byte| all & (*byte < DEL));
+    let plain = 32 * blocks.iter().take_while(is_plain).count();
+    let other = bytes[plain..].iter().position(|byte| *byte >= DEL);
+    other.map_or(bytes.len(), |other| plain + other)
+}
+
+/// Writes a character as `\uXXXX`, or as two of these beyond U+FFFF.
+fn write_escapes(char: char, out: &mut String) {
+    for unit in char.encode_utf16(&mut [0; 2]) {
+        let digit = |shift: u16| char::from(b"0123456789abcdef"[usize::from(*unit >> shift & 15)]);
+        out.extend(['\\', 'u', digit(12), digit(8), digit(4), digit(0)]);
+    }
+}

@@ -1,0 +1,148 @@
+//! One sink: a descriptor to write to, and a cursor in the event log.
+//!
+//! Stop 7 of EDU_NOTES.md.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::SystemTime;
+
+use log::trace;
+use mio::net::UnixStream;
+
+use super::event_log::{Cursor, EventLog, Form};
+use crate::event::{self, Event};
+use crate::format::Format;
+use crate::peer::{self, Peer};
+
+/// stdout, or a reader.
+#[derive(Debug)]
+pub struct Sink<W> {
+    pub writer: W,
+    pub cursor: Cursor,
+    /// False after a write that returned `WouldBlock`, until the poll reports room.
+    pub has_room: bool,
+    /// Whether it had no room, or began with a replay, since it last had everything.
+    pub is_slow: bool,
+    /// Whether it missed events and has not caught up since.
+    pub is_lagging: bool,
+    /// The end of the log when it last took bytes.
+    pub written_at: u64,
+    /// Whether the poll reports room.
+    is_watched: bool,
+    /// Whether the poll should report room: only while the sink has none.
+    wants_watch: bool,
+}
+
+impl<W: Write> Sink<W> {
+    /// A sink that gets what the cursor reads.
+    pub fn new(writer: W, cursor: Cursor) -> Self {
+        Sink {
+            writer,
+            cursor,
+            has_room: true,
+            is_slow: false,
+            is_lagging: false,
+            written_at: 0,
+            is_watched: false,
+            wants_watch: false,
+        }
+    }
+
+    /// A write returned `WouldBlock`, or failed.
+    pub fn set_full(&mut self) {
+        self.has_room = false;
+        self.is_slow = true;
+        self.wants_watch = true;
+    }
+
+    /// The poll reported room. Returns whether the sink had none. If it had room already, the
+    /// report is useless, and the poll must stop reporting: on a terminal each line of stderr
+    /// would cause a report.
+    pub fn set_writable(&mut self) -> bool {
+        self.wants_watch = !self.has_room;
+        !std::mem::replace(&mut self.has_room, true)
+    }
+
+    /// What the poll must do now, if that has changed: report room or not.
+    pub fn update_watch(&mut self) -> Option<bool> {
+        let has_changed = self.is_watched != self.wants_watch;
+        self.is_watched = self.wants_watch;
+        has_changed.then_some(self.is_watched)
+    }
+
+    /// Writes what the sink has not received, while it has room: at most `budget` bytes. A
+    /// notice of missed events is in `format`, unless the sink gets compact lines. Returns the
+    /// number of bytes.
+    pub fn flush(
+        &mut self,
+        name: impl std::fmt::Display,
+        log: &EventLog,
+        format: Format,
+        budget: usize,
+    ) -> io::Result<usize> {
+        let mut left = budget;
+        while self.has_room && left > 0 {
+            self.cursor.skip_hidden(log);
+            if self.cursor.unread(log).is_empty() {
+                let missed = self.cursor.missed(log);
+                if missed == 0 {
+                    self.is_slow = false;
+                    self.is_lagging = false;
+                    break;
+                }
+                trace!("{name}: missed {missed} events");
+                let notice = self.notice(missed, format);
+                self.cursor.skip_missed(log, notice.as_bytes());
+            }
+            let bytes = self.cursor.unread(log);
+            match self.writer.write(&bytes[..bytes.len().min(left)]) {
+                // No device does this. It must not make the loop spin.
+                Ok(0) => self.set_full(),
+                Ok(count) => {
+                    trace!("{name}: wrote {count} bytes");
+                    self.cursor.advance(log, count);
+                    self.written_at = log.end();
+                    left -= count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    trace!("{name}: no room");
+                    self.set_full();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(budget - left)
+    }
+
+    /// Whether the sink has begun to miss events since this was last asked.
+    pub fn begins_to_lag(&mut self, log: &EventLog) -> bool {
+        self.cursor.missed(log) > 0 && !std::mem::replace(&mut self.is_lagging, true)
+    }
+
+    /// The notice that the sink missed events.
+    fn notice(&self, missed: u64, format: Format) -> String {
+        let format = match self.cursor.form() {
+            Form::Compact => Format::Compact,
+            Form::Display => format,
+        };
+        let mut notice = String::new();
+        let now = event::timestamp(SystemTime::now());
+        format.write(&Event::dropped(&now, missed), &mut notice);
+        notice
+    }
+}
+
+impl Sink<UnixStream> {
+    /// The reader's name in messages. The pid is that of the process that has connected.
+    pub fn describe(&self) -> String {
+        let kind = match self.cursor.form() {
+            Form::Compact => "A reader of /events",
+            Form::Display => "An output reader",
+        };
+        match peer::credentials(self.writer.as_fd()) {
+            Ok(Peer { pid: Some(pid), .. }) => format!("{kind} (pid {pid})"),
+            _ => kind.into(),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! `GET /events`: events as they happen, and the recent past.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::thread;
+
+use serde_json::Value;
+
+use crate::harness::*;
+
+fn post_numbered(server: &Server, numbers: std::ops::Range<i64>) {
+    for n in numbers {
+        server.post("Stop", format!("{{\"n\":{n}}}"));
+    }
+}
+
+/// The numbers of the first `count` events.
+fn numbers(reader: &mut UnixStream, count: usize) -> Vec<i64> {
+    column(&read_lines(reader, count), "n")
+}
+
+/// The status of the response to a request with this method and target.
+fn status_of(server: &Server, method: &str, target: &str) -> String {
+    let response = server.exchange(format!("{method} {target} HTTP/1.1\r\n\r\n"));
+    let body = response.split("\r\n\r\n").nth(1);
+    assert_eq!(body, Some(""), "{response}");
+    status(&response).to_owned()
+}
+
+#[test]
+fn a_reader_gets_compact_lines_whatever_the_format_of_stdout() {
+    for format in ["--tee", "--pretty-json", "--pretty-yaml", "--pretty-line"] {
+        let server = Server::with_readers(&[format]);
+        let mut reader = server.live_reader("");
+        server.post("Stop", "{\"a\": \"\u{e9}\"}");
+        let line = read_until(&mut reader, |text| text.ends_with('\n'));
+        assert!(line.ends_with(",\"a\":\"\\u00e9\"}\n"), "{line}");
+        assert_eq!(line.lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_replay_begins_with_the_last_events_and_continues_without_a_gap() {
+    for (query, first) in [
+        ("", 20),
+        ("?replay=0", 20),
+        ("?replay=3", 17),
+        ("?replay=100", 0),
+        ("?replay=all", 0),
+    ] {
+        let server = Server::start(&[]);
+        post_numbered(&server, 0..20);
+        let mut reader = server.live_reader(query);
+        post_numbered(&server, 20..25);
+        let expected: Vec<_> = (first..25).collect();
+        assert_eq!(numbers(&mut reader, expected.len()), expected, "{query}");
+    }
+}
+
+#[test]
+fn the_history_keeps_the_last_events_up_to_its_size() {
+    let server = Server::start(&["--history", "3000"]);
+    post_numbered(&server, 0..1000);
+    let mut reader = server.live_reader("?replay=all");
+    post_numbered(&server, 1000..1001);
+    let text = read_until(&mut reader, |text| text.contains("\"n\":1000}\n"));
+    let received = column(&events(&text), "n");
+    assert_eq!(received, (received[0]..=1000).collect::<Vec<_>>());
+    let (kept, _new) = text.split_at(text.trim_end().rfind('\n').unwrap() + 1);
+    assert!((2800..=3000).contains(&kept.len()), "{} bytes", kept.len());
+}
+
+#[test]
+fn without_a_history_nothing_is_replayed() {
+    let server = Server::start(&["--history", "0"]);
+    post_numbered(&server, 0..5);
+    let mut reader = server.live_reader("?replay=all");
+    post_numbered(&server, 5..6);
+    assert_eq!(numbers(&mut reader, 1), [5]);
+}
+
+#[test]
+fn a_replay_larger_than_the_buffer_is_complete() {
+    let server = Server::start(&["--buffer", "1000"]);
+    let text = "x".repeat(1000);
+    for n in 0..2000 {
+        server.post("Stop", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+    }
+    let mut reader = server.live_reader("?replay=all");
+    for n in 2000..2010 {
+        server.post("Stop", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+    }
+    assert_eq!(numbers(&mut reader, 2010), (0..2010).collect::<Vec<_>>());
+}
+
+#[test]
+fn readers_that_join_at_any_time_get_contiguous_events() {
+    const EVENTS: i64 = 30_000;
+    let server = Server::start(&["--pretty-yaml"]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // One kept connection, with pipelined requests.
+            let mut stream = server.connect();
+            let mut responses = stream.try_clone().unwrap();
+            scope.spawn(move || responses.read_to_end(&mut Vec::new()).unwrap());
+            for n in 0..EVENTS {
+                let body = format!("{{\"n\":{n}}}");
+                let head = "POST /?event=Stop HTTP/1.1\r\nConnection: keep-alive\r\n";
+                let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(request.as_bytes()).unwrap();
+            }
+            stream.shutdown(Shutdown::Write).unwrap();
+        });
+        for number in 0..8 {
+            let server = &server;
+            scope.spawn(move || {
+                // They join one after the other, while events arrive.
+                let mut first = server.live_reader("?replay=1");
+                while numbers(&mut first, 1)[0] < number * EVENTS / 10 {}
+                let query = ["?replay=all", "?replay=10", ""][number as usize % 3];
+                let mut reader = server.live_reader(query);
+                let last = format!("\"n\":{}}}\n", EVENTS - 1);
+                let text = read_until(&mut reader, |text| text.ends_with(&last));
+                let received = column(&events(&text), "n");
+                assert_eq!(received, (received[0]..EVENTS).collect::<Vec<_>>());
+                assert!(query != "?replay=all" || received[0] == 0);
+            });
+        }
+    });
+}
+
+#[test]
+fn only_get_events_with_a_valid_replay_is_the_stream() {
+    let server = Server::start(&[]);
+    for (method, target, expected) in [
+        ("HEAD", "/events", "404"),
+        ("PUT", "/events", "404"),
+        ("GET", "/events/", "404"),
+        ("GET", "/Events", "404"),
+        ("GET", "/events?replay=-1", "400"),
+        ("GET", "/events?replay=", "400"),
+        ("GET", "/events?replay=1.5", "400"),
+    ] {
+        assert_eq!(status_of(&server, method, target), expected, "{target}");
+    }
+    // As for any path, a POST is a hook.
+    server.post("Stop", "{}");
+    let posted = server.exchange("POST /events?event=A HTTP/1.1\r\n\r\n");
+    assert_eq!(status(&posted), "200");
+    assert_eq!(server.stdout.lines(2)[1]["_event"], "A");
+    let _reader = server.live_reader("?x=1&replay=5");
+}
+
+#[test]
+fn a_client_becomes_a_reader_after_other_requests_on_the_same_connection() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    let hook =
+        "POST /?event=A HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: 7\r\n\r\n{\"n\":1}";
+    let subscribe = "GET /events?replay=1 HTTP/1.1\r\nContent-Length: 2\r\n\r\nxx";
+    let ignored = "POST /?event=Ignored HTTP/1.1\r\n\r\n";
+    let requests = [hook, subscribe, ignored].concat();
+    stream.write_all(requests.as_bytes()).unwrap();
+    let text = read_until(&mut stream, |text| text.ends_with("\"n\":1}\n"));
+    let (_, stream_text) = text.split_once("\r\n\r\n").unwrap();
+    assert!(stream_text.starts_with(EVENTS_HEAD), "{text}");
+    post_numbered(&server, 2..3);
+    assert_eq!(numbers(&mut stream, 1), [2]);
+    let names: Vec<Value> = server.stdout.lines(2);
+    assert_eq!(names[1]["n"], 2, "what follows the request is discarded");
+}
+
+#[test]
+fn a_reader_that_shuts_down_its_sending_side_at_once_stays() {
+    let server = Server::start(&[]);
+    let mut stream = server.connect();
+    stream.write_all(b"GET /events HTTP/1.1\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(
+        read_until(&mut stream, |text| text.ends_with("\r\n\r\n")),
+        EVENTS_HEAD
+    );
+    post_numbered(&server, 0..3);
+    assert_eq!(numbers(&mut stream, 3), [0, 1, 2]);
+}
+
+#[test]
+fn another_user_may_post_but_not_read() {
+    if !is_root() {
+        return skip("another user needs root");
+    }
+    let folder = folder();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let server = Server::start_in(folder, &["--mode", "0666"], |command| command);
+    let curl = |arguments: &str, uid: u32| {
+        let socket = server.socket();
+        let socket = socket.display();
+        let command = format!(
+            "curl -s -m 1 -o /dev/null -w '%{{http_code}}' --unix-socket {socket} {arguments}"
+        );
+        let output = shell(&command).uid(uid).gid(uid).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // The second one is the overflow uid, which is anybody's.
+    for uid in [1234, 65534] {
+        assert_eq!(curl("http://localhost/events", uid), "403");
+        assert_eq!(curl("-d '{}' http://localhost/?event=A", uid), "200");
+    }
+}
+
+#[test]
+fn readers_leave_connections_for_hooks() {
+    let server = Server::start_with(&[], |command| {
+        run_under(command, &["sh", "-c", "ulimit -n 40; exec \"$0\" \"$@\""])
+    });
+    let mut readers = Vec::new();
+    let refused = loop {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /events HTTP/1.1\r\n\r\n").unwrap();
+        let head = read_until(&mut stream, |text| text.ends_with("\r\n\r\n"));
+        if status(&head) != "200" {
+            break status(&head).to_owned();
+        }
+        readers.push(stream);
+    };
+    assert_eq!((refused.as_str(), readers.len()), ("503", 10));
+    post_numbered(&server, 0..3);
+    for reader in &mut readers {
+        assert_eq!(numbers(reader, 3), [0, 1, 2]);
+    }
+    readers.pop();
+    wait_until("a place is free", || {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /events HTTP/1.1\r\n\r\n").unwrap();
+        status(&read_until(&mut stream, |text| text.ends_with("\r\n\r\n"))) == "200"
+    });
+}
+
+#[test]
+fn at_the_end_readers_get_all_events_and_then_the_end_of_input() {
+    let mut server = Server::start(&[]);
+    let mut reader = server.live_reader("");
+    post_numbered(&server, 0..100);
+    server.stop();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(column(&events(&text), "n"), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_server_goes_on_for_its_readers_when_stdout_is_closed() {
+    let (stdout, writer) = std::io::pipe().unwrap();
+    let mut server = Server::start_with(&[], |command| command.stdout(writer));
+    let mut reader = server.live_reader("");
+    drop(stdout);
+    post_numbered(&server, 0..3);
+    assert_eq!(numbers(&mut reader, 3), [0, 1, 2]);
+    drop(reader);
+    assert!(server.wait_for_exit().success());
+}
+
+#[test]
+fn curl_shows_events_as_they_happen() {
+    let Some(curl) = tool("curl") else { return };
+    let server = Server::start(&[]);
+    post_numbered(&server, 0..2);
+    let mut child = std::process::Command::new(curl)
+        .args(["-sN", "--unix-socket"])
+        .arg(server.socket())
+        .arg("http://localhost/events?replay=all")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = Stream::collect(child.stdout.take());
+    stdout.lines(2);
+    post_numbered(&server, 2..3);
+    assert_eq!(column(&stdout.lines(3), "n"), [0, 1, 2]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
