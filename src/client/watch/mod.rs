@@ -63,6 +63,9 @@ pub fn list(
         }
         ControlFlow::Continue(())
     })?;
+    for listed in source::listed_sessions(&options.source) {
+        sessions.add_listed(&Object::parse(&listed));
+    }
     report_damage(damaged);
     report_losses(&sessions);
     let mut shown = sessions.ordered();

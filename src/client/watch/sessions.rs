@@ -80,10 +80,25 @@ impl Sessions {
         sessions
     }
 
-    /// Sets what only the server knows: the process of a session.
-    pub fn set_pid(&mut self, id: &str, pid: u32) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.pid = Some(pid);
+    /// Adds what the server knows of a session: its process, and the last event of a session
+    /// whose events are not in the past events any more.
+    pub fn add_listed(&mut self, listed: &Object) {
+        let Some(id) = id(listed, "session_id") else {
+            return;
+        };
+        if !self.sessions.contains_key(&id) {
+            let value = |name| listed.get(name).unwrap_or("null");
+            let event = format!(
+                r#"{{"_ts":{},"_event":{},"session_id":{},"cwd":{}}}"#,
+                value("last"),
+                value("last_event"),
+                value("session_id"),
+                value("cwd"),
+            );
+            self.apply(&Object::parse(&event));
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.pid = listed.get("pid").and_then(|pid| pid.parse().ok());
         }
     }
 }

@@ -78,6 +78,7 @@ impl Session {
         let what = match call.name.as_str() {
             "AskUserQuestion" => "question".to_owned(),
             "ExitPlanMode" => "plan approval".to_owned(),
+            "" => "permission".to_owned(),
             name => format!("permission for {name}"),
         };
         let separator = if summary.is_empty() { "" } else { ": " };

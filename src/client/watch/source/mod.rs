@@ -83,11 +83,24 @@ pub fn read(
     }
 }
 
+/// The sessions that the server knows, as `GET /sessions` lists them. None, if the source is
+/// no server, or one that has no such list.
+pub fn listed_sessions(source: &SourceOption) -> Vec<String> {
+    match source {
+        SourceOption::Server(path) => server::sessions(path),
+        SourceOption::Paths(paths) => match paths.as_slice() {
+            [path] if is_socket(path) => server::sessions(path),
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    let is_socket = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket && path != Path::new(STDIN)
+}
+
 fn read_paths(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), Stop> {
-    let is_socket = |path: &Path| {
-        fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
-            && path != Path::new(STDIN)
-    };
     match paths {
         [path] if is_socket(path) => server::read(path, server::Kind::Unknown, mode, taker),
         paths if paths.iter().any(|path| is_socket(path)) => Err(Stop::Error(
