@@ -60,8 +60,9 @@ fn style_for_terminal(options: &mut ServerOptions) {
     let is_terminal = options.output_socket.is_none() && stdout.is_terminal();
     let has_colours = is_terminal && terminal::supports_colours(&stdout);
     match &mut options.format {
-        Format::PrettyYaml { colour } => *colour = has_colours,
-        Format::PrettyLine { colour, cut } => (*colour, *cut) = (has_colours, is_terminal),
+        Format::PrettyYaml { colour, cut } | Format::PrettyLine { colour, cut } => {
+            (*colour, *cut) = (has_colours, is_terminal);
+        }
         Format::Compact | Format::PrettyJson => {}
     }
 }

@@ -172,7 +172,7 @@ proptest! {
     #[test]
     fn pretty_yaml_contains_no_control_characters_except_newlines_and_tabs(body in ".{0,60}", wrapped in any::<bool>()) {
         let body = if wrapped { Value::from(vec![body]).to_string() } else { body };
-        let yaml = printed(Format::PrettyYaml { colour: false }, body.as_bytes());
+        let yaml = printed(Format::PrettyYaml { colour: false, cut: false }, body.as_bytes());
         prop_assert!(yaml.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\t')), "{yaml:?}");
     }
 }

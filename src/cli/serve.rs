@@ -202,7 +202,10 @@ fn choose_format(arguments: &Arguments) -> Result<Format, Exit> {
     ) {
         (false, false, false) => Ok(Format::Compact),
         (true, false, false) => Ok(Format::PrettyJson),
-        (false, true, false) => Ok(Format::PrettyYaml { colour: false }),
+        (false, true, false) => Ok(Format::PrettyYaml {
+            colour: false,
+            cut: false,
+        }),
         (false, false, true) => Ok(Format::PrettyLine {
             colour: false,
             cut: false,

@@ -177,9 +177,10 @@ fn write_action(
     if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
         line.word(DIM, duration.chars());
     }
-    let summary = summarizer.action(action);
+    let mut summary = summarizer.action(action).peekable();
+    let separator = summary.peek().map_or("", |_| " · ");
     match (error, event.get("_gone")) {
-        (Some(error), _) => line.ends(error.chain(" · ".chars()).chain(summary)),
+        (Some(error), _) => line.ends(error.chain(separator.chars()).chain(summary)),
         (None, Some(pid)) => line.ends("process ".chars().chain(pid.chars())),
         (None, None) if context.has_summary => line.ends(summary),
         (None, None) => {}

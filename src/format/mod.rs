@@ -37,8 +37,8 @@ pub enum Format {
     Compact,
     /// JSON indented by two spaces for each level.
     PrettyJson,
-    /// YAML. `colour` adds escape sequences for a terminal.
-    PrettyYaml { colour: bool },
+    /// YAML. `colour` adds escape sequences for a terminal, `cut` limits the lines of one text.
+    PrettyYaml { colour: bool, cut: bool },
     /// A summary on one line. `colour` adds escape sequences, `cut` limits it to the width of
     /// the terminal.
     PrettyLine { colour: bool, cut: bool },
@@ -79,7 +79,9 @@ impl Format {
         match self {
             Format::Compact => out.push_str(event.line()),
             Format::PrettyJson => json::write(event, out),
-            Format::PrettyYaml { colour } => yaml::write(event, colour, out),
+            Format::PrettyYaml { colour, cut } => {
+                yaml::write(event, yaml::Look { colour, cut }, out);
+            }
             Format::PrettyLine { colour, cut } => {
                 let look = Look {
                     has_colours: colour,

@@ -19,8 +19,8 @@ use crate::format::line_writer::columns_of;
 use crate::format::summary;
 
 /// Writes lines, and remembers what they have shown.
+#[derive(Default)]
 pub struct Lines {
-    look: Look,
     project_columns: usize,
     session_ids: ShortIds,
     agent_ids: ShortIds,
@@ -29,18 +29,14 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn new(look: Look) -> Lines {
-        Lines {
-            look,
-            project_columns: 0,
-            session_ids: ShortIds::default(),
-            agent_ids: ShortIds::default(),
-            messages: HashMap::new(),
-        }
-    }
-
     /// Writes the lines of an event. `session` is its session after it, with what has changed.
-    pub fn write(&mut self, event: &Object, session: Option<(&Session, Change)>, out: &mut String) {
+    pub fn write(
+        &mut self,
+        event: &Object,
+        session: Option<(&Session, Change)>,
+        look: Look,
+        out: &mut String,
+    ) {
         let mut context = Context {
             project: "".into(),
             project_columns: self.project_columns,
@@ -72,7 +68,7 @@ impl Lines {
             context.failures = change.failures;
             context.asks = change.asks;
         }
-        line::write_in(&context, event, self.look, out);
+        line::write_in(&context, event, look, out);
     }
 
     /// Whether the event's message is the one that the session's last line with a message has

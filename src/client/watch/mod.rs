@@ -119,6 +119,7 @@ struct View<'o> {
     form: Form,
     sessions: Sessions,
     lines: Lines,
+    has_colours: bool,
     yaml: Format,
     out: String,
     damaged: u64,
@@ -135,12 +136,11 @@ impl View<'_> {
             filter: &options.filter,
             form: options.form,
             sessions: Sessions::default(),
-            lines: Lines::new(Look {
-                has_colours,
-                width: None,
-            }),
+            lines: Lines::default(),
+            has_colours,
             yaml: Format::PrettyYaml {
                 colour: has_colours,
+                cut: stdout.is_terminal(),
             },
             out: String::new(),
             damaged: 0,
@@ -175,7 +175,14 @@ impl View<'_> {
         let session = self.sessions.apply(&object);
         match self.form {
             _ if !is_shown => {}
-            Form::Lines => self.lines.write(&object, session, &mut self.out),
+            Form::Lines => {
+                // A window can be resized.
+                let look = Look {
+                    has_colours: self.has_colours,
+                    width: io::stdout().is_terminal().then(terminal::width),
+                };
+                self.lines.write(&object, session, look, &mut self.out);
+            }
             Form::Yaml => self.write_whole(self.yaml, line),
             Form::Json => self.write_whole(Format::Compact, line),
         }

@@ -114,14 +114,14 @@ impl<'p> Events<'p> {
     /// socket may send nothing for long.
     fn read_head(&mut self, kind: Kind, mode: Mode) -> Result<(), Stop> {
         const START: &[u8] = b"HTTP/";
-        let has_limit = kind == Kind::Hooks || mode == Mode::Once;
-        let deadline = has_limit.then(|| Instant::now() + HEAD_TIMEOUT);
+        let deadline = (mode == Mode::Once).then(|| Instant::now() + HEAD_TIMEOUT);
         let mut head = Vec::new();
         let mut byte = [0; 1];
         while !head.ends_with(b"\r\n\r\n") {
             match self.read(&mut byte, deadline) {
                 Ok(1) => head.extend(byte),
-                Ok(_) if kind == Kind::Unknown => return Ok(()),
+                // It ends just now.
+                Ok(_) if mode == Mode::Follow => return Ok(()),
                 Ok(_) => return Err(self.error("the server closed the connection")),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && kind == Kind::Hooks => {
                     return Err(self.error("the server did not answer within a second"));
@@ -132,6 +132,7 @@ impl<'p> Events<'p> {
                          give the path of the hook socket",
                     ));
                 }
+                Err(error) if is_end(&error, mode) => return Ok(()),
                 Err(error) => return Err(self.error(&error.to_string())),
             }
             let compared = head.len().min(START.len());
@@ -179,9 +180,8 @@ impl<'p> Events<'p> {
             match self.fill(mode) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                // A server that is killed resets the connection.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
+                Err(error) if is_end(&error, mode) => return Ok(()),
                 Err(error) => return Err(self.error(&error.to_string())),
             }
         }
@@ -221,6 +221,11 @@ impl<'p> Events<'p> {
         let path = sanitize(&self.path.to_string_lossy());
         Stop::Error(format!("no events from {path}: {what}"))
     }
+}
+
+/// Whether an error means that the server has been killed, for somebody who waits for the next.
+fn is_end(error: &io::Error, mode: Mode) -> bool {
+    error.kind() == io::ErrorKind::ConnectionReset && mode == Mode::Follow
 }
 
 /// Recognises lines that come again, when a connection was lost and the server was not: then
