@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_cut_line_resets_its_colour() {
         let line = line("Stop", "abc", true, Some(18));
-        assert!(line.ends_with(" S…\x1b[0m\n"), "{line:?}");
+        assert!(line.ends_with("\x1b[1mS…\x1b[0m\n"), "{line:?}");
     }
 
     #[test]

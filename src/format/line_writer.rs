@@ -45,8 +45,13 @@ impl<'o> LineWriter<'o> {
 
     /// Writes characters in a style (a parameter of SGR).
     pub fn styled(&mut self, style: &str, chars: impl Iterator<Item = char>) {
-        let mut chars = chars.peekable();
-        let is_styled = self.has_colours && !self.is_full && chars.peek().is_some();
+        let mut chars = chars.skip_while(|char| char.is_whitespace()).peekable();
+        if chars.peek().is_none() {
+            return;
+        }
+        // A style can show on spaces too.
+        self.write_gap();
+        let is_styled = self.has_colours && !self.is_full;
         if is_styled {
             self.out.push_str(&format!("\x1b[{style}m"));
         }
@@ -64,6 +69,9 @@ impl<'o> LineWriter<'o> {
 
     /// Writes characters in a style, in a column of at least this width, and a space.
     pub fn column(&mut self, width: usize, style: &str, chars: impl Iterator<Item = char>) {
+        if width == 0 {
+            return;
+        }
         let start = self.used + self.gap;
         self.styled(style, chars);
         // Nothing was written if the text is empty: then the gap before it still counts.
@@ -82,10 +90,14 @@ impl<'o> LineWriter<'o> {
                 self.gap(1);
                 continue;
             }
-            for _ in 0..std::mem::take(&mut self.gap) {
-                self.char(' ');
-            }
+            self.write_gap();
             self.char(sanitize_char(char));
+        }
+    }
+
+    fn write_gap(&mut self) {
+        for _ in 0..std::mem::take(&mut self.gap) {
+            self.char(' ');
         }
     }
 
@@ -163,6 +175,13 @@ pub fn cut_middle(chars: impl Iterator<Item = char>, room: usize) -> String {
     }
     if is_cut {
         head.push('…');
+        // It would combine with the ellipsis.
+        while tail
+            .front()
+            .is_some_and(|(char, _)| char.width() == Some(0))
+        {
+            tail.pop_front();
+        }
     }
     head.extend(tail.into_iter().map(|(char, _)| char));
     head

@@ -275,12 +275,12 @@ fn on_a_terminal_lines_are_coloured_and_cut_to_its_width() {
     assert!(shown.starts_with("\x1b[2m"), "{shown:?}");
     assert_eq!(
         &shown["\x1b[2m00:00:00".len()..],
-        "\x1b[0m\x1b[96m          ab-1\x1b[0m\x1b[1m Stop\x1b[0m\x1b[36m         T\x1b[0m\
-         \x1b[31m ✗\x1b[0m e · a …rompt\r\n"
+        "\x1b[0m          \x1b[96mab-1\x1b[0m \x1b[1mStop\x1b[0m         \x1b[36mT\x1b[0m \
+         \x1b[31m✗\x1b[0m e · a …rompt\r\n"
     );
     // Each session keeps its colour.
-    assert!(post("ab-1", "").contains("\x1b[96m          ab-1\x1b[0m"));
-    assert!(post("ab-2", "").contains("\x1b[32m          ab-2\x1b[0m"));
+    assert!(post("ab-1", "").contains("          \x1b[96mab-1\x1b[0m"));
+    assert!(post("ab-2", "").contains("          \x1b[32mab-2\x1b[0m"));
     resize(&terminal, 57);
     assert!(post("ab-1", "a long prompt").ends_with(" e · a long prompt\r\n"));
 }

@@ -30,3 +30,4 @@ mod soak;
 mod socket_files;
 mod trace;
 mod turns;
+mod watch;
