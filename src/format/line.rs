@@ -177,10 +177,9 @@ fn write_action(
     if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
         line.word(DIM, duration.chars());
     }
-    let mut summary = summarizer.action(action).peekable();
-    let separator = summary.peek().map_or("", |_| " · ");
+    let summary = summarizer.action(action);
     match (error, event.get("_gone")) {
-        (Some(error), _) => line.ends(error.chain(separator.chars()).chain(summary)),
+        (Some(error), _) => line.ends_two(error, summary),
         (None, Some(pid)) => line.ends("process ".chars().chain(pid.chars())),
         (None, None) if context.has_summary => line.ends(summary),
         (None, None) => {}
@@ -249,13 +248,23 @@ mod tests {
         lines.lines().all(is_safe) && (lines.is_empty() || lines.ends_with('\n'))
     }
 
-    /// Whether `cut` is `whole` with an ellipsis for a part of it.
+    /// Whether `cut` is `whole` with ellipses for parts of it.
     fn is_cut_of(cut: &str, whole: &str) -> bool {
-        cut == whole
-            || cut.match_indices('…').any(|(index, ellipsis)| {
-                let (start, end) = (&cut[..index], &cut[index + ellipsis.len()..]);
-                whole.starts_with(start) && whole.ends_with(end)
-            })
+        let mut rest = whole;
+        let mut pieces = cut.split('…').peekable();
+        let is_first = pieces.next().is_some_and(|first| whole.starts_with(first));
+        while let Some(piece) = pieces.next() {
+            let found = match pieces.peek() {
+                Some(_) => rest.find(piece),
+                None => rest.ends_with(piece).then(|| rest.len() - piece.len()),
+            };
+            let Some(index) = found else {
+                // The summary after an error is missing where there is no room.
+                return rest.contains(piece) && whole.contains(" · ");
+            };
+            rest = &rest[index + piece.len()..];
+        }
+        is_first
     }
 
     #[test]

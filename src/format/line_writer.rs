@@ -115,6 +115,28 @@ impl<'o> LineWriter<'o> {
         }
     }
 
+    /// Writes two texts as the last ones of the line, with a separator between them. An
+    /// earlier line has shown the second one: it gets what room the first one leaves.
+    pub fn ends_two(
+        &mut self,
+        first: impl Iterator<Item = char>,
+        second: impl Iterator<Item = char>,
+    ) {
+        const SEPARATOR: &str = " · ";
+        let room = self.width.saturating_sub(self.used + self.gap);
+        let first: String = match room {
+            _ if self.width == usize::MAX => one_line(first).collect(),
+            room => cut_middle(first, room),
+        };
+        let left = room.saturating_sub(columns_of(&first) + columns_of(SEPARATOR));
+        self.chars(first.chars());
+        let mut second = one_line(second).peekable();
+        if left >= MIN_CUT_COLUMNS && second.peek().is_some() {
+            self.chars(SEPARATOR.chars());
+            self.ends(second);
+        }
+    }
+
     /// Writes one character. If it does not fit, an ellipsis replaces it, and as many
     /// characters before it as necessary.
     fn char(&mut self, char: char) {
@@ -167,9 +189,10 @@ pub fn cut_middle(chars: impl Iterator<Item = char>, room: usize) -> String {
         }
         tail.push_back((char, width));
         tail_columns += width;
-        while head_columns + tail_columns + usize::from(is_cut) > room {
+        while head_columns + tail_columns + usize::from(is_cut) > room
+            && let Some((_, width)) = tail.pop_front()
+        {
             is_cut = true;
-            let (_, width) = tail.pop_front().unwrap_or_default();
             tail_columns -= width;
         }
     }
