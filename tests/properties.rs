@@ -154,21 +154,9 @@ proptest! {
 
     #[test]
     fn pretty_json_without_white_space_equals_compact_json((spaced, _) in object(value())) {
-        let tokens = |text: &str| -> String {
-            let (mut in_string, mut escaped) = (false, false);
-            text.chars().filter(|char| {
-                match char {
-                    _ if escaped => escaped = false,
-                    '\\' => escaped = true,
-                    '"' => in_string = !in_string,
-                    _ => {}
-                }
-                in_string || !char.is_ascii_whitespace()
-            }).collect()
-        };
         let (compact, pretty) =
             (printed(Format::Compact, spaced.as_bytes()), printed(Format::PrettyJson, spaced.as_bytes()));
-        prop_assert_eq!(tokens(&pretty), tokens(&compact));
+        prop_assert_eq!(without_white_space(&pretty), without_white_space(&compact));
         prop_assert!(pretty.lines().all(|line| !line.ends_with(' ')));
     }
 
@@ -178,6 +166,110 @@ proptest! {
         let yaml = printed(Format::PrettyYaml { colour: false, cut: false }, body.as_bytes());
         prop_assert!(yaml.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\t')), "{yaml:?}");
     }
+}
+
+/// JSON without the white space between its tokens.
+fn without_white_space(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let is_kept = |char: &char| {
+        match char {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        in_string || !char.is_ascii_whitespace()
+    };
+    json.chars().filter(is_kept).collect()
+}
+
+/// The most bytes that the pretty form of this event may have.
+fn max_pretty_length(compact: &str) -> usize {
+    4 * compact.len() + (64 << 10)
+}
+
+/// A payload whose members have deep values of many short items, and others.
+fn expensive_payload() -> impl Strategy<Value = String> {
+    const ITEMS: &[&str] = &[
+        "1",
+        "1e5",
+        "\"\"",
+        "\"a\\n\"",
+        "\"\\n\\n\\n\\n\"",
+        "\"\\b\\n\"",
+        "\"\\u0001\"",
+        "\"'\"",
+        "\"é\"",
+        "[]",
+        "{}",
+        "[1,2]",
+        "{\"\":1e5}",
+        "{\"\\b\":[{\"'\":\"\\b\"}]}",
+        "\"a longer string, which needs no escapes\"",
+    ];
+    let brackets = prop_oneof![Just(("[", "]")), Just(("{\"k\":[", "]}"))];
+    let deep = (
+        brackets,
+        0..70_usize,
+        prop::sample::select(ITEMS),
+        0..5000_usize,
+    );
+    let deep = deep.prop_map(|((open, close), depth, item, count)| {
+        let items = vec![item; count].join(",");
+        format!("{}[{items}]{}", open.repeat(depth), close.repeat(depth))
+    });
+    let value = prop_oneof![
+        4 => deep,
+        1 => (0..5000_usize).prop_map(|count| format!("\"{}\"", "\\b\\n".repeat(count))),
+        1 => Just("1".to_owned()),
+    ];
+    vec(("[a-z']{0,3}", value), 0..6).prop_map(|members| {
+        let members = members.into_iter().enumerate();
+        let members = members.map(|(number, (key, value))| format!("\"{key}{number}\":{value}"));
+        format!("{{{}}}", join(members))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn pretty_forms_have_at_most_four_times_the_bytes_of_the_compact_form_and_64_kib(body in expensive_payload()) {
+        let compact = printed(Format::Compact, body.as_bytes());
+        let json = printed(Format::PrettyJson, body.as_bytes());
+        prop_assert!(json.len() <= max_pretty_length(&compact), "{} of {}", json.len(), compact.len());
+        prop_assert_eq!(without_white_space(&json), without_white_space(&compact));
+        let yaml = printed(Format::PrettyYaml { colour: false }, body.as_bytes());
+        prop_assert!(yaml.len() <= max_pretty_length(&compact), "{} of {}", yaml.len(), compact.len());
+        let coloured = printed(Format::PrettyYaml { colour: true }, body.as_bytes());
+        let plain = coloured.replace("\x1b[1;36m", "").replace("\x1b[1;7m", "").replace("\x1b[0m", "");
+        prop_assert_eq!(plain, yaml);
+    }
+}
+
+#[test]
+fn a_member_is_written_compact_only_if_the_pretty_form_would_be_too_long() {
+    let (open, close) = ("[".repeat(20), "]".repeat(20));
+    let body = |count: usize| {
+        format!(
+            "{{\"a\":{open}{}0{close},\"b\":{{\"c\":[7]}}}}",
+            "1,".repeat(count)
+        )
+    };
+    let pretty = |count: usize| printed(Format::PrettyJson, body(count).as_bytes());
+    let line = "\n".len() + 2 * 21 + "1,".len();
+    let mut switched = false;
+    for count in 1600..2000 {
+        let compact = printed(Format::Compact, body(count).as_bytes());
+        let whole = pretty(0).len() + count * line;
+        let fits = whole <= max_pretty_length(&compact);
+        let text = pretty(count);
+        assert_eq!(text.len() == whole, fits, "{count}");
+        assert_eq!(text.contains(",1,1,0]]]"), !fits, "{count}");
+        assert!(text.ends_with("\"b\": {\n    \"c\": [\n      7\n    ]\n  }\n}\n"));
+        switched |= !fits;
+    }
+    assert!(switched && pretty(1600).lines().count() > 1600);
 }
 
 /// The non-empty pieces of `bytes` between `splits`.
@@ -741,11 +833,11 @@ fn interleaved(one: &[String], other: &[String], choices: &[bool]) -> Vec<String
 /// A line that is no event of a session, or one with control characters in every field.
 fn hostile_line() -> impl Strategy<Value = String> {
     prop_oneof![
-        "\\PC{0,40}",
-        ".{0,40}",
-        Just("x".repeat(1 << 20)),
-        Just(format!("{{\"a\":\"{}\"}}", "y".repeat(1 << 20))),
-        Just("{\"_ts\":\"\\u001b\",\"_event\":\"\\u0007\",\"session_id\":\"\\u001b\\u0000\",\"agent_id\":\"\\u009b\",\"tool_name\":\"\\n\",\"tool_use_id\":\"\\r\",\"tool_input\":\"\\u202e\",\"cwd\":\"\\b\"}".to_owned()),
+        8 => "\\PC{0,40}",
+        8 => ".{0,40}",
+        1 => Just("x".repeat(1 << 20)),
+        1 => Just(format!("{{\"a\":\"{}\"}}", "y".repeat(1 << 20))),
+        8 => Just("{\"_ts\":\"\\u001b\",\"_event\":\"\\u0007\",\"session_id\":\"\\u001b\\u0000\",\"agent_id\":\"\\u009b\",\"tool_name\":\"\\n\",\"tool_use_id\":\"\\r\",\"tool_input\":\"\\u202e\",\"cwd\":\"\\b\"}".to_owned()),
     ]
 }
 

@@ -180,7 +180,7 @@ fn write_action(
     let summary = summarizer.action(action);
     match (error, event.get("_gone")) {
         (Some(error), _) => line.ends_two(error, summary),
-        (None, Some(pid)) => line.ends("process ".chars().chain(pid.chars())),
+        (None, Some(pid)) => line.ends(format!("process {pid} has ended").chars()),
         (None, None) if context.has_summary => line.ends(summary),
         (None, None) => {}
     }
@@ -312,6 +312,18 @@ mod tests {
     fn a_cut_line_resets_its_colour() {
         let line = line("Stop", "abc", true, Some(18));
         assert!(line.ends_with("\x1b[1mS…\x1b[0m\n"), "{line:?}");
+    }
+
+    #[test]
+    fn the_line_of_a_gone_session_names_the_process() {
+        let mut line = String::new();
+        let look = Look {
+            has_colours: false,
+            width: None,
+        };
+        write(&Event::gone("T", 17, r#""abcdef""#), look, &mut line);
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(columns.join(" "), "T abcd _gone process 17 has ended");
     }
 
     #[test]
