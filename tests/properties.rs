@@ -239,9 +239,9 @@ proptest! {
         let json = printed(Format::PrettyJson, body.as_bytes());
         prop_assert!(json.len() <= max_pretty_length(&compact), "{} of {}", json.len(), compact.len());
         prop_assert_eq!(without_white_space(&json), without_white_space(&compact));
-        let yaml = printed(Format::PrettyYaml { colour: false }, body.as_bytes());
+        let yaml = printed(Format::PrettyYaml { colour: false, cut: false }, body.as_bytes());
         prop_assert!(yaml.len() <= max_pretty_length(&compact), "{} of {}", yaml.len(), compact.len());
-        let coloured = printed(Format::PrettyYaml { colour: true }, body.as_bytes());
+        let coloured = printed(Format::PrettyYaml { colour: true, cut: false }, body.as_bytes());
         let plain = coloured.replace("\x1b[1;36m", "").replace("\x1b[1;7m", "").replace("\x1b[0m", "");
         prop_assert_eq!(plain, yaml);
     }

@@ -1,6 +1,6 @@
 //! One line for each event: when, in which project and session, what, and how it ended.
 //!
-//! The server forms each line by its event alone ([`write`]). `watch` knows the events before
+//! The server forms each line by its event alone ([`write()`]). `watch` knows the events before
 //! it, and gives the rest in a [`Context`] ([`write_in`]).
 //!
 //! Stop 6 of EDU_NOTES.md.
@@ -199,9 +199,9 @@ fn describe(duration: Duration) -> String {
 pub fn describe_seconds(seconds: u64) -> String {
     match seconds {
         0 => "<1s".into(),
-        ..60 => format!("{seconds}s"),
-        ..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        ..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        1..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
 }
