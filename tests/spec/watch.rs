@@ -212,8 +212,8 @@ fn files_are_read_in_order_and_the_last_one_is_followed() {
         .open(path("events.2.jsonl"))
         .unwrap();
     let (start, end) = (event("thre", "Stop"), event("four", "Stop"));
-    file.write_all(start[..9].as_bytes()).unwrap();
-    file.write_all(start[9..].as_bytes()).unwrap();
+    file.write_all(&start.as_bytes()[..9]).unwrap();
+    file.write_all(&start.as_bytes()[9..]).unwrap();
     watch.wait_for("thre Stop");
     // rotatelogs continues in a file with the next name.
     fs::write(path("other.3.jsonl"), event("no", "Stop")).unwrap();

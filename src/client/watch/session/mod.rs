@@ -240,7 +240,7 @@ impl Session {
             change = self.transition(&name, event, time);
         }
         if self.cwd.is_empty() {
-            self.cwd = message(event, "cwd").unwrap_or_default();
+            self.cwd = parts::path(event, "cwd");
         }
         if self.state() != before {
             self.since.clone_from(time);
