@@ -312,6 +312,27 @@ fn the_sessions_of_a_server_are_those_of_its_past_events() {
     }
 }
 
+/// Without a history, the server knows only the last event of each session.
+#[test]
+fn a_session_without_past_events_has_the_state_that_its_last_event_shows() {
+    let server = Server::start(&["--history", "0"]);
+    server.post("PreToolUse", r#"{"session_id":"s","cwd":"/home/dev/shop"}"#);
+    server.post(
+        "PermissionRequest",
+        r#"{"session_id":"s","cwd":"/home/dev/shop"}"#,
+    );
+    let output = run(&["sessions", "--json", server.socket().to_str().unwrap()]);
+    let session = &events(&String::from_utf8(output.stdout).unwrap())[0];
+    assert_eq!(
+        (&session["state"], &session["detail"]),
+        (&json!("waiting"), &json!("permission"))
+    );
+    assert_eq!(
+        (&session["cwd"], &session["events"]),
+        (&json!("/home/dev/shop"), &json!(2))
+    );
+}
+
 #[test]
 fn without_a_server_sessions_fails_and_says_why() {
     let folder = folder();

@@ -96,6 +96,10 @@ impl Sessions {
                 value("cwd"),
             );
             self.apply(&Object::parse(&event));
+            let events = listed.get("events").and_then(|count| count.parse().ok());
+            if let Some((session, events)) = self.sessions.get_mut(&id).zip(events) {
+                session.events = events;
+            }
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.pid = listed.get("pid").and_then(|pid| pid.parse().ok());

@@ -242,7 +242,7 @@ impl Session {
         if self.cwd.is_empty() {
             self.cwd = parts::path(event, "cwd");
         }
-        if self.state() != before {
+        if self.state() != before || self.events == 1 {
             self.since.clone_from(time);
         }
         change
