@@ -312,6 +312,40 @@ fn the_sessions_of_a_server_are_those_of_its_past_events() {
     }
 }
 
+#[test]
+fn sessions_ends_also_while_events_never_pause() {
+    let server = Server::start(&[]);
+    let socket = server.socket();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                server.post("Stop", r#"{"session_id":"busy"}"#);
+            }
+        });
+        let output = run(&["sessions", "--json", socket.to_str().unwrap()]);
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(output.status.success());
+    });
+}
+
+/// Of 12 MB, a socket holds a fraction.
+#[test]
+fn sessions_reads_all_past_events() {
+    let server = Server::start(&[]);
+    let text = "x".repeat(300_000);
+    for n in 0..40 {
+        server.post("Stop", format!(r#"{{"session_id":"{n}","text":"{text}"}}"#));
+    }
+    let output = run(&["sessions", "--json", server.socket().to_str().unwrap()]);
+    let sessions = events(&String::from_utf8(output.stdout).unwrap());
+    let count = sessions
+        .iter()
+        .filter(|session| session["last_event"] == "Stop")
+        .count();
+    assert_eq!(count, 40);
+}
+
 /// Without a history, the server knows only the last event of each session.
 #[test]
 fn a_session_without_past_events_has_the_state_that_its_last_event_shows() {

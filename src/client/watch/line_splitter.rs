@@ -72,14 +72,13 @@ impl LineSplitter {
         Ok(())
     }
 
-    /// Takes the rest at the end of input: a line without a newline.
-    pub fn take_rest(&mut self) -> Vec<u8> {
-        let mut this = std::mem::take(self);
-        this.buffer.truncate(this.filled);
-        if this.is_skipping {
-            Vec::new()
-        } else {
-            this.buffer
+    /// Gives the rest at the end of input to `take`: a line without a newline.
+    pub fn take_rest<E>(&mut self, take: impl FnOnce(Line) -> Result<(), E>) -> Result<(), E> {
+        let rest = std::mem::take(self);
+        match rest.buffer.get(..rest.filled) {
+            _ if rest.is_skipping => take(Line::TooLong),
+            Some(line) if !line.is_empty() => take(Line::Whole(line)),
+            _ => Ok(()),
         }
     }
 }
@@ -88,25 +87,26 @@ impl LineSplitter {
 mod tests {
     use super::*;
 
-    fn split(pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>) {
+    fn split(pieces: &[&[u8]]) -> Vec<String> {
         let mut splitter = LineSplitter::default();
         let mut lines = Vec::new();
+        let mut take = |line: Line| {
+            lines.push(match line {
+                Line::Whole(line) => String::from_utf8_lossy(line).into_owned(),
+                Line::TooLong => "too long".into(),
+            });
+            Ok::<(), ()>(())
+        };
         for piece in pieces {
             let read = |room: &mut [u8]| {
                 room[..piece.len()].copy_from_slice(piece);
                 Ok(piece.len())
             };
             splitter.fill(read).unwrap();
-            let taken = splitter.take_lines(|line| {
-                lines.push(match line {
-                    Line::Whole(line) => String::from_utf8_lossy(line).into_owned(),
-                    Line::TooLong => "too long".into(),
-                });
-                Ok::<(), ()>(())
-            });
-            taken.unwrap();
+            splitter.take_lines(&mut take).unwrap();
         }
-        (lines, splitter.take_rest())
+        splitter.take_rest(&mut take).unwrap();
+        lines
     }
 
     #[test]
@@ -114,9 +114,8 @@ mod tests {
         let text = b"one\n\ntwo three\nfour\nfi";
         for size in 1..text.len() {
             let pieces: Vec<&[u8]> = text.chunks(size).collect();
-            let (lines, rest) = split(&pieces);
-            assert_eq!(lines, ["one", "", "two three", "four"], "{size}");
-            assert_eq!(rest, b"fi");
+            let lines = split(&pieces);
+            assert_eq!(lines, ["one", "", "two three", "four", "fi"], "{size}");
         }
     }
 
@@ -126,8 +125,8 @@ mod tests {
         let mut pieces = vec![piece.as_slice(); 2 * MAX_LINE / READ_SIZE + 2];
         pieces.insert(0, b"one\n");
         pieces.push(b"end\ntwo\n");
-        let (lines, rest) = split(&pieces);
-        assert_eq!(lines, ["one", "too long", "two"]);
-        assert_eq!(rest, b"");
+        assert_eq!(split(&pieces), ["one", "too long", "two"]);
+        pieces.pop();
+        assert_eq!(split(&pieces), ["one", "too long"]);
     }
 }

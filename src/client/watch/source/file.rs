@@ -33,10 +33,7 @@ pub fn read(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), Stop
             follow(file, path.clone(), &mut splitter, taker)?;
         }
     }
-    match splitter.take_rest() {
-        rest if rest.is_empty() => Ok(()),
-        rest => taker.take(Input::Line(&rest)),
-    }
+    splitter.take_rest(|line| taker.line(line))
 }
 
 fn open(path: &Path) -> Result<File, Stop> {
@@ -60,7 +57,7 @@ fn read_to_end(
         taker.take(Input::Pause)?;
         match splitter.fill(|room| file.read(room)) {
             Ok(0) => return Ok(()),
-            Ok(_) => taker.lines(splitter)?,
+            Ok(_) => splitter.take_lines(|line| taker.line(line))?,
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(error("read", path, cause)),
         }

@@ -58,10 +58,10 @@ impl Taker<'_> {
         }
     }
 
-    fn lines(&mut self, splitter: &mut LineSplitter) -> Result<(), Stop> {
-        splitter.take_lines(|line| match line {
-            Line::Whole(line) => self.take(Input::Line(line)),
-            Line::TooLong => self.take(Input::TooLong),
+    fn line(&mut self, line: Line) -> Result<(), Stop> {
+        self.take(match line {
+            Line::Whole(line) => Input::Line(line),
+            Line::TooLong => Input::TooLong,
         })
     }
 }
