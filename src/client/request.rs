@@ -3,7 +3,7 @@
 //! A payload contains prompts and files, and in `/tmp` anybody can create a socket of the
 //! expected name. So the kernel is asked who listens before a byte is sent.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};

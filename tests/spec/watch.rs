@@ -335,13 +335,16 @@ fn sessions_reads_all_past_events() {
     let server = Server::start(&[]);
     let text = "x".repeat(300_000);
     for n in 0..40 {
-        server.post("Stop", format!(r#"{{"session_id":"{n}","text":"{text}"}}"#));
+        let body =
+            json!({"session_id": n.to_string(), "last_assistant_message": "done", "text": text});
+        server.post("Stop", body.to_string());
     }
     let output = run(&["sessions", "--json", server.socket().to_str().unwrap()]);
     let sessions = events(&String::from_utf8(output.stdout).unwrap());
+    // The list of the server has no messages.
     let count = sessions
         .iter()
-        .filter(|session| session["last_event"] == "Stop")
+        .filter(|session| session["detail"] == "done")
         .count();
     assert_eq!(count, 40);
 }

@@ -3,7 +3,7 @@
 //! Texts are short and safe for a terminal, and identifiers and paths are limited, so a
 //! session's size is.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
