@@ -115,7 +115,13 @@ fn format(criterion: &mut Criterion) {
     for (name, format) in [
         ("format/compact", Format::Compact),
         ("format/pretty-json", Format::PrettyJson),
-        ("format/pretty-yaml", Format::PrettyYaml { colour: false }),
+        (
+            "format/pretty-yaml",
+            Format::PrettyYaml {
+                colour: false,
+                cut: false,
+            },
+        ),
         (
             "format/pretty-line",
             Format::PrettyLine {

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use hooks_observatory::cli::{self, Command, Exit, ServerOptions};
-use hooks_observatory::client::{hooks, send};
+use hooks_observatory::client::{hooks, send, watch};
 use hooks_observatory::diagnostics::{stderr, trace};
 use hooks_observatory::format::Format;
 use hooks_observatory::listen::activation;
@@ -30,6 +30,8 @@ fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Command::Hooks(options)) => exit_code(hooks::run(&options, print)),
+        Ok(Command::Watch(options)) => exit_code(watch::run(&options)),
+        Ok(Command::Sessions(options)) => exit_code(watch::list(&options, print)),
         Err(Exit::Print(text)) => exit_code(print(&text)),
         Err(Exit::Usage(text)) => {
             stderr::say(text);
@@ -58,8 +60,9 @@ fn style_for_terminal(options: &mut ServerOptions) {
     let is_terminal = options.output_socket.is_none() && stdout.is_terminal();
     let has_colours = is_terminal && terminal::supports_colours(&stdout);
     match &mut options.format {
-        Format::PrettyYaml { colour } => *colour = has_colours,
-        Format::PrettyLine { colour, cut } => (*colour, *cut) = (has_colours, is_terminal),
+        Format::PrettyYaml { colour, cut } | Format::PrettyLine { colour, cut } => {
+            (*colour, *cut) = (has_colours, is_terminal);
+        }
         Format::Compact | Format::PrettyJson => {}
     }
 }

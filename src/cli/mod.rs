@@ -1,8 +1,8 @@
 //! The command line: which command to run, and with which options.
 //!
-//! Without a subcommand the program serves (`serve.rs`). `send` and `hooks` are
-//! subcommands with options of their own. `argh` parses all three; `argparse.rs` adds
-//! what Python's argparse does and `argh` does not.
+//! Without a subcommand the program serves (`serve.rs`). `send`, `hooks`, `watch` and
+//! `sessions` (`watch.rs`) are subcommands with options of their own. `argh` parses them all;
+//! `argparse.rs` adds what Python's argparse does and `argh` does not.
 //!
 //! This folder only reads arguments: it opens nothing and prints nothing. `main.rs` may still
 //! change the server's options: a service manager's sockets replace paths, and a terminal
@@ -15,6 +15,7 @@ mod hooks;
 mod send;
 mod serve;
 mod version;
+mod watch;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +27,7 @@ pub use self::hooks::{Change, HooksAction, HooksOptions, Scope, WORKTREE_CREATE}
 pub use self::send::SendOptions;
 pub use self::serve::ServerOptions;
 pub use self::version::Version;
+pub use self::watch::{Filter, Form, STDIN, SessionsOptions, SourceOption, WatchOptions};
 
 /// The environment variable that names the hook socket if `--socket` does not.
 pub const SOCKET_VARIABLE: &str = "CLAUDE_UNIX_HOOK_WATCHER";
@@ -37,6 +39,8 @@ pub enum Command {
     Serve(ServerOptions),
     Send(SendOptions),
     Hooks(HooksOptions),
+    Watch(WatchOptions),
+    Sessions(SessionsOptions),
 }
 
 /// Why there is no [`Command`] to run.
@@ -70,6 +74,10 @@ pub fn parse(
             options.map(Command::Send).map_err(Exit::without_code_2)
         }
         Some("hooks") => hooks::parse(&arguments[1..], default_socket).map(Command::Hooks),
+        Some("watch") => watch::parse_watch(&arguments[1..], default_socket).map(Command::Watch),
+        Some("sessions") => {
+            watch::parse_sessions(&arguments[1..], default_socket).map(Command::Sessions)
+        }
         _ => serve::parse(&arguments, default_socket).map(Command::Serve),
     }
 }
@@ -189,6 +197,8 @@ mod tests {
             (&[][..], &serve::VALUED[..]),
             (&["send"], &send::VALUED),
             (&["hooks"], &hooks::VALUED),
+            (&["watch"], &watch::VALUED),
+            (&["sessions"], &watch::VALUED),
         ] {
             let Err(Exit::Print(help)) = parse(&[command, &["--help"]].concat()) else {
                 panic!()

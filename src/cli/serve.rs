@@ -51,7 +51,9 @@ pub struct ServerOptions {
     help_triggers("-h", "--help"),
     note = "Without a subcommand, {command_name} is the server. Its subcommands:\n\n  \
             {command_name} send EVENT   post the payload on stdin as this event\n  \
-            {command_name} hooks        print Claude Code settings that send every event\n\n\
+            {command_name} hooks        print Claude Code settings that send every event\n  \
+            {command_name} sessions     print which sessions wait, work or failed\n  \
+            {command_name} watch        show events as they happen\n\n\
             Each has its own --help."
 )]
 struct Arguments {
@@ -207,7 +209,10 @@ fn choose_format(arguments: &Arguments) -> Result<Format, Exit> {
     ) {
         (false, false, false) => Ok(Format::Compact),
         (true, false, false) => Ok(Format::PrettyJson),
-        (false, true, false) => Ok(Format::PrettyYaml { colour: false }),
+        (false, true, false) => Ok(Format::PrettyYaml {
+            colour: false,
+            cut: false,
+        }),
         (false, false, true) => Ok(Format::PrettyLine {
             colour: false,
             cut: false,

@@ -1,4 +1,4 @@
-//! One request to the server, within one second.
+//! Requests to the server. One that is answered at once has one second.
 //!
 //! A payload contains prompts and files, and in `/tmp` anybody can create a socket of the
 //! expected name. So the kernel is asked who listens before a byte is sent.
@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{self, set_socket_timeout};
@@ -25,6 +26,10 @@ use crate::terminal::sanitize;
 
 /// The time for connecting, sending and the response together.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// The room for one read of a response.
+const READ_SIZE: usize = 64 << 10;
+/// A longer response is not read: a list of the sessions of a server is much shorter.
+const MAX_RESPONSE: usize = 16 << 20;
 
 /// Sends a request, and returns the status line of the response. The error explains to the
 /// user why there is none.
@@ -39,6 +44,52 @@ pub(super) fn exchange(socket: &Path, head: &str, body: &[u8]) -> Result<String,
         (_, Ok(line)) if !line.is_empty() => Ok(line),
         (Err(error), _) | (_, Err(error)) => Err(explain(error)),
         (Ok(()), Ok(_)) => Err("the server closed the connection without a response".into()),
+    }
+}
+
+/// Why a request was not sent.
+pub(super) enum Failure {
+    /// No server listens there now.
+    NoServer(String),
+    Other(String),
+}
+
+/// Connects, and sends a request whose response the caller reads. The stream does not block.
+pub(super) fn get(socket: &Path, target: &str) -> Result<UnixStream, Failure> {
+    let explain = |error: io::Error| {
+        // Without room in its backlog for a second, a server is stopped.
+        let is_refused = matches!(
+            Errno::from_io_error(&error),
+            Some(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN)
+        );
+        let is_file = fs::metadata(socket).is_ok_and(|file| !file.file_type().is_socket());
+        let explanation = explain_failure(socket, error);
+        match is_refused && !is_file {
+            true => Failure::NoServer(explanation),
+            false => Failure::Other(explanation),
+        }
+    };
+    let server = connect(socket).map_err(explain)?;
+    check_owner(&server).map_err(Failure::Other)?;
+    let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    write_request(&server, &head, b"", Instant::now() + TIMEOUT).map_err(explain)?;
+    Ok(server)
+}
+
+/// The whole response to a request, within one second. `None`: there is none.
+pub(super) fn response(socket: &Path, target: &str) -> Option<Vec<u8>> {
+    let server = get(socket, target).ok()?;
+    let deadline = Instant::now() + TIMEOUT;
+    let mut response = Vec::new();
+    loop {
+        response.reserve(READ_SIZE);
+        let read = || Ok(rustix::io::read(&server, spare_capacity(&mut response))?);
+        let count = retry_until_ready(server.as_fd(), PollFlags::IN, Some(deadline), read);
+        match count.ok()? {
+            0 => return Some(response),
+            _ if response.len() > MAX_RESPONSE => return None,
+            _ => {}
+        }
     }
 }
 

@@ -203,6 +203,19 @@ fn unicode_escape(text: &str) -> Option<(Unit, usize)> {
     Some((Unit::LoneSurrogate(first), 6))
 }
 
+/// The first position from `from` on at which a character or an escape surely begins.
+pub fn boundary(spelled: &str, from: usize) -> usize {
+    // `\u1234` is the longest escape. The second half of a pair counts as an escape.
+    const LONGEST: usize = 6;
+    let bytes = spelled.as_bytes();
+    let is_boundary = |&at: &usize| {
+        let before = &bytes[at.saturating_sub(LONGEST)..at];
+        let begins_escape = bytes.get(at) == Some(&b'\\') && !before.ends_with(b"\\");
+        spelled.is_char_boundary(at) && (begins_escape || !before.contains(&b'\\'))
+    };
+    (from..bytes.len()).find(is_boundary).unwrap_or(bytes.len())
+}
+
 /// The characters of a string that is given as spelled. A lone surrogate becomes U+FFFD.
 pub fn chars(spelled: &str) -> impl Iterator<Item = char> {
     units(spelled).map(|unit| match unit {

@@ -9,25 +9,27 @@
 //!
 //! - This file makes events: the metadata, and what [`payload`] makes of the body.
 //! - [`compact`] writes JSON as one line of ASCII.
-//! - [`json_text`] walks JSON text without parsing it into values.
+//! - [`json_text`] walks JSON text without parsing it into values. [`object`] looks members up.
 //!
 //! This folder knows no HTTP, and about sinks only that they can miss events.
 //!
 //! Stop 8 of EDU_NOTES.md.
 
 pub(crate) mod compact;
-pub(crate) mod json_text;
+pub mod json_text;
+pub mod object;
 mod payload;
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use self::object::Object;
 use crate::peer::Peer;
 
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
 /// the kernel, so a payload's own members with these names move into `_claimed`. (Names
-/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/line.rs`.)
+/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/summary.rs`.)
 pub(crate) const RESERVED_NAMES: [&str; 8] = [
     "_ts",
     "_event",
@@ -120,6 +122,18 @@ impl<'a> Event<'a> {
     /// What the payload says about its session.
     pub fn session(&self) -> SessionFields<'a> {
         self.session
+    }
+
+    /// The event of a line of a record, without its newline. `None`: it is not a JSON object.
+    pub fn from_line(line: &str) -> Option<Self> {
+        Object::validate(line)?;
+        let mut copy = String::with_capacity(line.len() + 1);
+        compact::write(line, &mut copy);
+        copy.push('\n');
+        Some(Event {
+            line: copy,
+            session: SessionFields::default(),
+        })
     }
 
     /// The compact form: a line.

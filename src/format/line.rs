@@ -1,187 +1,208 @@
-//! One line for each event: when, in which session, what, and whether it failed.
+//! One line for each event: when, in which project and session, what, and how it ended.
 //!
-//! Claude Code has about thirty events and any number of tools, and later versions have more.
-//! So this file knows few of them by name. It shows the first of [`SUMMARY_FIELDS`] that a
-//! tool's input, or the event itself, has, and otherwise every field that is not in
-//! [`HIDDEN_FIELDS`].
+//! The server forms each line by its event alone ([`write()`]). `watch` knows the events before
+//! it, and gives the rest in a [`Context`] ([`write_in`]).
 //!
 //! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::line_writer::LineWriter;
+use super::line_writer::{LineWriter, cut_middle};
+use super::summary::{self, Summarizer};
 use crate::event::Event;
 use crate::event::json_text::{self, members};
+use crate::event::object::Object;
 
-/// The fields that summarize a tool's input or an event: the first one present is shown.
-const SUMMARY_FIELDS: [&str; 14] = [
-    "command",
-    "file_path",
-    "notebook_path",
-    "pattern",
-    "query",
-    "url",
-    "description",
-    "prompt",
-    "message",
-    "last_assistant_message",
-    "delta",
-    "path",
-    "skill",
-    "_raw",
-];
-
-/// Fields that are never part of the summary: they identify things, or the line shows them
-/// elsewhere.
-const HIDDEN_FIELDS: [&str; 19] = [
-    "_ts",
-    "_event",
-    "_peer_pid",
-    "_peer_uid",
-    "_peer_gid",
-    "_dropped",
-    "_gone",
-    "session_id",
-    "transcript_path",
-    "cwd",
-    "prompt_id",
-    "permission_mode",
-    "effort",
-    "hook_event_name",
-    "tool_name",
-    "tool_use_id",
-    "agent_id",
-    "agent_type",
-    "error",
-];
-
-/// Further fields that the line shows in its own way.
-const TOOL_FIELDS: [&str; 4] = ["tool_calls", "tool_input", "tool_response", "is_interrupt"];
-
-/// Objects with more members than this are expected only from somebody who wants to use up
-/// memory.
-const MANY_FIELDS: usize = 64;
-
-/// The column at which the event's name begins.
-const NAME_COLUMN: usize = 14;
-/// The column at which the action begins: there is room for `PostToolUseFailure` before it.
-const ACTION_COLUMN: usize = 33;
-/// Characters of the session's id that are shown: enough to tell a few sessions apart.
-const SHORT_ID_LENGTH: usize = 4;
+/// Columns for the name of the project, when the names of others are not known.
+const PROJECT_COLUMNS: usize = 8;
+/// The most columns for the name of a project.
+pub const MAX_PROJECT_COLUMNS: usize = 12;
+/// Characters of an identifier that are shown: enough to tell a few sessions apart.
+pub const SHORT_ID_LENGTH: usize = 4;
+/// Columns for the event's name: `SessionStart` fits, and longer names move the rest.
+const NAME_COLUMNS: usize = 12;
 
 // Colours, as parameters of SGR (ECMA-48 section 8.3.117).
 const DIM: &str = "2";
 const BOLD: &str = "1";
 const RED: &str = "31";
+const GREEN: &str = "32";
 const CYAN: &str = "36";
+const BOLD_REVERSED: &str = "1;7";
 /// The colours of sessions. Red is for errors.
-const SESSION_COLOURS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];
+pub const SESSION_COLOURS: [&str; 10] =
+    ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];
 
-/// Writes one line, of at most `width` columns if there is a width.
-pub fn write(event: &Event, colour: bool, width: Option<usize>, out: &mut String) {
-    let event = Fields::new(event.line());
-    let mut line = LineWriter::new(out, colour, width.unwrap_or(usize::MAX));
+/// How lines look.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    pub has_colours: bool,
+    /// The columns of the terminal. `None`: lines are not cut.
+    pub width: Option<usize>,
+}
+
+/// What a line shows beside the content of its event.
+pub struct Context<'c> {
+    /// The name of the session's project.
+    pub project: Cow<'c, str>,
+    pub project_columns: usize,
+    /// Characters of a session's id that are shown.
+    pub session_length: usize,
+    pub session_colour: &'static str,
+    /// Characters of a subagent's id that are shown.
+    pub agent_length: usize,
+    /// For how many seconds the tool ran, in case that the event does not say it.
+    pub seconds: Option<u64>,
+    /// The calls of a `PostToolBatch`, by number, that are shown.
+    pub failures: Vec<usize>,
+    /// Whether the event asks the user.
+    pub asks: bool,
+    /// Whether the summary is shown: an earlier line may have shown the same.
+    pub has_summary: bool,
+}
+
+/// Writes the line of an event, or of each failure in a `PostToolBatch`, by the event alone.
+pub fn write(event: &Event, look: Look, out: &mut String) {
+    let event = Object::parse(event.line());
+    let calls = event.get("tool_calls").unwrap_or_default();
+    let has_error = |call: &str| summary::batch_error(&Object::parse(call)).is_some();
+    let failures = members(calls)
+        .enumerate()
+        .filter(|(_, (_, call))| has_error(call));
+    let cwd = event.text("cwd").unwrap_or_default();
+    let context = Context {
+        project: summary::project(&cwd).into(),
+        project_columns: PROJECT_COLUMNS,
+        session_length: SHORT_ID_LENGTH,
+        session_colour: colour_of_id(event.string("session_id").unwrap_or_default()),
+        agent_length: SHORT_ID_LENGTH,
+        seconds: None,
+        failures: failures.map(|(number, _)| number).collect(),
+        asks: asks(&event),
+        has_summary: true,
+    };
+    write_in(&context, &event, look, out);
+}
+
+/// Whether an event asks the user, by itself.
+fn asks(event: &Object) -> bool {
+    match event.text("_event").as_deref() {
+        Some("PermissionRequest" | "Elicitation") => true,
+        Some("Notification") => summary::needs_input(event),
+        _ => false,
+    }
+}
+
+/// Writes the line of an event, or of each failure in a `PostToolBatch`.
+pub fn write_in(context: &Context, event: &Object, look: Look, out: &mut String) {
     if let Some(count) = event.get("_dropped") {
         // A client cannot forge this line: the line of a client's event begins with the time.
-        line.styled(RED, &format!("-- {count} events are missing here --"));
+        let mut line = LineWriter::new(out, look.has_colours, look.width);
+        let notice = format!("-- {count} events are missing here --");
+        line.styled(RED, notice.chars());
         return line.end();
     }
-
-    let time = event.string("_ts").unwrap_or_default();
-    line.styled(DIM, &local_time(time).unwrap_or(time.into()));
-    line.gap(1);
-    let session = event.string("session_id").unwrap_or_default();
-    let short_id: String = json_text::chars(session).take(SHORT_ID_LENGTH).collect();
-    line.styled(session_colour(session), &short_id);
-    line.gap_to(NAME_COLUMN);
-    line.styled(BOLD, event.string("_event").unwrap_or_default());
-    line.gap_to(ACTION_COLUMN);
-
-    if let Some(pid) = event.get("_gone") {
-        line.text(&format!("process {pid} has ended"));
-        return line.end();
-    }
-    let cwd = event.string("cwd");
-    match event.get("tool_calls").filter(|calls| is_array(calls)) {
-        None => write_action(&event, cwd, &mut line),
-        Some(calls) => {
-            for (number, (_, call)) in members(calls).enumerate() {
-                if number > 0 {
-                    line.text("; ");
-                }
-                write_action(&Fields::new(call), cwd, &mut line);
-            }
+    let calls = event
+        .get("tool_calls")
+        .filter(|calls| calls.starts_with('['));
+    let Some(calls) = calls else {
+        return write_line(context, event, event, look, out);
+    };
+    for (number, (_, call)) in members(calls).enumerate() {
+        if context.failures.contains(&number) {
+            write_line(context, event, &Object::parse(call), look, out);
         }
     }
+}
+
+/// Writes one line. `action` is the event or one of its calls.
+fn write_line(context: &Context, event: &Object, action: &Object, look: Look, out: &mut String) {
+    let mut line = LineWriter::new(out, look.has_colours, look.width);
+    let time = event.string("_ts").unwrap_or_default();
+    line.word(DIM, local_time(time).unwrap_or(time.into()).chars());
+    let project = cut_middle(context.project.chars(), MAX_PROJECT_COLUMNS);
+    line.column(
+        context.project_columns,
+        context.session_colour,
+        project.chars(),
+    );
+    let chars = |name| json_text::chars(event.string(name).unwrap_or_default());
+    let session = chars("session_id").take(context.session_length);
+    line.column(context.session_length, context.session_colour, session);
+    // The lines of subagents are indented by its width.
+    if event.string("agent_id").is_some() {
+        let agent = chars("agent_id").take(context.agent_length);
+        line.column(context.agent_length, context.session_colour, agent);
+    }
+    line.column(NAME_COLUMNS, BOLD, chars("_event"));
+    write_action(context, event, action, look, &mut line);
     line.end();
 }
 
-/// Writes what a tool or an agent did: its name, its error, and the summary of its input.
-/// An event without either is summarized itself.
-fn write_action(action: &Fields, cwd: Option<&str>, line: &mut LineWriter) {
+/// Writes what a tool or an agent did: its name, how it ended, and the summary of its input.
+fn write_action(
+    context: &Context,
+    event: &Object,
+    action: &Object,
+    look: Look,
+    line: &mut LineWriter,
+) {
+    if context.asks {
+        line.word(BOLD_REVERSED, "WAITS".chars());
+    }
     let mut names = ["tool_name", "agent_type"].iter();
     if let Some(name) = names.find_map(|name| action.string(name)) {
-        line.styled(CYAN, name);
-        line.gap(1);
+        line.word(CYAN, json_text::chars(name));
     }
-    write_failure(action, line);
-    match action.get("tool_input") {
-        Some(input) if input.starts_with('{') => {
-            write_summary(&Fields::new(input), cwd, line);
-        }
-        Some(input) => line.value(input),
-        None => write_summary(action, cwd, line),
-    }
-}
-
-/// Writes the error, if there is one. It comes before the summary, which may be long and
-/// which an earlier line has shown.
-fn write_failure(action: &Fields, line: &mut LineWriter) {
-    let mut write = |text: &str| {
-        line.styled(RED, &format!("[{text}]"));
-        line.gap(1);
+    let cwd = event.text("cwd");
+    let summarizer = Summarizer {
+        cwd: cwd.as_deref(),
+        is_cut: look.width.is_some(),
     };
-    let response = action.get("tool_response").unwrap_or_default();
-    if action.get("is_interrupt") == Some("true")
-        || members(response).any(|member| member == ("interrupted", "true"))
-    {
-        write("interrupted");
-    }
-    let error = action.get("error").unwrap_or("null");
-    if !matches!(error, "null" | "false" | "\"\"") {
-        write(json_text::unquoted(error).unwrap_or(error));
-    }
-}
-
-/// Writes the first of [`SUMMARY_FIELDS`], or else all fields that are not hidden. A path
-/// inside the session's directory `cwd` is written relative to it: the name of the file is at
-/// the end, which may be cut off.
-fn write_summary(fields: &Fields, cwd: Option<&str>, line: &mut LineWriter) {
-    let mut names = SUMMARY_FIELDS.iter();
-    let Some((name, text)) = names.find_map(|name| Some((name, fields.string(name)?))) else {
-        return write_all_fields(fields, line);
+    let error = match event.get("tool_calls") {
+        Some(_) => summary::response(action).map(|text| summarizer.text(text)),
+        None => summarizer.error(action),
     };
-    let relative = cwd.and_then(|cwd| text.strip_prefix(cwd)?.strip_prefix('/'));
-    let relative = relative.filter(|_| name.ends_with("path"));
-    line.text(relative.unwrap_or(text));
+    match error {
+        Some(_) => line.word(RED, "✗".chars()),
+        None if event.string("_event") == Some("PostToolUse") => line.word(GREEN, "✓".chars()),
+        None => {}
+    }
+    let milliseconds = action.get("duration_ms").and_then(|text| text.parse().ok());
+    let duration = milliseconds.map(|number| describe(Duration::from_millis(number)));
+    if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
+        line.word(DIM, duration.chars());
+    }
+    let summary = summarizer.action(action);
+    match (error, event.get("_gone")) {
+        (Some(error), _) => line.ends_two(error, summary),
+        (None, Some(pid)) => line.ends(format!("process {pid} has ended").chars()),
+        (None, None) if context.has_summary => line.ends(summary),
+        (None, None) => {}
+    }
 }
 
-fn write_all_fields(fields: &Fields, line: &mut LineWriter) {
-    let names = members(fields.object).map(|(key, value)| (json_text::decode(key), value));
-    let is_shown = |(name, _): &(Cow<str>, &str)| !HIDDEN_FIELDS.contains(&&**name);
-    for (number, (name, value)) in names.filter(is_shown).enumerate() {
-        if number > 0 {
-            line.text(", ");
-        }
-        line.chars(name.chars());
-        line.text(": ");
-        line.value(value);
-        if line.is_full() {
-            return;
-        }
+/// The duration of a tool call: `26ms`, `5.1s`, `1m05s`.
+fn describe(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{}ms", duration.as_millis()),
+        seconds @ ..60 => format!("{seconds}.{}s", duration.subsec_millis() / 100),
+        seconds => describe_seconds(seconds),
+    }
+}
+
+/// A duration that is known to the second: `5s`, `1m05s`, `2h03m`, `3d04h`.
+pub fn describe_seconds(seconds: u64) -> String {
+    match seconds {
+        0 => "<1s".into(),
+        1..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
 }
 
@@ -193,59 +214,15 @@ fn local_time(timestamp: &str) -> Option<Cow<'static, str>> {
 }
 
 /// The same colour for the same session.
-fn session_colour(id: &str) -> &'static str {
+fn colour_of_id(id: &str) -> &'static str {
     let mix = |hash: usize, byte| hash.wrapping_mul(31).wrapping_add(usize::from(byte));
     SESSION_COLOURS[id.bytes().fold(0, mix) % SESSION_COLOURS.len()]
-}
-
-fn is_array(value: &str) -> bool {
-    value.starts_with('[')
-}
-
-/// An object, and its members that matter.
-struct Fields<'a> {
-    object: &'a str,
-    /// Decoded names, and values as spelled. If the object has many members, only those that
-    /// this file knows by name.
-    members: Vec<(Cow<'a, str>, &'a str)>,
-}
-
-impl<'a> Fields<'a> {
-    fn new(object: &'a str) -> Self {
-        let mut kept: Vec<(Cow<str>, &str)> = Vec::new();
-        for (key, value) in members(object) {
-            let name = json_text::decode(key);
-            if kept.len() >= MANY_FIELDS {
-                let lists: [&[&str]; 3] = [&HIDDEN_FIELDS, &SUMMARY_FIELDS, &TOOL_FIELDS];
-                if !lists.iter().any(|list| list.contains(&&*name)) {
-                    continue;
-                }
-                kept.retain(|(other, _)| *other != name);
-            }
-            kept.push((name, value));
-        }
-        Fields {
-            object,
-            members: kept,
-        }
-    }
-
-    /// The value of a member: the last one, if the name is repeated.
-    fn get(&self, name: &str) -> Option<&'a str> {
-        let member = self.members.iter().rfind(|(key, _)| key == name);
-        member.map(|(_, value)| *value)
-    }
-
-    /// The value of a member that is a non-empty string: as spelled, without its quotes.
-    fn string(&self, name: &str) -> Option<&'a str> {
-        let text = json_text::unquoted(self.get(name)?)?;
-        (!text.is_empty()).then_some(text)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::summary::{HIDDEN_FIELDS, SUMMARY_FIELDS};
     use crate::peer::Peer;
     use crate::terminal::is_printable;
     use proptest::prelude::*;
@@ -258,54 +235,93 @@ mod tests {
             gid: 1,
         };
         let mut out = String::from("before\n");
-        write(
-            &Event::hook("T", name, &peer, body),
-            colour,
+        let look = Look {
+            has_colours: colour,
             width,
-            &mut out,
-        );
+        };
+        write(&Event::hook("T", name, &peer, body), look, &mut out);
         out.strip_prefix("before\n").unwrap().to_owned()
     }
 
-    fn is_safe(line: &str) -> bool {
-        let text = line.strip_suffix('\n').unwrap();
-        text.chars().all(is_printable) && !text.ends_with(' ')
+    fn is_safe(lines: &str) -> bool {
+        let is_safe = |line: &str| line.chars().all(is_printable) && !line.ends_with(' ');
+        lines.lines().all(is_safe) && (lines.is_empty() || lines.ends_with('\n'))
+    }
+
+    /// Whether `cut` is `whole` with ellipses for parts of it.
+    fn is_cut_of(cut: &str, whole: &str) -> bool {
+        let mut rest = whole;
+        let mut pieces = cut.split('…').peekable();
+        let is_first = pieces.next().is_some_and(|first| whole.starts_with(first));
+        while let Some(piece) = pieces.next() {
+            let found = match pieces.peek() {
+                Some(_) => rest.find(piece),
+                None => rest.ends_with(piece).then(|| rest.len() - piece.len()),
+            };
+            let Some(index) = found else {
+                // The summary after an error is missing where there is no room.
+                return rest.contains(piece) && whole.contains(" · ");
+            };
+            rest = &rest[index + piece.len()..];
+        }
+        is_first
     }
 
     #[test]
-    fn text_that_does_not_fit_is_replaced_by_an_ellipsis() {
+    fn of_text_that_does_not_fit_the_middle_is_replaced_by_an_ellipsis() {
         let cut = |body: &str, width| {
             let line = line("E", body, false, Some(width));
-            line.trim_start_matches(['T', ' ']).trim_end().to_owned()
+            line.trim_start_matches(['T', ' ', 'E'])
+                .trim_end()
+                .to_owned()
         };
-        let raw = "E                  ";
-        assert_eq!(cut("abcdef", 39), format!("{raw}abcdef"));
-        assert_eq!(cut("abcdefg", 39), format!("{raw}abcde…"));
+        // The text begins at column 29.
+        assert_eq!(cut("abcdefghi", 38), "abcdefghi");
+        assert_eq!(cut("abcdefghij", 38), "abcd…ghij");
         // These take two columns each.
-        assert_eq!(cut("日本語", 39), format!("{raw}日本語"));
-        assert_eq!(cut("日本語x", 39), format!("{raw}日本…"));
-        assert_eq!(cut("日本語", 38), format!("{raw}日本…"));
+        assert_eq!(cut("日本語日本語", 41), "日本語日本語");
+        assert_eq!(cut("日本語日本語", 40), "日本…日本語");
+        assert_eq!(cut("日本語日本語", 39), "日本…本語");
         // A combining character counts as one column.
         assert_eq!(
-            cut("e\u{301}e\u{301}", 37),
-            format!("{raw}e\u{301}e\u{301}")
+            cut("e\u{301}e\u{301}e\u{301}e\u{301}", 37),
+            "e\u{301}e\u{301}e\u{301}e\u{301}"
         );
-        assert_eq!(cut("e\u{301}e\u{301}", 36), format!("{raw}e\u{301}…"));
-        // Half of a flag can take as many columns as a whole one.
-        assert_eq!(cut("🇩🇪", 36), format!("{raw}🇩…"));
+        assert_eq!(
+            cut("e\u{301}e\u{301}xe\u{301}e\u{301}", 37),
+            "e\u{301}e\u{301}…e\u{301}"
+        );
+        // Where there is little room, the end is missing.
+        assert_eq!(cut("abcdefgh", 36), "abcdef…");
         assert_eq!(cut("abc", 1), "…");
     }
 
     #[test]
+    fn of_a_text_of_megabytes_the_end_is_found_without_its_middle() {
+        let unit = r"\\\u4e2d";
+        for repeated in ["x", r"\\", r"\u4e2d", unit] {
+            let text = repeated.repeat(200_000);
+            let body = format!(r#"{{"prompt":"a{text}z"}}"#);
+            let line = line("E", &body, false, Some(39));
+            let end = json_text::decode(repeated).chars().last().unwrap();
+            assert!(line.ends_with(&format!("{end}z\n")), "{line}");
+        }
+    }
+
+    #[test]
     fn a_cut_line_resets_its_colour() {
-        let line = line("Stop", "abc", true, Some(16));
-        assert!(line.ends_with(" S…\x1b[0m\n"), "{line:?}");
+        let line = line("Stop", "abc", true, Some(18));
+        assert!(line.ends_with("\x1b[1mS…\x1b[0m\n"), "{line:?}");
     }
 
     #[test]
     fn the_line_of_a_gone_session_names_the_process() {
         let mut line = String::new();
-        write(&Event::gone("T", 17, r#""abcdef""#), false, None, &mut line);
+        let look = Look {
+            has_colours: false,
+            width: None,
+        };
+        write(&Event::gone("T", 17, r#""abcdef""#), look, &mut line);
         let columns: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(columns.join(" "), "T abcd _gone process 17 has ended");
     }
@@ -347,18 +363,18 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn any_body_becomes_one_safe_line_within_the_width(
+        fn any_body_becomes_safe_lines_within_the_width(
             name in ".{0,30}", body in body(), width in 1..120_usize,
         ) {
             let cut = line(&name, &body, false, Some(width));
             prop_assert!(is_safe(&cut), "{cut:?}");
-            prop_assert!(cut.trim_end_matches('\n').width() <= width, "{cut:?}");
+            prop_assert!(cut.lines().all(|line| line.width() <= width), "{cut:?}");
             let whole = line(&name, &body, false, None);
             prop_assert!(is_safe(&whole), "{whole:?}");
-            prop_assert!(
-                cut == whole || whole.starts_with(cut.strip_suffix("…\n").unwrap()),
-                "{cut:?} of {whole:?}"
-            );
+            prop_assert_eq!(cut.lines().count(), whole.lines().count());
+            for (cut, whole) in cut.lines().zip(whole.lines()) {
+                prop_assert!(is_cut_of(cut, whole), "{cut:?} of {whole:?}");
+            }
             // Without its colours, a coloured line is the same.
             let coloured = line(&name, &body, true, Some(width));
             let mut plain = String::new();

@@ -3,8 +3,8 @@
 //! - Compact JSON is what an [`Event`] is.
 //! - [`json`]: the same, indented.
 //! - [`yaml`]: whole events, for people. [`bounded`] limits the length of both.
-//! - [`line`]: for people, a summary on one line. [`line_writer`] cuts it to the width of
-//!   the terminal.
+//! - [`mod@line`]: for people, one line. [`summary`] chooses what it says of an event, and
+//!   [`line_writer`] cuts it to the width of the terminal.
 //!
 //! No format parses the event into values: they walk its tokens. Indented JSON changes only
 //! the white space. YAML has rules of its own for numbers and strings.
@@ -17,10 +17,12 @@
 
 mod bounded;
 mod json;
-mod line;
-mod line_writer;
+pub mod line;
+pub mod line_writer;
+pub mod summary;
 mod yaml;
 
+use self::line::Look;
 use crate::event::Event;
 use crate::terminal;
 
@@ -35,8 +37,8 @@ pub enum Format {
     Compact,
     /// JSON indented by two spaces for each level.
     PrettyJson,
-    /// YAML. `colour` adds escape sequences for a terminal.
-    PrettyYaml { colour: bool },
+    /// YAML. `colour` adds escape sequences for a terminal, `cut` limits the lines of one text.
+    PrettyYaml { colour: bool, cut: bool },
     /// A summary on one line. `colour` adds escape sequences, `cut` limits it to the width of
     /// the terminal.
     PrettyLine { colour: bool, cut: bool },
@@ -77,10 +79,15 @@ impl Format {
         match self {
             Format::Compact => out.push_str(event.line()),
             Format::PrettyJson => json::write(event, out),
-            Format::PrettyYaml { colour } => yaml::write(event, colour, out),
+            Format::PrettyYaml { colour, cut } => {
+                yaml::write(event, yaml::Look { colour, cut }, out);
+            }
             Format::PrettyLine { colour, cut } => {
-                let width = cut.then(terminal::width);
-                line::write(event, colour, width, out);
+                let look = Look {
+                    has_colours: colour,
+                    width: cut.then(terminal::width),
+                };
+                line::write(event, look, out);
             }
         }
     }

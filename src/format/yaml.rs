@@ -23,6 +23,8 @@ use crate::terminal::is_printable;
 /// The most characters that a key without `? ` has. PyYAML accepts up to 1,024 characters
 /// from the start of a key to its colon.
 const MAX_SIMPLE_KEY: usize = 1000;
+/// The lines of one text that a terminal shows.
+const MAX_TEXT_LINES: usize = 40;
 
 // Styles as parameters of SGR (ECMA-48 section 8.3.117).
 const BOLD_CYAN: &str = "1;36";
@@ -30,25 +32,28 @@ const BOLD_REVERSED: &str = "1;7";
 
 /// Writes one document: `---` and a block mapping. With `colour`, keys stand out, and the
 /// time and the event's name stand out most: they separate long events.
-pub fn write(event: &Event, colour: bool, out: &mut String) {
+///
+/// With `cut`, a text of more than [`MAX_TEXT_LINES`] lines is cut, and a comment says how many
+/// more there are. For a terminal, which one file could fill many times.
+pub fn write(event: &Event, look: Look, out: &mut String) {
     let line = event.line();
     let whole = |out: &mut Bounded| {
         out.write_str("---\n")?;
-        let mut writer = Writer::new(line, MAX_PRETTY_DEPTH, colour, out);
+        let mut writer = Writer::new(line, MAX_PRETTY_DEPTH, look, out);
         writer.tokens.next();
         writer.members('{', 0, 1)
     };
     if !write_within(line.len(), ALLOWANCE, out, whole) {
-        write_members(line, colour, out);
+        write_members(line, look, out);
     }
 }
 
 /// Writes a document whose pretty form is too long.
-fn write_members(object: &str, colour: bool, out: &mut String) {
+fn write_members(object: &str, look: Look, out: &mut String) {
     out.push_str("---\n");
     for (key, value) in json_text::members(object) {
         let member = |max_depth: usize| {
-            move |out: &mut Bounded| Writer::new(value, max_depth, colour, out).member(key, 0, 1)
+            move |out: &mut Bounded| Writer::new(value, max_depth, look, out).member(key, 0, 1)
         };
         if !write_within(key.len() + value.len(), 0, out, member(MAX_PRETTY_DEPTH)) {
             write_unbounded(out, member(1));
@@ -56,11 +61,18 @@ fn write_members(object: &str, colour: bool, out: &mut String) {
     }
 }
 
+/// How a document looks.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    pub colour: bool,
+    pub cut: bool,
+}
+
 struct Writer<'t, 'o, 'b> {
     tokens: Tokens<'t>,
     /// Containers nested deeper are in flow style.
     max_depth: usize,
-    colour: bool,
+    look: Look,
     /// Whether the current value is the time or the event's name, in colour.
     is_highlighted: bool,
     out: &'b mut Bounded<'o>,
@@ -76,11 +88,11 @@ enum After {
 }
 
 impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
-    fn new(text: &'t str, max_depth: usize, colour: bool, out: &'b mut Bounded<'o>) -> Self {
+    fn new(text: &'t str, max_depth: usize, look: Look, out: &'b mut Bounded<'o>) -> Self {
         Writer {
             tokens: tokens(text),
             max_depth,
-            colour,
+            look,
             is_highlighted: false,
             out,
         }
@@ -89,13 +101,13 @@ impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
     /// Writes a key and its value. The key begins at the current column, `indent`.
     fn member(&mut self, key: &str, indent: usize, depth: usize) -> fmt::Result {
         let text = json_text::decode(key);
-        self.is_highlighted = self.colour && depth == 1 && matches!(key, "_ts" | "_event");
+        self.is_highlighted = self.look.colour && depth == 1 && matches!(key, "_ts" | "_event");
         let scalar = plain_or_quoted(&text);
         let is_simple = scalar.chars().count() <= MAX_SIMPLE_KEY;
         if !is_simple {
             self.push("? ")?;
         }
-        self.styled(self.colour.then_some(BOLD_CYAN), &scalar)?;
+        self.styled(self.look.colour.then_some(BOLD_CYAN), &scalar)?;
         if is_simple {
             self.push(":")?;
             self.value(After::Key, indent, depth)
@@ -197,6 +209,25 @@ impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
 
     /// Writes a string after its key or dash, in the most readable form.
     fn string(&mut self, text: &str, indent: usize) -> fmt::Result {
+        let (text, hidden) = self.first_lines(text);
+        self.whole_string(text, indent)?;
+        if hidden > 0 {
+            self.out.indent(indent)?;
+            self.push(&format!("# … {hidden} more lines\n"))?;
+        }
+        Ok(())
+    }
+
+    /// The lines of a text that are shown, and the number of those that are not.
+    fn first_lines<'s>(&self, text: &'s str) -> (&'s str, usize) {
+        let mut ends = text.match_indices('\n').map(|(index, _)| index + 1);
+        match ends.nth(MAX_TEXT_LINES - 1).filter(|_| self.look.cut) {
+            Some(end) => (&text[..end], text[end..].lines().count()),
+            None => (text, 0),
+        }
+    }
+
+    fn whole_string(&mut self, text: &str, indent: usize) -> fmt::Result {
         self.push(" ")?;
         if !text.contains('\n') {
             let style = self.is_highlighted.then_some(BOLD_REVERSED);

@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::harness::*;
+use crate::lines::terminal_of;
+use crate::sessions::{recording, run_with_stdin};
 
 const README: &str = include_str!("../../README.md");
 pub const TESTS_README: &str = include_str!("../README.md");
@@ -197,6 +199,92 @@ fn the_start_in_the_readme_shows_its_first_event() {
     let line = server.stdout.wait("a line", |text| text.ends_with('\n'));
     let time = "10:30:00".len();
     assert_eq!(line[time..], shown[time..]);
+}
+
+const SESSIONS: &str = "See what your sessions do";
+
+/// A server that has been sent the first lines of a recorded session that asks.
+fn server_with_a_waiting_session() -> Server {
+    let server = Server::start(&[]);
+    for line in &recording("16b_pane_asking")[..4] {
+        let event = &events(line)[0];
+        server.post(event["_event"].as_str().unwrap(), line);
+    }
+    server
+}
+
+#[test]
+fn the_first_recipe_shows_which_session_waits() {
+    let server = server_with_a_waiting_session();
+    let mut shell = shell(blocks(SESSIONS)[0]);
+    shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
+    let shown = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+    let row = shown.lines().nth(1).unwrap();
+    assert!(row.starts_with("waiting "), "{shown}");
+    assert!(
+        row.ends_with("permission for Bash: touch made.txt"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_status_line_names_the_projects_that_wait() {
+    if tool("jq").is_none() {
+        return;
+    }
+    let server = server_with_a_waiting_session();
+    server.post(
+        "SessionStart",
+        r#"{"session_id":"idle","cwd":"/home/dev/other"}"#,
+    );
+    let mut shell = shell(block(SESSIONS, "jq"));
+    shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
+    assert_eq!(shell.output().unwrap().stdout, b"webshop\n");
+}
+
+/// The ages depend on the time of the test.
+#[test]
+fn the_table_in_the_readme_is_real() {
+    let start = |name: &str, count: usize| recording(name)[..count].concat();
+    let record = [
+        start("18_two", 7),
+        start("11_api", 3),
+        start("09_subagents", 13),
+        start("12_idle", 4),
+    ];
+    let (printed, _) = run_with_stdin(&["sessions", "-"], record.concat().as_bytes());
+    let without_ages = |table: &str| -> Vec<String> {
+        let words = |line: &str| -> Vec<String> {
+            let words = line
+                .split_whitespace()
+                .enumerate()
+                .filter(|(number, _)| *number != 1);
+            words.map(|(_, word)| word.to_owned()).collect()
+        };
+        table.lines().map(|line| words(line).join(" ")).collect()
+    };
+    assert_eq!(
+        without_ages(&printed),
+        without_ages(block(SESSIONS, "STATE"))
+    );
+}
+
+#[test]
+fn the_lines_in_the_readme_are_those_of_a_recorded_session_on_a_terminal() {
+    let (screen, slave, _terminal) = terminal_of(100);
+    let record = recording("two_subagents").concat();
+    let folder = folder();
+    let path = folder.path().join("events");
+    std::fs::write(&path, record).unwrap();
+    let mut command = Command::new(BINARY);
+    command
+        .args(["watch", "-"])
+        .stdin(std::fs::File::open(path).unwrap());
+    command.env("TZ", "UTC0").env("NO_COLOR", "1").stdout(slave);
+    assert!(command.status().unwrap().success());
+    let shown = screen.wait("the end", |text| text.contains("SessionEnd"));
+    let shown = shown.replace("\r\n", "\n");
+    assert!(shown.contains(block(SESSIONS, "PostToolUse")), "{shown}");
 }
 
 #[test]
@@ -524,6 +612,8 @@ fn the_options_in_the_readme_are_those_of_help() {
         (&[][..], "| option |"),
         (&["send"], "| option of `send` |"),
         (&["hooks"], "| option of `hooks` |"),
+        (&["watch"], "| option of `watch` |"),
+        (&["sessions"], "| option of `sessions` |"),
     ] {
         let output = run(&[command, &["--help"]].concat());
         let help = String::from_utf8(output.stdout).unwrap();

@@ -39,7 +39,7 @@ fuzz_target!(|body: &[u8]| {
     let pretty_json = print(Format::PrettyJson);
     assert!(pretty_json.is_ascii() && is_safe(&pretty_json, &['\n']));
 
-    let yaml = print(Format::PrettyYaml { colour: false });
+    let yaml = print(Format::PrettyYaml { colour: false, cut: false });
     assert!(is_safe(&yaml, &['\n', '\t']));
 
     let line = print(Format::PrettyLine {

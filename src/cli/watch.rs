@@ -1,0 +1,206 @@
+//! The options of `hooks-observatory watch` and `hooks-observatory sessions`.
+//!
+//! Stop 2 of EDU_NOTES.md.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use super::{Exit, parse_with_argh, socket_path, usage};
+
+const WATCH: [&str; 2] = ["hooks-observatory", "watch"];
+const SESSIONS: [&str; 2] = ["hooks-observatory", "sessions"];
+/// The path that `-` means. `argh` would take `-` for an option.
+pub const STDIN: &str = "/dev/stdin";
+
+/// What [`client::watch`](crate::client::watch) shows.
+#[derive(Debug)]
+pub struct WatchOptions {
+    pub source: SourceOption,
+    pub form: Form,
+    pub filter: Filter,
+}
+
+/// What [`client::watch`](crate::client::watch) lists.
+#[derive(Debug)]
+pub struct SessionsOptions {
+    pub source: SourceOption,
+    pub is_json: bool,
+    pub filter: Filter,
+}
+
+/// Where events come from.
+#[derive(Debug, PartialEq)]
+pub enum SourceOption {
+    /// The server of this hook socket.
+    Server(PathBuf),
+    /// Sockets or files, at least one. What they are, only opening them shows.
+    Paths(Vec<PathBuf>),
+}
+
+/// The form in which `watch` writes events.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Form {
+    Lines,
+    Yaml,
+    Json,
+}
+
+/// Which events or sessions are shown. Empty lists mean all.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// How the session's id begins.
+    pub session: String,
+    pub events: Vec<String>,
+    pub tools: Vec<String>,
+}
+
+/// Writes events as they happen, one line for each step of a tool call.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "SOURCE is the path of a hook socket, of an output socket, or of files of JSON lines \
+            (several in order; the last one is followed), or - for stdin. Without SOURCE it is \
+            the running server."
+)]
+struct WatchArguments {
+    /// where events come from (default: the server of --socket)
+    #[argh(positional, arg_name = "source")]
+    sources: Vec<String>,
+
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    #[argh(option, arg_name = "path")]
+    socket: Option<String>,
+
+    /// write one line for each event (default)
+    #[argh(switch)]
+    lines: bool,
+
+    /// write whole events as YAML
+    #[argh(switch)]
+    yaml: bool,
+
+    /// write events as JSON lines, as the server has them
+    #[argh(switch)]
+    json: bool,
+
+    /// show only sessions whose id begins so
+    #[argh(option, arg_name = "prefix", default = "String::new()")]
+    session: String,
+
+    /// show only these events, such as PreToolUse,Stop
+    #[argh(option, arg_name = "names", from_str_fn(parse_names))]
+    event: Option<Vec<String>>,
+
+    /// show only events of these tools, such as Bash,Edit
+    #[argh(option, arg_name = "names", from_str_fn(parse_names))]
+    tool: Option<Vec<String>>,
+}
+
+/// Prints which sessions wait for the user, failed, are idle or work, and exits.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "SOURCE is the path of a hook socket or of files of JSON lines (several in order), \
+            or - for stdin. Without SOURCE it is the running server."
+)]
+struct SessionsArguments {
+    /// where events come from (default: the server of --socket)
+    #[argh(positional, arg_name = "source")]
+    sources: Vec<String>,
+
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    #[argh(option, arg_name = "path")]
+    socket: Option<String>,
+
+    /// print a JSON object for each session, one a line
+    #[argh(switch)]
+    json: bool,
+
+    /// show only sessions whose id begins so
+    #[argh(option, arg_name = "prefix", default = "String::new()")]
+    session: String,
+
+    /// show only sessions whose last event is one of these
+    #[argh(option, arg_name = "names", from_str_fn(parse_names))]
+    event: Option<Vec<String>>,
+
+    /// show only sessions in which one of these tools runs
+    #[argh(option, arg_name = "names", from_str_fn(parse_names))]
+    tool: Option<Vec<String>>,
+}
+
+/// The options that take a value.
+pub(super) const VALUED: [&str; 4] = ["--socket", "--session", "--event", "--tool"];
+
+pub(super) fn parse_watch(
+    arguments: &[OsString],
+    default_socket: PathBuf,
+) -> Result<WatchOptions, Exit> {
+    let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments), &VALUED)?;
+    let form = match (arguments.lines, arguments.yaml, arguments.json) {
+        (_, false, false) => Form::Lines,
+        (false, true, false) => Form::Yaml,
+        (false, false, true) => Form::Json,
+        _ => return Err(usage(&WATCH, "give one of --lines, --yaml and --json")),
+    };
+    Ok(WatchOptions {
+        source: source(arguments.sources, arguments.socket, default_socket)
+            .map_err(|error| usage(&WATCH, error))?,
+        form,
+        filter: Filter {
+            session: arguments.session,
+            events: arguments.event.unwrap_or_default(),
+            tools: arguments.tool.unwrap_or_default(),
+        },
+    })
+}
+
+pub(super) fn parse_sessions(
+    arguments: &[OsString],
+    default_socket: PathBuf,
+) -> Result<SessionsOptions, Exit> {
+    let arguments: SessionsArguments = parse_with_argh(&SESSIONS, &with_stdin(arguments), &VALUED)?;
+    Ok(SessionsOptions {
+        source: source(arguments.sources, arguments.socket, default_socket)
+            .map_err(|error| usage(&SESSIONS, error))?,
+        is_json: arguments.json,
+        filter: Filter {
+            session: arguments.session,
+            events: arguments.event.unwrap_or_default(),
+            tools: arguments.tool.unwrap_or_default(),
+        },
+    })
+}
+
+fn with_stdin(arguments: &[OsString]) -> Vec<OsString> {
+    let path = |argument: &OsString| match argument.as_encoded_bytes() {
+        b"-" => STDIN.into(),
+        _ => argument.clone(),
+    };
+    arguments.iter().map(path).collect()
+}
+
+fn source(
+    paths: Vec<String>,
+    socket: Option<String>,
+    default_socket: PathBuf,
+) -> Result<SourceOption, &'static str> {
+    match (paths.is_empty(), &socket) {
+        (true, _) => Ok(SourceOption::Server(socket_path(socket, default_socket))),
+        (false, None) => Ok(SourceOption::Paths(
+            paths.into_iter().map(PathBuf::from).collect(),
+        )),
+        (false, Some(_)) => Err("give SOURCE or --socket, not both"),
+    }
+}
+
+/// Names separated by commas.
+fn parse_names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = text.split(',').map(str::to_owned).collect();
+    match names.iter().any(String::is_empty) {
+        true => Err("give names separated by commas, such as Bash,Edit".into()),
+        false => Ok(names),
+    }
+}

@@ -1,0 +1,133 @@
+//! One line for each event, as `watch --lines` writes it.
+//!
+//! The form is that of the server's `--pretty-line` ([`line`]). This file adds what only the
+//! events before tell: short names that are distinct, colours in turn, durations, and which
+//! failures and messages are new.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound::{Excluded, Unbounded};
+
+use super::session::{Change, Session};
+use super::sessions::MAX_SESSIONS;
+use super::table::distinct_length;
+use crate::event::object::Object;
+use crate::format::line::{self, Context, Look, MAX_PROJECT_COLUMNS, SESSION_COLOURS};
+use crate::format::line_writer::columns_of;
+use crate::format::summary;
+
+/// Writes lines, and remembers what they have shown.
+#[derive(Default)]
+pub struct Lines {
+    project_columns: usize,
+    session_ids: ShortIds,
+    agent_ids: ShortIds,
+    /// The last message of each session that was shown, by the session's number.
+    messages: HashMap<usize, u64>,
+}
+
+impl Lines {
+    /// Writes the lines of an event. `session` is its session after it, with what has changed.
+    pub fn write(
+        &mut self,
+        event: &Object,
+        session: Option<(&Session, Change)>,
+        look: Look,
+        out: &mut String,
+    ) {
+        let mut context = Context {
+            project: "".into(),
+            project_columns: self.project_columns,
+            session_length: self.session_ids.length,
+            session_colour: SESSION_COLOURS[0],
+            agent_length: self.agent_ids.length,
+            seconds: None,
+            failures: Vec::new(),
+            asks: false,
+            has_summary: true,
+        };
+        if let Some((session, change)) = session {
+            let is_message = self.is_repeated_message(event, session);
+            match event.text("_event").as_deref() {
+                Some("MessageDisplay") if is_message => return,
+                _ => context.has_summary = !is_message,
+            }
+            let project = summary::project(&session.cwd);
+            let columns = columns_of(project).min(MAX_PROJECT_COLUMNS);
+            self.project_columns = self.project_columns.max(columns);
+            context.project = project.into();
+            context.project_columns = self.project_columns;
+            context.session_length = self.session_ids.length_with(&session.id);
+            context.session_colour = SESSION_COLOURS[session.number % SESSION_COLOURS.len()];
+            if let Some(agent_id) = event.text("agent_id") {
+                context.agent_length = self.agent_ids.length_with(&agent_id);
+            }
+            context.seconds = change.seconds.map(i64::unsigned_abs);
+            context.failures = change.failures;
+            context.asks = change.asks;
+        }
+        line::write_in(&context, event, look, out);
+    }
+
+    /// Whether the event's message is the one that the session's last line with a message has
+    /// shown. `MessageDisplay` and `Stop` have the same one, in any order.
+    fn is_repeated_message(&mut self, event: &Object, session: &Session) -> bool {
+        let message = match event.text("_event").as_deref() {
+            Some("MessageDisplay") => event.string("delta"),
+            Some("Stop") => event.string("last_assistant_message"),
+            Some("UserPromptSubmit") => Some(""),
+            _ => None,
+        };
+        let Some(message) = message else {
+            return false;
+        };
+        let mut hasher = DefaultHasher::new();
+        message.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.messages.len() >= MAX_SESSIONS {
+            self.messages.clear();
+        }
+        let last = self.messages.insert(session.number, hash);
+        last == Some(hash) && !message.is_empty()
+    }
+}
+
+/// The identifiers that lines have shown, and how many characters tell them apart.
+struct ShortIds {
+    ids: BTreeSet<String>,
+    length: usize,
+}
+
+impl Default for ShortIds {
+    fn default() -> Self {
+        ShortIds {
+            ids: BTreeSet::new(),
+            length: line::SHORT_ID_LENGTH,
+        }
+    }
+}
+
+impl ShortIds {
+    /// The length, when this identifier is shown too.
+    fn length_with(&mut self, id: &str) -> usize {
+        /// Characters of a UUID.
+        const MAX_LENGTH: usize = 36;
+        if !self.ids.contains(id) {
+            if self.ids.len() >= MAX_SESSIONS {
+                self.ids.clear();
+            }
+            let before = self
+                .ids
+                .range::<str, _>((Unbounded, Excluded(id)))
+                .next_back();
+            let after = self.ids.range::<str, _>((Excluded(id), Unbounded)).next();
+            let neighbours = before.into_iter().chain(after).map(String::as_str);
+            let needed = distinct_length(neighbours.chain([id]));
+            self.length = self.length.max(needed.min(MAX_LENGTH));
+            self.ids.insert(id.to_owned());
+        }
+        self.length
+    }
+}

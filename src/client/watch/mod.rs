@@ -1,0 +1,225 @@
+//! The view: what sessions do, from a server or from a record.
+//!
+//! - [`sessions`] and [`session`]: events in, states out, without I/O.
+//! - `source`: where lines come from, with `line_splitter`.
+//! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
+//! - This file connects them, filters, and writes to stdout.
+//!
+//! This folder knows a server only by its sockets and its requests.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+mod line_splitter;
+mod lines;
+pub mod session;
+pub mod sessions;
+mod source;
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use self::lines::Lines;
+use self::sessions::Sessions;
+use self::source::{Input, Mode};
+use crate::cli::{Filter, Form, SessionsOptions, WatchOptions};
+use crate::diagnostics::stderr::say;
+use crate::event::Event;
+use crate::event::json_text::members;
+use crate::event::object::Object;
+use crate::format::Format;
+use crate::format::line::Look;
+use crate::terminal;
+
+/// Output is collected up to this size before it is written.
+const BUFFER_SIZE: usize = 64 << 10;
+
+/// Writes events as they happen, until the source or stdout ends. The error is for the user.
+pub fn run(options: &WatchOptions) -> Result<(), String> {
+    let mut view = View::new(options);
+    let result = source::read(&options.source, Mode::Follow, &mut |input| view.take(input));
+    view.flush();
+    report_damage(view.damaged);
+    result.and(view.result)
+}
+
+/// Prints the states of the sessions. `print` writes to stdout. The error is for the user.
+pub fn list(
+    options: &SessionsOptions,
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut sessions = Sessions::default();
+    let mut damaged = 0;
+    source::read(&options.source, Mode::Once, &mut |input| {
+        match input {
+            Input::Line(line) => match parse(line) {
+                Some((_, event)) => drop(sessions.apply(&event)),
+                None => damaged += 1,
+            },
+            Input::TooLong => damaged += 1,
+            Input::Notice(notice) => say(notice),
+            Input::Pause => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    for listed in source::listed_sessions(&options.source) {
+        sessions.add_listed(&Object::parse(&listed));
+    }
+    report_damage(damaged);
+    report_losses(&sessions);
+    let mut shown = sessions.ordered();
+    shown.retain(|session| table::is_listed(session, &options.filter));
+    let text = match options.is_json {
+        true => shown.into_iter().map(table::json).collect(),
+        false => {
+            let width = io::stdout().is_terminal().then(terminal::width);
+            table::table(&shown, now(), width)
+        }
+    };
+    print(&text)
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The text and the event of a line. `None`: the line is damaged.
+fn parse(line: &[u8]) -> Option<(&str, Object<'_>)> {
+    let text = str::from_utf8(line).ok()?;
+    Some((text, Object::validate(text)?))
+}
+
+fn report_damage(count: u64) {
+    if count > 0 {
+        say(format_args!("{count} damaged lines were passed over"));
+    }
+}
+
+fn report_losses(sessions: &Sessions) {
+    if sessions.dropped > 0 {
+        say(format_args!(
+            "{} events are missing, so a state may be wrong: the server dropped them",
+            sessions.dropped
+        ));
+    }
+    if sessions.forgotten > 0 {
+        say(format_args!(
+            "{} sessions that were heard least recently are not shown",
+            sessions.forgotten
+        ));
+    }
+}
+
+/// What `watch` writes.
+struct View<'o> {
+    filter: &'o Filter,
+    form: Form,
+    sessions: Sessions,
+    lines: Lines,
+    has_colours: bool,
+    yaml: Format,
+    out: String,
+    damaged: u64,
+    /// Whether nobody reads stdout any more.
+    has_ended: bool,
+    result: Result<(), String>,
+}
+
+impl View<'_> {
+    fn new(options: &WatchOptions) -> View<'_> {
+        let stdout = io::stdout();
+        let has_colours = terminal::supports_colours(&stdout);
+        View {
+            filter: &options.filter,
+            form: options.form,
+            sessions: Sessions::default(),
+            lines: Lines::default(),
+            has_colours,
+            yaml: Format::PrettyYaml {
+                colour: has_colours,
+                cut: stdout.is_terminal(),
+            },
+            out: String::new(),
+            damaged: 0,
+            has_ended: false,
+            result: Ok(()),
+        }
+    }
+
+    fn take(&mut self, input: Input) -> ControlFlow<()> {
+        match input {
+            Input::Line(line) => self.show(line),
+            Input::TooLong => self.damaged += 1,
+            Input::Notice(notice) => say(notice),
+            Input::Pause => self.flush(),
+        }
+        if self.out.len() > BUFFER_SIZE {
+            self.flush();
+        }
+        match self.has_ended {
+            false => ControlFlow::Continue(()),
+            true => ControlFlow::Break(()),
+        }
+    }
+
+    fn show(&mut self, line: &[u8]) {
+        let Some((line, object)) = parse(line) else {
+            self.damaged += 1;
+            return;
+        };
+        let is_shown = is_shown(&object, self.filter);
+        // States need also the events that are not shown.
+        let session = self.sessions.apply(&object);
+        match self.form {
+            _ if !is_shown => {}
+            Form::Lines => {
+                // A window can be resized.
+                let look = Look {
+                    has_colours: self.has_colours,
+                    width: io::stdout().is_terminal().then(terminal::width),
+                };
+                self.lines.write(&object, session, look, &mut self.out);
+            }
+            Form::Yaml => self.write_whole(self.yaml, line),
+            Form::Json => self.write_whole(Format::Compact, line),
+        }
+    }
+
+    fn write_whole(&mut self, format: Format, line: &str) {
+        if let Some(event) = Event::from_line(line) {
+            format.write(&event, &mut self.out);
+        }
+    }
+
+    /// Writes what was collected. A closed pipe ends the program without an error.
+    fn flush(&mut self) {
+        let written = io::stdout().write_all(self.out.as_bytes());
+        self.out.clear();
+        if let Err(error) = written {
+            self.has_ended = true;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.result = Err(format!("cannot write to stdout: {error}"));
+            }
+        }
+    }
+}
+
+/// Whether the filter lets an event pass. Notices of missing events always pass.
+fn is_shown(event: &Object, filter: &Filter) -> bool {
+    let has = |names: &[String], name: &str| names.iter().any(|own| own == name);
+    let uses_tool = |object: &Object| {
+        let tool = object.text("tool_name");
+        tool.is_some_and(|tool| has(&filter.tools, &tool))
+    };
+    let calls = || members(event.get("tool_calls").unwrap_or_default());
+    let text = |name| event.text(name).unwrap_or_default();
+    event.get("_dropped").is_some()
+        || text("session_id").starts_with(&filter.session)
+            && (filter.events.is_empty() || has(&filter.events, &text("_event")))
+            && (filter.tools.is_empty()
+                || uses_tool(event)
+                || calls().any(|(_, call)| uses_tool(&Object::parse(call))))
+}

@@ -1,0 +1,97 @@
+//! Questions to the user that no tool call of its own asks: forms of MCP servers, and
+//! notifications.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use super::calls::is_of_server;
+use super::parts::{Ask, AskKind, Call, Time, Tool, id, message};
+use super::{Session, Turn, push};
+use crate::event::object::Object;
+use crate::format::summary::needs_input;
+
+/// The client notifies the user this many seconds after it has asked.
+const NOTIFICATION_DELAY: i64 = 5;
+
+impl Session {
+    /// A form belongs to the tool of its server that runs, and ends with it.
+    pub(super) fn ask_elicitation(
+        &mut self,
+        event: &Object,
+        agent_id: Option<String>,
+        time: &Time,
+    ) -> bool {
+        let server = id(event, "mcp_server_name").unwrap_or_default();
+        let is_its = |tool: &&Tool| is_of_server(&tool.call.name, &server);
+        let call = self
+            .tools
+            .iter()
+            .rfind(is_its)
+            .map(|tool| tool.call.clone());
+        let message = message(event, "message").unwrap_or_default();
+        let ask = Ask {
+            agent_id: agent_of(&call).or(agent_id),
+            call,
+            detail: format!("elicitation by {server}: {message}"),
+            kind: AskKind::Elicitation(server),
+            since: time.clone(),
+            is_requested: true,
+        };
+        push(&mut self.asks, ask);
+        true
+    }
+
+    pub(super) fn end_elicitation(&mut self, event: &Object) {
+        let server = id(event, "mcp_server_name").unwrap_or_default();
+        let kind = AskKind::Elicitation(server);
+        if let Some(index) = self.asks.iter().position(|ask| ask.kind == kind) {
+            self.asks.remove(index);
+        }
+    }
+
+    /// Returns whether the notification asks the user.
+    pub(super) fn notify(&mut self, event: &Object, time: &Time) -> bool {
+        if event.string("notification_type") == Some("idle_prompt") {
+            if self.turn == Turn::Running {
+                self.end_turn(Turn::Over);
+            }
+            return false;
+        }
+        if !needs_input(event) {
+            return false;
+        }
+        if self.asks.is_empty() {
+            let call = self.call_that_asks(time);
+            let message = message(event, "message").unwrap_or_default();
+            let summary = call.as_ref().and_then(|call| {
+                let tool = self.tools.iter().find(|tool| tool.call == *call)?;
+                Some(format!(": {}", tool.describe()))
+            });
+            let ask = Ask {
+                kind: AskKind::Notification,
+                agent_id: agent_of(&call),
+                call,
+                detail: message + &summary.unwrap_or_default(),
+                since: time.clone(),
+                is_requested: true,
+            };
+            push(&mut self.asks, ask);
+        }
+        true
+    }
+
+    /// The call that a notification is probably about: the last one that has run for as long
+    /// as the client waits before it notifies the user.
+    fn call_that_asks(&self, time: &Time) -> Option<Call> {
+        let is_old = |tool: &&Tool| {
+            let age = time.seconds.and_then(|now| tool.since.age(now));
+            age.is_some_and(|age| age >= NOTIFICATION_DELAY)
+        };
+        let tools = || self.tools.iter();
+        let tool = tools().rfind(is_old).or_else(|| tools().next_back());
+        tool.map(|tool| tool.call.clone())
+    }
+}
+
+fn agent_of(call: &Option<Call>) -> Option<String> {
+    call.as_ref().and_then(|call| call.agent_id.clone())
+}

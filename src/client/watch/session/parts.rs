@@ -1,0 +1,160 @@
+//! What a session consists of: tools that run, questions that wait for the user, subagents.
+//!
+//! Texts are short and safe for a terminal, and identifiers and paths are limited, so a
+//! session's size is.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use jiff::Timestamp;
+
+use crate::event::object::Object;
+use crate::format::summary::{self, Summarizer};
+
+/// Characters of a summary, and of a message.
+const SUMMARY_LENGTH: usize = 200;
+/// Characters of an identifier or a name. Real ones have 40 at most.
+const ID_LENGTH: usize = 100;
+/// Characters of a path: more than the kernel takes (`PATH_MAX`).
+const MAX_PATH: usize = 4096;
+
+/// The time of an event: its `_ts`, and the same in seconds since 1970.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Time {
+    pub text: String,
+    pub seconds: Option<i64>,
+}
+
+impl Time {
+    pub fn parse(text: String) -> Time {
+        let time = text.parse::<Timestamp>().ok();
+        Time {
+            seconds: time.map(Timestamp::as_second),
+            text,
+        }
+    }
+
+    /// Seconds from this time to `now`. A clock that was set back counts as zero.
+    pub fn age(&self, now: i64) -> Option<i64> {
+        Some(now.saturating_sub(self.seconds?).max(0))
+    }
+}
+
+/// What identifies a tool call: its `tool_use_id`, or, in events without one, the agent, the
+/// name and the input.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    pub tool_use_id: Option<String>,
+    /// `None`: the main thread.
+    pub agent_id: Option<String>,
+    pub name: String,
+    /// A hash of the input.
+    pub input: u64,
+}
+
+impl Call {
+    /// The call that an event is about. `object` is the event, or an element of `tool_calls`.
+    pub fn of(object: &Object, agent_id: Option<String>) -> Call {
+        let mut hasher = DefaultHasher::new();
+        object.get("tool_input").hash(&mut hasher);
+        Call {
+            tool_use_id: id(object, "tool_use_id"),
+            agent_id,
+            name: id(object, "tool_name").unwrap_or_default(),
+            input: hasher.finish(),
+        }
+    }
+
+    /// Whether both are the same call, as far as they say.
+    pub fn is(&self, other: &Call) -> bool {
+        match (&self.tool_use_id, &other.tool_use_id) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.is_alike(other) && self.input == other.input,
+        }
+    }
+
+    /// Whether agent and tool are the same.
+    pub fn is_alike(&self, other: &Call) -> bool {
+        (&self.agent_id, &self.name) == (&other.agent_id, &other.name)
+    }
+}
+
+/// A tool that runs, or that waits for a permission.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    pub call: Call,
+    pub summary: String,
+    pub since: Time,
+    /// Whether the user has sent a prompt since. After Esc no event says that the tool has
+    /// ended, but a prompt that was typed ahead does not end it.
+    pub is_doubtful: bool,
+}
+
+/// A question to the user that nothing has shown to be answered.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub kind: AskKind,
+    /// The call that waits for the answer, if it is known.
+    pub call: Option<Call>,
+    /// The agent that asks. `None`: the main thread.
+    pub agent_id: Option<String>,
+    pub detail: String,
+    pub since: Time,
+    /// Whether a `PermissionRequest` has come for it.
+    pub is_requested: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum AskKind {
+    /// A permission, a question or a plan: a tool waits for it.
+    Tool,
+    /// A form of this MCP server.
+    Elicitation(String),
+    /// Nothing but a `Notification` says that the user is asked.
+    Notification,
+}
+
+impl Ask {
+    /// Whether the ask is for this call.
+    pub fn is_for(&self, call: &Call) -> bool {
+        self.call.as_ref().is_some_and(|own| own.is(call))
+    }
+}
+
+/// A subagent that runs.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    pub id: String,
+    pub kind: String,
+    pub since: Time,
+    /// Whether it runs on when the turn of the main thread ends.
+    pub is_background: bool,
+}
+
+/// An identifier or a name in an event.
+pub fn id(object: &Object, name: &str) -> Option<String> {
+    let spelled = object.text(name)?;
+    Some(summary::short(spelled.chars(), ID_LENGTH))
+}
+
+/// A path in an event, as it is.
+pub fn path(object: &Object, name: &str) -> String {
+    let path = object.text(name).unwrap_or_default();
+    path.chars().take(MAX_PATH).collect()
+}
+
+/// A text in an event, such as a message or an error.
+pub fn message(object: &Object, name: &str) -> Option<String> {
+    let text = summary::short(object.text(name)?.chars(), SUMMARY_LENGTH);
+    (!text.is_empty()).then_some(text)
+}
+
+/// The summary of a tool call.
+pub fn summarize(object: &Object, cwd: &str) -> String {
+    let summarizer = Summarizer {
+        cwd: Some(cwd),
+        is_cut: true,
+    };
+    summary::short(summarizer.action(object), SUMMARY_LENGTH)
+}

@@ -1,0 +1,176 @@
+//! The sessions as a table, and as JSON lines.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use serde::Serialize;
+
+use super::session::{Session, State};
+use crate::cli::Filter;
+use crate::event::compact;
+use crate::format::line::describe_seconds;
+use crate::format::line_writer::{columns_of, cut_middle};
+use crate::format::summary;
+
+/// The most columns for the name of a project.
+const PROJECT_COLUMNS: usize = 20;
+
+/// Whether a session is listed.
+pub fn is_listed(session: &Session, filter: &Filter) -> bool {
+    let has = |names: &[String], name: &str| names.iter().any(|own| own == name);
+    let has_tool = || {
+        session
+            .tools
+            .iter()
+            .any(|tool| has(&filter.tools, &tool.call.name))
+    };
+    session.id.starts_with(&filter.session)
+        && (filter.events.is_empty() || has(&filter.events, &session.last_event))
+        && (filter.tools.is_empty() || has_tool())
+}
+
+/// A line for each session, with its age at `now`, in seconds since 1970. `width` is that of
+/// the terminal, if there is one.
+pub fn table(sessions: &[&Session], now: i64, width: Option<usize>) -> String {
+    const HEAD: [&str; 7] = [
+        "STATE", "SINCE", "PROJECT", "SESSION", "CALLS", "FAILED", "DETAIL",
+    ];
+    if sessions.is_empty() {
+        return "No sessions\n".into();
+    }
+    let id_length = distinct_length(sessions.iter().map(|session| session.id.as_str()));
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(sessions.iter().map(|session| row(session, now, id_length)));
+    let widths: Vec<usize> = (0..HEAD.len() - 1)
+        .map(|column| {
+            rows.iter()
+                .map(|row| columns_of(&row[column]))
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width - columns_of(cell) + 2));
+        }
+        let detail = &row[HEAD.len() - 1];
+        let room = width.map_or(usize::MAX, |width| width.saturating_sub(columns_of(&line)));
+        line.push_str(&cut_middle(detail.chars(), room));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(session: &Session, now: i64, id_length: usize) -> [String; 7] {
+    let state = match session.quiet(now) {
+        Some(_) => "quiet",
+        None => session.state().name(),
+    };
+    let age = session.quiet(now).or_else(|| session.since().age(now));
+    let age = age.map(|age| describe_seconds(age.unsigned_abs()));
+    let project = summary::project(&session.cwd);
+    [
+        state.into(),
+        age.unwrap_or_default(),
+        cut_middle(project.chars(), PROJECT_COLUMNS),
+        session.id.chars().take(id_length).collect(),
+        session.tool_calls.to_string(),
+        session.failures.to_string(),
+        session.detail(),
+    ]
+}
+
+/// How many characters tell the identifiers apart: four at least.
+pub fn distinct_length<'i>(ids: impl Iterator<Item = &'i str>) -> usize {
+    const SHORTEST: usize = 4;
+    let mut ids: Vec<&str> = ids.collect();
+    ids.sort_unstable();
+    let common = |pair: &[&str]| {
+        let equal = pair[0]
+            .chars()
+            .zip(pair[1].chars())
+            .take_while(|(one, other)| one == other);
+        equal.count() + 1
+    };
+    ids.windows(2).map(common).max().unwrap_or(0).max(SHORTEST)
+}
+
+/// A session as `sessions --json` prints it.
+#[derive(Serialize)]
+struct SessionJson<'s> {
+    session_id: &'s str,
+    state: &'static str,
+    since: &'s str,
+    detail: String,
+    cwd: &'s str,
+    pid: Option<u32>,
+    tools: Vec<ToolJson<'s>>,
+    agents: Vec<AgentJson<'s>>,
+    events: u64,
+    tool_calls: u64,
+    failures: u64,
+    last_event: &'s str,
+    last: &'s str,
+}
+
+#[derive(Serialize)]
+struct ToolJson<'s> {
+    name: &'s str,
+    summary: &'s str,
+    since: &'s str,
+    agent_id: Option<&'s str>,
+}
+
+#[derive(Serialize)]
+struct AgentJson<'s> {
+    agent_id: &'s str,
+    agent_type: &'s str,
+    state: &'static str,
+    since: &'s str,
+}
+
+/// One line.
+pub fn json(session: &Session) -> String {
+    let tools = session.tools.iter().map(|tool| ToolJson {
+        name: &tool.call.name,
+        summary: &tool.summary,
+        since: &tool.since.text,
+        agent_id: tool.call.agent_id.as_deref(),
+    });
+    let agents = session.agents.iter().map(|agent| {
+        let ask = session
+            .asks
+            .iter()
+            .find(|ask| ask.agent_id.as_ref() == Some(&agent.id));
+        AgentJson {
+            agent_id: &agent.id,
+            agent_type: &agent.kind,
+            state: ask.map_or(State::Working, |_| State::Waiting).name(),
+            since: ask.map_or(&agent.since.text, |ask| &ask.since.text),
+        }
+    });
+    let object = SessionJson {
+        session_id: &session.id,
+        state: session.state().name(),
+        since: &session.since().text,
+        detail: session.detail(),
+        cwd: &session.cwd,
+        pid: session.pid,
+        tools: tools.collect(),
+        agents: agents.collect(),
+        events: session.events,
+        tool_calls: session.tool_calls,
+        failures: session.failures,
+        last_event: &session.last_event,
+        last: &session.last.text,
+    };
+    // It cannot fail: all values have a JSON form, and writing to memory succeeds.
+    let json = serde_json::to_string(&object).unwrap_or_default();
+    // In ASCII it is safe for a terminal.
+    let mut line = String::new();
+    compact::write(&json, &mut line);
+    line + "\n"
+}

@@ -1,0 +1,273 @@
+//! What a person wants to know of an event: a command, a path, a question, an error.
+//!
+//! Claude Code has about thirty events and any number of tools, and later versions have more.
+//! So this file knows few of them by name. It takes the first of [`SUMMARY_FIELDS`] that a
+//! tool's input, or the event itself, has, and otherwise every field that is not in
+//! [`HIDDEN_FIELDS`].
+//!
+//! Stop 8 of EDU_NOTES.md.
+
+use super::line_writer::one_line;
+use crate::event::json_text::{self, members};
+use crate::event::object::Object;
+
+/// The fields that summarize a tool's input or an event: the first one present is shown.
+pub(super) const SUMMARY_FIELDS: [&str; 17] = [
+    "command",
+    "file_path",
+    "notebook_path",
+    "pattern",
+    "query",
+    "url",
+    "subject",
+    "task_subject",
+    "description",
+    "prompt",
+    "message",
+    "last_assistant_message",
+    "delta",
+    "path",
+    "skill",
+    "plan",
+    "_raw",
+];
+
+/// Fields that are never part of the summary: they identify things, or the line shows them
+/// elsewhere.
+pub(super) const HIDDEN_FIELDS: [&str; 29] = [
+    "_ts",
+    "_event",
+    "_peer_pid",
+    "_peer_uid",
+    "_peer_gid",
+    "_dropped",
+    "_gone",
+    "session_id",
+    "transcript_path",
+    "cwd",
+    "prompt_id",
+    "permission_mode",
+    "effort",
+    "hook_event_name",
+    "tool_name",
+    "tool_use_id",
+    "tool_response",
+    "mcp_server",
+    "agent_id",
+    "agent_type",
+    "agent_transcript_path",
+    "error",
+    "is_interrupt",
+    "duration_ms",
+    "permission_suggestions",
+    "stop_hook_active",
+    "background_tasks",
+    "session_crons",
+    "turn_id",
+];
+
+/// Of a longer text, a line of limited width shows parts of the first and of the last of
+/// this many bytes, so nothing between is decoded.
+const END_BYTES: usize = 64 << 10;
+
+/// A prompt with this prefix comes from the client: a background task has ended.
+pub const TASK_NOTIFICATION: &str = "<task-notification>";
+
+/// The characters of a summary.
+pub type Chars<'a> = Box<dyn Iterator<Item = char> + 'a>;
+
+/// How an event or a tool call is summarized.
+#[derive(Clone, Copy)]
+pub struct Summarizer<'a> {
+    /// The session's directory, decoded. A path inside is shown relative to it.
+    pub cwd: Option<&'a str>,
+    /// Whether the middle of a long text may be missing.
+    pub is_cut: bool,
+}
+
+impl<'a> Summarizer<'a> {
+    /// Summarizes what a tool or an agent did, by its input if it has one.
+    pub fn action(self, action: &Object<'a>) -> Chars<'a> {
+        match action.get("tool_input") {
+            Some(input) if input.starts_with('{') => self.fields(&Object::parse(input)),
+            Some(input) => self.value(input),
+            None => self.fields(action),
+        }
+    }
+
+    /// The first of [`SUMMARY_FIELDS`], or else all fields that are not hidden.
+    fn fields(self, fields: &Object<'a>) -> Chars<'a> {
+        if let Some(question) = fields.get("questions").and_then(first_question) {
+            return self.text(question);
+        }
+        let mut names = SUMMARY_FIELDS.iter();
+        match names.find_map(|name| Some((name, fields.string(name)?))) {
+            Some((name, path)) if name.ends_with("path") => self.path(path),
+            Some((&"prompt", prompt)) => self.text(task_summary(prompt).unwrap_or(prompt)),
+            Some((_, text)) => self.text(text),
+            None => self.all_fields(fields),
+        }
+    }
+
+    fn all_fields(self, fields: &Object<'a>) -> Chars<'a> {
+        let is_shown = |(key, _): &(&str, &str)| !HIDDEN_FIELDS.contains(&&*json_text::decode(key));
+        let shown = fields.members().filter(is_shown).enumerate();
+        let chars = shown.flat_map(move |(number, (key, value))| {
+            let separator = if number == 0 { "" } else { ", " };
+            let name = separator.chars().chain(json_text::chars(key));
+            name.chain(": ".chars()).chain(self.value(value))
+        });
+        match self.is_cut {
+            true => Box::new(chars.take(END_BYTES)),
+            false => Box::new(chars),
+        }
+    }
+
+    /// A JSON value: the text of a string, anything else as spelled.
+    pub fn value(self, value: &'a str) -> Chars<'a> {
+        match json_text::unquoted(value) {
+            Some(text) => self.text(text),
+            None if self.is_cut && value.len() > 2 * END_BYTES => {
+                let start = json_text::boundary(value, END_BYTES);
+                let end = json_text::boundary(value, value.len() - END_BYTES);
+                let head = json_text::readable_chars(&value[..start]);
+                Box::new(head.chain(json_text::readable_chars(&value[end..])))
+            }
+            None => Box::new(json_text::readable_chars(value)),
+        }
+    }
+
+    /// A string, given as spelled.
+    pub fn text(self, spelled: &'a str) -> Chars<'a> {
+        if !self.is_cut || spelled.len() <= 2 * END_BYTES {
+            return Box::new(json_text::chars(spelled));
+        }
+        let head = &spelled[..json_text::boundary(spelled, END_BYTES)];
+        let tail = &spelled[json_text::boundary(spelled, spelled.len() - END_BYTES)..];
+        Box::new(json_text::chars(head).chain(json_text::chars(tail)))
+    }
+
+    /// The error of an action: what interrupted it, or the text of its error.
+    pub fn error(self, action: &Object<'a>) -> Option<Chars<'a>> {
+        let response = action.get("tool_response").unwrap_or_default();
+        let is_interrupted = action.get("is_interrupt") == Some("true")
+            || members(response).any(|member| member == ("interrupted", "true"));
+        let error = action
+            .get("error")
+            .filter(|error| !matches!(*error, "null" | "false" | "\"\""));
+        match (is_interrupted, error) {
+            (false, None) => None,
+            (false, Some(error)) => Some(self.value(error)),
+            (true, None) => Some(Box::new("interrupted".chars())),
+            (true, Some(error)) => Some(Box::new("interrupted: ".chars().chain(self.value(error)))),
+        }
+    }
+
+    fn path(self, spelled: &'a str) -> Chars<'a> {
+        let path = json_text::decode(spelled);
+        let relative = self.cwd.and_then(|cwd| relative(&path, cwd));
+        match relative.map(str::to_owned) {
+            Some(relative) => Box::new(relative.chars().collect::<Vec<_>>().into_iter()),
+            None => self.text(spelled),
+        }
+    }
+}
+
+/// The part of a path that is inside a directory. On Windows the client separates names by
+/// backslashes, and the case of a drive's letter differs.
+fn relative<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
+    let (start, rest) = path.split_at_checked(directory.len())?;
+    let is_inside = match is_windows_path(directory) {
+        true => start.eq_ignore_ascii_case(directory),
+        false => start == directory,
+    };
+    let rest = rest.strip_prefix(separators(directory))?;
+    (is_inside && !rest.is_empty()).then_some(rest)
+}
+
+/// The name of a project: the last name in the path of its directory.
+pub fn project(cwd: &str) -> &str {
+    let separators = separators(cwd);
+    let path = cwd.trim_end_matches(separators);
+    path.rsplit(separators).next().unwrap_or(path)
+}
+
+fn is_windows_path(path: &str) -> bool {
+    path.as_bytes().get(1) == Some(&b':') || path.starts_with("\\\\")
+}
+
+fn separators(path: &str) -> &'static [char] {
+    match is_windows_path(path) {
+        true => &['/', '\\'],
+        false => &['/'],
+    }
+}
+
+/// The text of the first question in the input of `AskUserQuestion`.
+fn first_question(questions: &str) -> Option<&str> {
+    let (_, question) = members(questions).next()?;
+    Object::parse(question).string("question")
+}
+
+/// What a prompt of the client says about a task. `None`: it is the user's.
+fn task_summary(prompt: &str) -> Option<&str> {
+    let (_, text) = prompt
+        .strip_prefix(TASK_NOTIFICATION)?
+        .split_once("<summary>")?;
+    Some(text.split_once("</summary>")?.0)
+}
+
+/// The error in the response of a call in a `PostToolBatch`, as spelled. The response is a
+/// text, and only its first words say that it is an error: a refusal, a wrong call, an exit
+/// code.
+pub fn batch_error<'a>(call: &Object<'a>) -> Option<&'a str> {
+    const ERRORS: [&str; 9] = [
+        "Exit code ",
+        "Error: ",
+        "API Error",
+        "The user doesn't want to ",
+        "Permission for this ",
+        "Permission to use ",
+        "Claude requested permission",
+        "Cancelled: ",
+        "[Request interrupted",
+    ];
+    let response = response(call)?;
+    let start: String = json_text::chars(response).take(300).collect();
+    let first_line = start.lines().next().unwrap_or_default();
+    let is_error = ERRORS.iter().any(|error| start.starts_with(error))
+        || first_line.contains(" needs approval.");
+    is_error.then_some(response)
+}
+
+/// The text of a response in a `PostToolBatch`, as spelled.
+pub fn response<'a>(call: &Object<'a>) -> Option<&'a str> {
+    let response = call.get("tool_response")?;
+    let text = json_text::unquoted(response).or_else(|| {
+        let (_, first) = members(response).next()?;
+        Object::parse(first).string("text")
+    })?;
+    let text = text.strip_prefix("<tool_use_error>").unwrap_or(text);
+    Some(text.strip_suffix("</tool_use_error>").unwrap_or(text))
+}
+
+/// Whether a `Notification` needs an input from the user. Older clients send no type.
+pub fn needs_input(event: &Object) -> bool {
+    match event.string("notification_type") {
+        Some("permission_prompt" | "elicitation_dialog" | "agent_needs_input") => true,
+        Some("idle_prompt" | "elicitation_response" | "elicitation_complete") => false,
+        _ => event
+            .text("message")
+            .is_some_and(|text| text.contains("needs your")),
+    }
+}
+
+/// At most `length` characters on one line, safe for a terminal.
+pub fn short(chars: impl Iterator<Item = char>, length: usize) -> String {
+    let mut chars = one_line(chars);
+    let mut text: String = chars.by_ref().take(length).collect();
+    if chars.next().is_some() {
+        text.push('…');
+    }
+    text
+}

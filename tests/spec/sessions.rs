@@ -1,0 +1,480 @@
+//! `sessions`: the state of every session, derived from its events alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// The lines of a recorded session.
+pub fn recording(name: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/recordings");
+    let text = fs::read_to_string(folder.join(format!("{name}.jsonl"))).unwrap();
+    text.split_inclusive('\n').map(str::to_owned).collect()
+}
+
+/// Runs the program with this stdin. Returns stdout and stderr.
+pub fn run_with_stdin(arguments: &[&str], stdin: &[u8]) -> (String, String) {
+    let mut command = std::process::Command::new(BINARY);
+    command
+        .args(arguments)
+        .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+        .env("TZ", "UTC0")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let input = stdin.to_vec();
+    // It fails if the program needs no more input.
+    let writer = std::thread::spawn(move || drop(pipe.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+/// The sessions after these lines, by their id.
+fn sessions(lines: &str) -> BTreeMap<String, Value> {
+    let (stdout, stderr) = run_with_stdin(&["sessions", "--json", "-"], lines.as_bytes());
+    assert_eq!(stderr, "");
+    let session = |session: Value| (session["session_id"].as_str().unwrap().to_owned(), session);
+    events(&stdout).into_iter().map(session).collect()
+}
+
+/// The state of the only session after these events, each a name and its fields.
+fn session(events: &[(&str, Value)]) -> Value {
+    let mut sessions = sessions(&lines(events));
+    assert_eq!(sessions.len(), 1);
+    sessions.pop_first().unwrap().1
+}
+
+/// Events of the session `s`, one a second.
+fn lines(events: &[(&str, Value)]) -> String {
+    let line = |(second, (name, fields)): (usize, &(&str, Value))| {
+        let mut event = json!({
+            "_ts": format!("2026-02-09T10:30:{second:02}+00:00"),
+            "_event": name,
+            "session_id": "s",
+            "cwd": "/home/dev/shop",
+        });
+        event
+            .as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        format!("{event}\n")
+    };
+    events.iter().enumerate().map(line).collect()
+}
+
+fn state(events: &[(&str, Value)]) -> String {
+    session(events)["state"].as_str().unwrap().to_owned()
+}
+
+fn bash(id: &str, command: &str) -> Value {
+    json!({"tool_name": "Bash", "tool_use_id": id, "tool_input": {"command": command}})
+}
+
+fn with(mut fields: Value, name: &str, value: impl Into<Value>) -> Value {
+    fields[name] = value.into();
+    fields
+}
+
+#[test]
+fn states_agree_with_the_screens_of_recorded_sessions() {
+    let truth = include_str!("../data/recordings/truth.tsv");
+    let mut screens: BTreeMap<(&str, usize, &str), Vec<&str>> = BTreeMap::new();
+    for row in truth.lines().filter(|row| !row.starts_with('#')) {
+        let [name, line, session, state] = row.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        // The client's word for a state of `working`.
+        let state = if state == "compacting" {
+            "working"
+        } else {
+            state
+        };
+        let key = (name, line.parse().unwrap(), session);
+        screens.entry(key).or_default().push(state);
+    }
+    assert!(screens.len() > 140);
+    for ((name, line, session), states) in screens {
+        let found = &sessions(&recording(name)[..line].concat())[session];
+        let state = found["state"].as_str().unwrap();
+        assert!(
+            states.contains(&state),
+            "{name}, line {line}: {found} is not one of {states:?}"
+        );
+    }
+}
+
+#[test]
+fn a_session_without_a_prompt_is_idle_and_an_ended_one_has_its_reason() {
+    let start = ("SessionStart", json!({"source": "startup"}));
+    let end = ("SessionEnd", json!({"reason": "logout"}));
+    assert_eq!(state(std::slice::from_ref(&start)), "idle");
+    let found = session(&[start, end.clone()]);
+    assert_eq!(
+        (&found["state"], &found["detail"]),
+        (&json!("ended"), &json!("logout"))
+    );
+    // Late events do not begin it again.
+    let late = ("PostToolUse", bash("t", "ls"));
+    assert_eq!(state(&[end.clone(), late, ("Stop", json!({}))]), "ended");
+    assert_eq!(
+        state(&[end.clone(), ("UserPromptSubmit", json!({}))]),
+        "working"
+    );
+    assert_eq!(
+        state(&[end, ("SessionStart", json!({"source": "resume"}))]),
+        "idle"
+    );
+}
+
+#[test]
+fn a_session_whose_process_is_gone_has_its_pid() {
+    let found = session(&[
+        ("PreToolUse", bash("t", "ls")),
+        ("_gone", json!({"_gone": 4711})),
+        ("PostToolUse", bash("t", "ls")),
+    ]);
+    assert_eq!(
+        (&found["state"], &found["pid"]),
+        (&json!("gone"), &json!(4711))
+    );
+    assert_eq!(found["tools"], json!([]));
+}
+
+#[test]
+fn a_session_is_printed_with_its_fields_in_order() {
+    let tool = with(bash("t", "make"), "agent_id", "a1");
+    let events = [
+        ("UserPromptSubmit", json!({"prompt": "go"})),
+        ("PreToolUse", bash("f", "false")),
+        ("PostToolUseFailure", bash("f", "false")),
+        (
+            "SubagentStart",
+            json!({"agent_id": "a1", "agent_type": "Explore"}),
+        ),
+        ("PreToolUse", tool.clone()),
+        ("PermissionRequest", with(tool, "tool_use_id", Value::Null)),
+    ];
+    let (stdout, _) = run_with_stdin(&["sessions", "--json", "-"], lines(&events).as_bytes());
+    let time = |second: u32| format!("2026-02-09T10:30:0{second}+00:00");
+    let expected = format!(
+        r#"{{"session_id":"s","state":"waiting","since":"{since}","detail":"permission for Bash: make (asked by subagent Explore a1)","cwd":"/home/dev/shop","pid":null,"tools":[{{"name":"Bash","summary":"make","since":"{tool}","agent_id":"a1"}}],"agents":[{{"agent_id":"a1","agent_type":"Explore","state":"waiting","since":"{since}"}}],"events":6,"tool_calls":2,"failures":1,"last_event":"PermissionRequest","last":"{since}"}}
+"#,
+        since = time(5),
+        tool = time(4),
+    );
+    assert_eq!(stdout, expected);
+}
+
+#[test]
+fn a_request_waits_until_something_shows_that_it_was_answered() {
+    let asked = [
+        ("UserPromptSubmit", json!({"prompt": "go"})),
+        ("PreToolUse", bash("t", "rm x")),
+        (
+            "PermissionRequest",
+            with(bash("", "rm x"), "tool_use_id", Value::Null),
+        ),
+    ];
+    let after = |name, fields| state(&[&asked[..], &[(name, fields)]].concat());
+    assert_eq!(state(&asked), "waiting");
+    // A late message, another tool, and a reminder do not answer it.
+    assert_eq!(after("MessageDisplay", json!({"delta": "x"})), "waiting");
+    assert_eq!(after("PostToolUse", bash("other", "ls")), "waiting");
+    let reminder = json!({"notification_type": "permission_prompt"});
+    assert_eq!(after("Notification", reminder), "waiting");
+    assert_eq!(after("SubagentStop", json!({"agent_id": "a"})), "waiting");
+    // These do.
+    assert_eq!(after("PostToolUse", bash("t", "rm x")), "working");
+    assert_eq!(after("PostToolUseFailure", bash("t", "rm x")), "working");
+    let batch = json!({"tool_calls": [bash("t", "rm x")]});
+    assert_eq!(after("PostToolBatch", batch), "working");
+    assert_eq!(
+        after("UserPromptSubmit", json!({"prompt": "no"})),
+        "working"
+    );
+    assert_eq!(after("Stop", json!({})), "idle");
+    assert_eq!(after("StopFailure", json!({"error": "x"})), "failed");
+    assert_eq!(after("SessionEnd", json!({})), "ended");
+}
+
+#[test]
+fn requests_of_equal_calls_are_answered_one_by_one() {
+    let request = with(bash("", "ls"), "tool_use_id", Value::Null);
+    let mut events = vec![
+        ("PreToolUse", bash("a", "ls")),
+        ("PreToolUse", bash("b", "ls")),
+        ("PermissionRequest", request.clone()),
+        ("PermissionRequest", request.clone()),
+        // A hook that is installed twice sends everything twice.
+        ("PermissionRequest", request),
+        ("PostToolUse", bash("a", "ls")),
+    ];
+    assert_eq!(state(&events), "waiting");
+    events.push(("PostToolUse", bash("b", "ls")));
+    assert_eq!(state(&events), "working");
+    // A request that arrives before its call is the call's.
+    let early = (
+        "PermissionRequest",
+        with(bash("", "ls"), "tool_use_id", Value::Null),
+    );
+    let call = ("PreToolUse", bash("a", "ls"));
+    let events = [early, call, ("PostToolUse", bash("a", "ls"))];
+    assert_eq!(state(&events), "working");
+}
+
+#[test]
+fn a_request_of_a_subagent_ends_with_the_subagent_and_not_with_the_turn() {
+    let call = with(bash("t", "rm x"), "agent_id", "a1");
+    let listed =
+        json!({"background_tasks": [{"id": "a1", "type": "subagent", "status": "running"}]});
+    let notification = json!({"prompt": "<task-notification>\n<summary>a2 has ended</summary>"});
+    let mut events = vec![
+        (
+            "SubagentStart",
+            json!({"agent_id": "a1", "agent_type": "Plan"}),
+        ),
+        ("PreToolUse", call.clone()),
+        ("PermissionRequest", call),
+        ("Stop", listed.clone()),
+        ("UserPromptSubmit", notification),
+        ("Stop", listed),
+    ];
+    assert_eq!(state(&events), "waiting");
+    for (name, fields) in [
+        ("SubagentStop", json!({"agent_id": "a1"})),
+        ("StopFailure", json!({"agent_id": "a1", "error": "x"})),
+        ("Stop", json!({"background_tasks": []})),
+    ] {
+        events.push((name, fields));
+        assert_eq!(state(&events), "idle", "{name}");
+        events.pop();
+    }
+}
+
+#[test]
+fn an_esc_and_a_prompt_end_a_foreground_subagent() {
+    let call = with(bash("t", "sleep 9"), "agent_id", "a1");
+    let events = [
+        ("UserPromptSubmit", json!({"prompt": "go"})),
+        (
+            "PreToolUse",
+            json!({"tool_name": "Agent", "tool_use_id": "g", "tool_input": {}}),
+        ),
+        ("SubagentStart", json!({"agent_id": "a1"})),
+        ("PreToolUse", call),
+        ("UserPromptSubmit", json!({"prompt": "again"})),
+    ];
+    let found = session(&events);
+    assert_eq!(found["agents"], json!([]));
+    let stopped = [&events[..], &[("Stop", json!({}))]].concat();
+    assert_eq!(state(&stopped), "idle");
+}
+
+#[test]
+fn a_tool_that_runs_when_the_user_types_ahead_runs_until_the_model_goes_on() {
+    let mut events = vec![
+        ("PreToolUse", bash("t", "make")),
+        ("UserPromptSubmit", json!({"prompt": "and then?"})),
+    ];
+    assert_eq!(session(&events)["tools"][0]["summary"], "make");
+    events.push(("PreToolUse", bash("u", "ls")));
+    let found = session(&events);
+    assert_eq!(found["tools"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["tools"][0]["summary"], "ls");
+}
+
+#[test]
+fn a_background_command_leaves_a_session_idle() {
+    let tasks = json!([{"id": "b1", "type": "shell", "status": "running", "command": "make"}]);
+    let stop = json!({"last_assistant_message": "It runs.", "background_tasks": tasks});
+    let found = session(&[("Stop", stop)]);
+    assert_eq!(found["state"], "idle");
+    assert_eq!(found["detail"], "It runs. · 1 background command runs");
+}
+
+#[test]
+fn a_record_that_begins_in_the_middle_gives_the_states_that_it_allows() {
+    assert_eq!(state(&[("PostToolUse", bash("t", "ls"))]), "working");
+    assert_eq!(
+        state(&[("PostToolBatch", json!({"tool_calls": []}))]),
+        "working"
+    );
+    assert_eq!(state(&[("MessageDisplay", json!({}))]), "idle");
+    let found = session(&[("FileChanged", json!({}))]);
+    assert_eq!(
+        (&found["state"], &found["since"]),
+        (&json!("idle"), &found["last"])
+    );
+    assert_eq!(
+        state(&[("PostToolUse", with(bash("t", "ls"), "agent_id", "a"))]),
+        "working"
+    );
+    let late = ("SessionStart", json!({"source": "startup"}));
+    assert_eq!(state(&[("UserPromptSubmit", json!({})), late]), "working");
+}
+
+#[test]
+fn a_notification_without_a_request_waits_for_the_tool_that_probably_asks() {
+    let events = [
+        ("PreToolUse", bash("t", "sh x")),
+        (
+            "Notification",
+            json!({"message": "Claude needs your permission to use Bash"}),
+        ),
+    ];
+    let found = session(&events);
+    assert_eq!(found["state"], "waiting");
+    assert_eq!(
+        found["detail"],
+        "Claude needs your permission to use Bash: Bash sh x"
+    );
+    let answered = [&events[..], &[("PostToolUse", bash("t", "sh x"))]].concat();
+    assert_eq!(state(&answered), "working");
+}
+
+#[test]
+fn failures_are_counted_once() {
+    let refusal = with(
+        bash("r", "rm"),
+        "tool_response",
+        "The user doesn't want to proceed",
+    );
+    let rejected = json!({"tool_name": "X", "tool_use_id": "x", "tool_response": "Error: no X"});
+    let found = session(&[
+        ("PreToolUse", bash("f", "false")),
+        ("PreToolUse", bash("r", "rm")),
+        ("PreToolUse", bash("g", "true")),
+        ("PostToolUseFailure", bash("f", "false")),
+        ("PostToolUse", bash("g", "true")),
+        (
+            "PostToolBatch",
+            json!({"tool_calls": [bash("f", "false"), refusal, bash("g", "true"), rejected]}),
+        ),
+    ]);
+    assert_eq!(
+        (&found["tool_calls"], &found["failures"]),
+        (&json!(4), &json!(3))
+    );
+}
+
+#[test]
+fn sessions_that_need_the_user_come_first_and_the_longest_in_their_state() {
+    let event = |second: u32, session: &str, name: &str| {
+        format!(
+            "{{\"_ts\":\"2026-02-09T10:30:{second:02}+00:00\",\"_event\":\"{name}\",\"session_id\":\"{session}\"}}\n"
+        )
+    };
+    let lines: String = [
+        event(0, "ended", "SessionEnd"),
+        event(1, "gone", "_gone"),
+        event(2, "working", "UserPromptSubmit"),
+        event(3, "idle2", "SessionStart"),
+        event(4, "failed", "StopFailure"),
+        event(5, "waiting", "PermissionRequest"),
+        event(2, "idle1", "SessionStart"),
+    ]
+    .concat();
+    let (stdout, _) = run_with_stdin(&["sessions", "--json", "-"], lines.as_bytes());
+    let order: Vec<_> = events(&stdout)
+        .iter()
+        .map(|s| s["session_id"].to_string())
+        .collect();
+    assert_eq!(
+        order.join(" ").replace('"', ""),
+        "waiting failed idle1 idle2 working ended gone"
+    );
+}
+
+#[test]
+fn the_table_shows_state_age_project_id_and_detail() {
+    let (stdout, _) = run_with_stdin(
+        &["sessions", "-"],
+        &recording("02_allow")[..4].concat().into_bytes(),
+    );
+    let (head, row) = stdout.split_once('\n').unwrap();
+    let words: Vec<_> = head.split_whitespace().collect();
+    assert_eq!(
+        words,
+        [
+            "STATE", "SINCE", "PROJECT", "SESSION", "CALLS", "FAILED", "DETAIL"
+        ]
+    );
+    let words: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(words[0], "waiting");
+    assert_eq!(words[2..6], ["webshop", "98aa", "1", "0"]);
+    assert!(
+        row.ends_with("  permission for Bash: touch made.txt; sleep 6\n"),
+        "{row}"
+    );
+    assert_eq!(run_with_stdin(&["sessions", "-"], b"").0, "No sessions\n");
+    let (quiet, _) = run_with_stdin(
+        &["sessions", "-"],
+        lines(&[("UserPromptSubmit", json!({}))]).as_bytes(),
+    );
+    assert!(
+        quiet.lines().nth(1).unwrap().starts_with("quiet"),
+        "{quiet}"
+    );
+}
+
+#[test]
+fn damaged_lines_are_passed_over_and_counted() {
+    let mut input = recording("02_allow")[..4].concat().into_bytes();
+    input.extend(b"no JSON\n[1]\n\n{\"a\":\n\xff\xfe\n{\"_event\":7,\"session_id\":[]}\n");
+    input.extend(b"{\"_ts\":\"T\",\"_event\":\"_dropped\",\"_dropped\":17}\n{\"unfinished");
+    let (stdout, stderr) = run_with_stdin(&["sessions", "--json", "-"], &input);
+    assert_eq!(events(&stdout)[0]["state"], "waiting");
+    assert_eq!(
+        stderr,
+        "6 damaged lines were passed over\n\
+         17 events are missing, so a state may be wrong: the server dropped them\n"
+    );
+}
+
+#[test]
+fn of_too_many_sessions_those_heard_last_are_shown() {
+    let line = |n: usize| format!("{{\"_event\":\"SessionStart\",\"session_id\":\"{n:07}\"}}\n");
+    let input: String = (0..20_000).map(line).collect();
+    let (stdout, stderr) = run_with_stdin(&["sessions", "--json", "-"], input.as_bytes());
+    let shown = stdout.lines().count();
+    assert!((3_000..=4_096).contains(&shown), "{shown}");
+    assert!(stdout.contains("\"0019999\""));
+    assert_eq!(
+        stderr,
+        format!(
+            "{} sessions that were heard least recently are not shown\n",
+            20_000 - shown
+        )
+    );
+}
+
+#[test]
+fn filters_choose_sessions() {
+    let input = [
+        lines(&[("PreToolUse", bash("t", "ls"))]),
+        recording("18_two")[..7].concat(),
+    ]
+    .concat();
+    let ids = |options: &[&str]| {
+        let arguments = [&["sessions", "--json", "-"], options].concat();
+        let (stdout, _) = run_with_stdin(&arguments, input.as_bytes());
+        let ids = events(&stdout)
+            .into_iter()
+            .map(|s| s["session_id"].as_str().unwrap()[..1].to_owned());
+        ids.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids(&[]), "0 s f");
+    assert_eq!(ids(&["--session", "0808"]), "0");
+    assert_eq!(ids(&["--event", "PermissionRequest,Stop"]), "0");
+    assert_eq!(ids(&["--tool", "Bash"]), "0 s f");
+    assert_eq!(ids(&["--tool", "Read"]), "");
+}
