@@ -19,7 +19,13 @@ const MIB: usize = 1 << 20;
 const FORMATS: [(&str, Format); 4] = [
     ("compact", Format::Compact),
     ("--pretty-json", Format::PrettyJson),
-    ("--pretty-yaml", Format::PrettyYaml { colour: false }),
+    (
+        "--pretty-yaml",
+        Format::PrettyYaml {
+            colour: false,
+            cut: false,
+        },
+    ),
     (
         "--pretty-line",
         Format::PrettyLine {
