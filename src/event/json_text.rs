@@ -41,9 +41,9 @@ impl<'a> Tokens<'a> {
         taken
     }
 
-    /// The next token, without consuming it.
-    pub fn peek(&self) -> Option<Token<'a>> {
-        self.clone().next()
+    /// The first byte of the next token.
+    pub fn peek(&self) -> Option<u8> {
+        self.text.trim_ascii_start().bytes().next()
     }
 
     /// Consumes the next member of an object: its key (as spelled, without its quotes) and its
@@ -86,7 +86,7 @@ pub fn members(container: &str) -> impl Iterator<Item = (&str, &str)> {
     let opened = tokens.next();
     std::iter::from_fn(move || {
         let member = match (opened?, tokens.peek()?) {
-            (_, Token::Close(_)) => return None,
+            (_, b'}' | b']') => return None,
             (Token::Open('['), _) => ("", tokens.take_value()),
             (Token::Open(_), _) => tokens.take_member()?,
             _ => return None,

@@ -54,16 +54,9 @@ impl<'o> Bounded<'o> {
         }
     }
 
-    /// Writes spaces.
+    /// Writes an even number of spaces.
     pub fn indent(&mut self, columns: usize) -> fmt::Result {
-        const SPACES: &str = "                                                                ";
-        let mut left = columns;
-        while left > 0 {
-            let count = left.min(SPACES.len());
-            self.write_str(&SPACES[..count])?;
-            left -= count;
-        }
-        Ok(())
+        (0..columns / 2).try_for_each(|_| self.write_str("  "))
     }
 
     /// Counts text that is longer than a draft. Fails at the limit.

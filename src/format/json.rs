@@ -45,9 +45,9 @@ fn write_value(text: &str, mut depth: usize, out: &mut Bounded) -> fmt::Result {
         match token {
             Token::Open(bracket) => {
                 out.write_char(bracket)?;
-                if let Some(Token::Close(bracket)) = tokens.peek() {
+                if let Some(close @ (b'}' | b']')) = tokens.peek() {
                     tokens.next();
-                    out.write_char(bracket)?;
+                    out.write_char(close.into())?;
                 } else {
                     depth += 1;
                     new_line(depth, out)?;

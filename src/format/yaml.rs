@@ -135,7 +135,7 @@ impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
             }
             _ => return Ok(()),
         };
-        if depth == self.max_depth || matches!(self.tokens.peek(), Some(Token::Close(_))) {
+        if depth == self.max_depth || matches!(self.tokens.peek(), Some(b'}' | b']')) {
             self.push(" ")?;
             self.flow(opened)?;
             return self.push("\n");
@@ -195,9 +195,7 @@ impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
                 Token::Literal(spelled) => self.push(&literal(spelled))?,
                 Token::String(spelled) => {
                     let scalar = double_quoted(&json_text::decode(spelled));
-                    if scalar.chars().count() > MAX_SIMPLE_KEY
-                        && self.tokens.peek() == Some(Token::Colon)
-                    {
+                    if scalar.chars().count() > MAX_SIMPLE_KEY && self.tokens.peek() == Some(b':') {
                         self.push("? ")?;
                     }
                     self.push(&scalar)?;
