@@ -44,7 +44,9 @@ pub fn say(line: impl Display) {
 /// 200 ms at most. Call it before the process exits, which would end the thread.
 pub fn finish() {
     const TIMEOUT: Duration = Duration::from_millis(200);
-    if let Some(stderr) = STDERR.lock().ok().and_then(|mut stderr| stderr.take()) {
+    if let Some(mut stderr) = STDERR.lock().ok().and_then(|mut stderr| stderr.take()) {
+        // The rest of a line.
+        stderr.write();
         stderr.fd.finish(TIMEOUT);
     }
 }

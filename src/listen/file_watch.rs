@@ -48,7 +48,7 @@ impl FileWatch {
     }
 }
 
-/// Elsewhere nothing is noticed: the descriptor reports nothing.
+/// Elsewhere nothing is noticed. The descriptor reports its end once.
 #[cfg(not(target_os = "linux"))]
 impl FileWatch {
     pub fn new() -> io::Result<Self> {

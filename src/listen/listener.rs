@@ -125,13 +125,13 @@ impl Listener {
     /// The next connection in the backlog, if there is one and it may be opened. A
     /// connection stays in the backlog when accept(2) fails.
     pub fn accept(&mut self, open: usize, now: Instant) -> Option<UnixStream> {
+        self.retry_at.take_if(|at| *at <= now);
         if self.is_readable && !self.has_room(open) {
             self.report_shortage(format_args!(
                 "{open} are open, and the limit of descriptors allows no more"
             ));
         }
         while self.can_accept(open, now) {
-            self.retry_at = None;
             match self.accept_any() {
                 Ok((stream, _)) => return Some(stream),
                 Err(error) => match error.kind() {

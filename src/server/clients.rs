@@ -263,13 +263,10 @@ impl<S: Socket> Clients<S> {
                     }
                     self.account_body(key);
                 }
-                Step::Write => {
-                    self.account_body(key);
-                    return self.writable.push(key);
-                }
+                Step::Write => return self.begin_response(key, now),
                 Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
-                Step::Subscribe { replay } => return self.subscribe(key, replay, events),
-                Step::ListSessions => return self.list_sessions(key, events, budget),
+                Step::Subscribe { replay } => return self.subscribe(key, replay, events, now),
+                Step::ListSessions => return self.list_sessions(key, events, budget, now),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
@@ -287,7 +284,7 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Makes a client a reader of live events, if it may be one.
-    fn subscribe(&mut self, key: usize, replay: u64, events: &impl Publish) {
+    fn subscribe(&mut self, key: usize, replay: u64, events: &impl Publish, now: Instant) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
@@ -306,12 +303,17 @@ impl<S: Socket> Clients<S> {
             return self.subscribers.extend(subscriber);
         };
         client.connection.decline(status);
-        self.account_body(key);
-        self.writable.push(key);
+        self.begin_response(key, now);
     }
 
     /// Answers with the list of sessions, if the client may have it.
-    fn list_sessions(&mut self, key: usize, events: &impl Publish, budget: &mut Budget) {
+    fn list_sessions(
+        &mut self,
+        key: usize,
+        events: &impl Publish,
+        budget: &mut Budget,
+        now: Instant,
+    ) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
@@ -322,7 +324,20 @@ impl<S: Socket> Clients<S> {
         } else {
             client.connection.decline(Status::Forbidden);
         }
+        self.begin_response(key, now);
+    }
+
+    /// A response is ready that waits for no flush. The client gets the whole time to read it.
+    fn begin_response(&mut self, key: usize, now: Instant) {
         self.account_body(key);
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        // With a body to come it is only `100 Continue`, and the request's time goes on.
+        if client.connection.partial_body().is_none() {
+            client.overdue = None;
+            self.request_deadlines.set(key, now);
+        }
         self.writable.push(key);
     }
 

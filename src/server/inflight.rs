@@ -64,6 +64,12 @@ impl Inflight {
         if let Some(previous) = self.bodies.insert(id, body) {
             *self.total(previous) -= previous.arrived;
             *self.total(body) += body.arrived;
+            // It leaves the ordinary bodies, or needs less of what is reserved for the oldest.
+            let is_oldest = self
+                .bodies
+                .first_key_value()
+                .is_some_and(|(oldest, _)| *oldest == id);
+            self.has_freed_room |= is_oldest || is_upload(previous) != is_upload(body);
         }
     }
 

@@ -87,9 +87,13 @@ impl Sessions {
             return None;
         }
         let key = *self.keys.get(hook.session_id)?;
-        let State::Ended(pid) = self.sessions[key].state else {
+        let session = &self.sessions[key];
+        let State::Ended(pid) = session.state else {
             return None;
         };
+        if session.uid != hook.peer.uid {
+            return None;
+        }
         let session = self.remove(key)?;
         Some((pid, session.id))
     }
