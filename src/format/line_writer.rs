@@ -210,7 +210,7 @@ pub fn columns_of(text: &str) -> usize {
 /// this, the line would wrap, and the rest would look like a separate line. Terminals
 /// differ on characters that combine with the one before, and glibc's `wcwidth` counts some
 /// as wider.
-fn columns(char: char) -> usize {
+pub fn columns(char: char) -> usize {
     match char {
         '\u{302e}' | '\u{302f}' | '\u{3248}'..='\u{324f}' | '\u{16ff0}' | '\u{16ff1}' => 2,
         _ => char.width().unwrap_or(0).max(1),
