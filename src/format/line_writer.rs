@@ -154,6 +154,9 @@ impl<'o> LineWriter<'o> {
 /// The characters on one line, safe for a terminal. If they take more than `room` columns, an
 /// ellipsis replaces the middle.
 pub fn cut_middle(chars: impl Iterator<Item = char>, room: usize) -> String {
+    if room == 0 {
+        return String::new();
+    }
     let head_room = room / 2;
     let (mut head, mut head_columns) = (String::new(), 0);
     let (mut tail, mut tail_columns) = (VecDeque::new(), 0);

@@ -32,6 +32,8 @@ const MAX_COMMANDS: usize = 16;
 
 /// What the user wants to happen.
 pub struct Alerts {
+    /// How the ids of the sessions begin that the user wants to know of.
+    prefix: String,
     /// Where to ring.
     terminal: Option<File>,
     /// What to run.
@@ -47,6 +49,7 @@ impl Alerts {
     /// The error is for the user.
     pub fn new(options: &WatchOptions) -> Result<Alerts, String> {
         Ok(Alerts {
+            prefix: options.filter.session.clone(),
             terminal: options.notifies.then(terminal).transpose()?,
             command: options.on_wait.clone(),
             running: Running::default(),
@@ -56,7 +59,7 @@ impl Alerts {
     /// Takes what an event has changed in its session. The error is for the user.
     pub fn take(&mut self, session: &Session, change: &Change) -> Result<(), String> {
         let is_recent = || session.last.age(now()).is_some_and(|age| age <= RECENT);
-        if !change.is_new_ask || !is_recent() {
+        if !change.is_new_ask || !session.id.starts_with(&self.prefix) || !is_recent() {
             return Ok(());
         }
         if let Some(terminal) = &mut self.terminal {

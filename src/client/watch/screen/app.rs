@@ -228,7 +228,7 @@ impl App {
 fn step(age: i64) -> i64 {
     let unit = match age {
         ..60 => 1,
-        ..3600 => 60,
+        60..3600 => 60,
         _ => 3600,
     };
     unit - age % unit

@@ -286,3 +286,62 @@ fn join_error(error: Option<Chars>, summary: Chars) -> String {
         Some(error) => summary::short(error.chain(" · ".chars()).chain(summary), TEXT_LENGTH),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::watch::sessions::Sessions;
+
+    /// Adds events, and returns the bytes that all their histories keep.
+    fn bytes(events: impl Iterator<Item = String>) -> (usize, Histories) {
+        let (mut sessions, mut histories) = (Sessions::default(), Histories::default());
+        for line in events {
+            let event = Object::parse(&line);
+            let (session, change) = sessions.apply(&event).unwrap();
+            histories.add(&line, &event, session, &change);
+        }
+        let all = histories.histories.values();
+        let entries = all.clone().flat_map(|history| &history.entries);
+        let bytes = entries.map(|entry| entry.size()).sum();
+        assert_eq!(bytes, histories.bytes);
+        assert!(
+            all.clone()
+                .all(|history| history.entries.len() <= MAX_ENTRIES)
+        );
+        assert!(
+            all.clone()
+                .all(|history| history.entries.len() <= 1 || history.bytes <= MAX_SESSION_BYTES)
+        );
+        (bytes, histories)
+    }
+
+    fn event(session: usize, name: &str, text: &str) -> String {
+        format!(
+            r#"{{"_event":"{name}","session_id":"{session}","tool_name":"T","tool_input":{{"command":"{text}"}}}}"#
+        )
+    }
+
+    #[test]
+    fn memory_is_limited_for_each_session_and_for_all() {
+        let names = ["PreToolUse", "PostToolUse", "Stop"];
+        let (few, _) = bytes((0..30_000).map(|number| event(number % 3, names[number % 2], "x")));
+        assert!(few < 3 << 20, "{few}");
+        let text = "x".repeat(100 << 10);
+        let (large, _) =
+            bytes((0..2000).map(|number| event(number % 20, names[number % 3], &text)));
+        assert!(large <= MAX_BYTES, "{large}");
+        // One call whose requests never end.
+        let (one, _) = bytes((0..1000).map(|_| event(0, "PermissionRequest", &text)));
+        assert!(one < 1 << 20, "{one}");
+    }
+
+    #[test]
+    fn an_event_of_any_size_is_kept_while_it_is_the_newest() {
+        let text = "x".repeat(2 * MAX_SESSION_BYTES);
+        let events = [event(0, "Stop", "x"), event(0, "Stop", &text)];
+        let (_, histories) = bytes(events.into_iter());
+        let entries: Vec<_> = histories.histories[&0].entries.iter().collect();
+        assert_eq!(entries.len(), 1);
+        assert!(entries[0].events[0].len() > text.len());
+    }
+}

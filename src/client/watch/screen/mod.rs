@@ -138,9 +138,12 @@ impl Watch {
             }
             Message::Resume => {
                 self.screen.resume()?;
-                self.resize()?;
+                self.app.resize(self.screen.size()?);
             }
-            Message::Resize => self.resize()?,
+            Message::Resize => {
+                self.screen.resize()?;
+                self.app.resize(self.screen.size()?);
+            }
         }
         Ok(Continue(()))
     }
@@ -154,11 +157,6 @@ impl Watch {
                 self.app.notice = error;
             }
         }
-    }
-
-    fn resize(&mut self) -> io::Result<()> {
-        self.app.resize(self.screen.size()?);
-        Ok(())
     }
 }
 

@@ -12,13 +12,13 @@ use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ratatui::Frame;
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, SetTitle};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use ratatui::layout::Rect;
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 // The title on xterm's stack (ctlseqs, "Window manipulation"). Other terminals ignore this.
 const SAVE_TITLE: &str = "\x1b[22;0t";
@@ -35,18 +35,15 @@ impl Screen {
     /// Takes the terminal that is open as `file`.
     pub fn enter(file: File) -> io::Result<Screen> {
         let modes = Arc::new(Modes::of(&file)?);
+        // With any other viewport, the size would be that of the controlling terminal.
+        let viewport = Viewport::Fixed(modes.size()?);
         let backend = CrosstermBackend::new(BufWriter::new(file));
         let screen = Screen {
-            terminal: Terminal::new(backend)?,
-            modes: Arc::clone(&modes),
+            terminal: Terminal::with_options(backend, TerminalOptions { viewport })?,
+            modes,
             title: String::new(),
         };
-        // The message of a panic shall not vanish with the screen.
-        let print = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            modes.leave();
-            print(panic);
-        }));
+        leave_on_panic(&screen.modes);
         screen.modes.enter()?;
         Ok(screen)
     }
@@ -55,7 +52,12 @@ impl Screen {
     pub fn resume(&mut self) -> io::Result<()> {
         self.modes.enter()?;
         self.title.clear();
-        self.terminal.clear()
+        self.resize()
+    }
+
+    /// Draws all of the terminal again, which can have another size.
+    pub fn resize(&mut self) -> io::Result<()> {
+        self.terminal.resize(self.modes.size()?)
     }
 
     /// Gives the terminal back until [`Screen::resume`].
@@ -63,9 +65,10 @@ impl Screen {
         self.modes.leave();
     }
 
+    /// Columns and rows.
     pub fn size(&self) -> io::Result<(u16, u16)> {
-        let size = self.terminal.size()?;
-        Ok((size.width, size.height))
+        let Rect { width, height, .. } = self.modes.size()?;
+        Ok((width, height))
     }
 
     /// Draws, and shows this title. While suspended it does nothing.
@@ -88,6 +91,16 @@ impl Drop for Screen {
     }
 }
 
+/// Gives the terminal back before the message of a panic is printed, which would vanish with
+/// the screen.
+fn leave_on_panic(modes: &Arc<Modes>) {
+    let (modes, print) = (Arc::clone(modes), panic::take_hook());
+    panic::set_hook(Box::new(move |panic| {
+        modes.leave();
+        print(panic);
+    }));
+}
+
 /// The modes of the terminal: those before, and those of the screen.
 struct Modes {
     file: File,
@@ -101,6 +114,15 @@ impl Modes {
             before: tcgetattr(file)?,
             file: File::from(file.as_fd().try_clone_to_owned()?),
             is_entered: AtomicBool::new(false),
+        })
+    }
+
+    fn size(&self) -> io::Result<Rect> {
+        let size = tcgetwinsize(&self.file)?;
+        Ok(match (size.ws_col, size.ws_row) {
+            // The terminal does not know its own size.
+            (0, _) | (_, 0) => Rect::new(0, 0, 80, 24),
+            (width, height) => Rect::new(0, 0, width, height),
         })
     }
 
@@ -124,5 +146,47 @@ impl Modes {
             let _ = file.write_all(RESTORE_TITLE.as_bytes());
             let _ = tcsetattr(&self.file, OptionalActions::Now, &self.before);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::Read;
+
+    /// Both sides of a terminal.
+    fn pty() -> (File, File) {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap());
+        (File::from(master), slave.unwrap())
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let (mut master, slave) = pty();
+        let modes = |slave| format!("{:?}", tcgetattr(slave).unwrap());
+        let before = modes(&slave);
+        let screen = Arc::new(Modes::of(&slave).unwrap());
+        screen.enter().unwrap();
+        assert_ne!(modes(&slave), before);
+        leave_on_panic(&screen);
+        let _ = panic::catch_unwind(|| panic!("as a test"));
+        assert_eq!(modes(&slave), before);
+        let mut written = [0; 1000];
+        let count = master.read(&mut written).unwrap();
+        let written = String::from_utf8_lossy(&written[..count]);
+        assert_eq!(
+            written,
+            format!("{SAVE_TITLE}\x1b[?1049h\x1b[?25l\x1b[?1049l\x1b[?25h{RESTORE_TITLE}")
+        );
+        // Leaving again changes nothing.
+        screen.leave();
     }
 }
