@@ -24,8 +24,9 @@
 //! Beside that way: [`diagnostics`], the messages on stderr, and [`terminal`], what is safe to
 //! write to a terminal.
 //!
-//! The **client side**, [`client`], is what hooks run and how they are installed. It shares
-//! `cli`, `peer`, `diagnostics`, `terminal` and the JSON text of `event` with the server.
+//! The **client side**, [`client`], is what hooks run, how they are installed, and the view of
+//! what arrives. It shares `cli`, `peer`, `diagnostics`, `terminal`, `format` and the JSON text
+//! of `event` with the server.
 //!
 //! No two of these modules use each other. From the bottom up: `http`, `nonblocking`,
 //! `peer`, `terminal`; `diagnostics`, `event`; `format`; `cli`; `client`, `listen`, `output`;

@@ -15,6 +15,7 @@ use std::io::IsTerminal;
 ///   changes of direction do (UAX #9, `Bidi_Control`).
 /// - It is visible (UAX #44, `Default_Ignorable_Code_Point`), except for two characters
 ///   that emoji contain.
+#[inline]
 pub fn is_printable(char: char) -> bool {
     match char {
         ' '..='~' | '\u{200d}' | '\u{fe0f}' => true,

@@ -1,5 +1,5 @@
 //! Properties of the parts that do no I/O, checked with random inputs: the formats, the
-//! connection's state machine and the event log.
+//! connection's state machine, the event log and the states of sessions.
 
 #[path = "support/feed.rs"]
 mod feed;
@@ -9,6 +9,9 @@ use std::ops::Range;
 use feed::{Outcome, feed};
 use hooks_observatory::client::hooks::settings::{self, Hook};
 use hooks_observatory::client::json_object::ObjectScanner;
+use hooks_observatory::client::watch::session::Session;
+use hooks_observatory::client::watch::sessions::Sessions;
+use hooks_observatory::event::object::Object;
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::{Format, Forms};
 use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
@@ -151,21 +154,9 @@ proptest! {
 
     #[test]
     fn pretty_json_without_white_space_equals_compact_json((spaced, _) in object(value())) {
-        let tokens = |text: &str| -> String {
-            let (mut in_string, mut escaped) = (false, false);
-            text.chars().filter(|char| {
-                match char {
-                    _ if escaped => escaped = false,
-                    '\\' => escaped = true,
-                    '"' => in_string = !in_string,
-                    _ => {}
-                }
-                in_string || !char.is_ascii_whitespace()
-            }).collect()
-        };
         let (compact, pretty) =
             (printed(Format::Compact, spaced.as_bytes()), printed(Format::PrettyJson, spaced.as_bytes()));
-        prop_assert_eq!(tokens(&pretty), tokens(&compact));
+        prop_assert_eq!(without_white_space(&pretty), without_white_space(&compact));
         prop_assert!(pretty.lines().all(|line| !line.ends_with(' ')));
     }
 
@@ -175,6 +166,110 @@ proptest! {
         let yaml = printed(Format::PrettyYaml { colour: false, cut: false }, body.as_bytes());
         prop_assert!(yaml.chars().all(|char| !char.is_control() || matches!(char, '\n' | '\t')), "{yaml:?}");
     }
+}
+
+/// JSON without the white space between its tokens.
+fn without_white_space(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let is_kept = |char: &char| {
+        match char {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        in_string || !char.is_ascii_whitespace()
+    };
+    json.chars().filter(is_kept).collect()
+}
+
+/// The most bytes that the pretty form of this event may have.
+fn max_pretty_length(compact: &str) -> usize {
+    4 * compact.len() + (64 << 10)
+}
+
+/// A payload whose members have deep values of many short items, and others.
+fn expensive_payload() -> impl Strategy<Value = String> {
+    const ITEMS: &[&str] = &[
+        "1",
+        "1e5",
+        "\"\"",
+        "\"a\\n\"",
+        "\"\\n\\n\\n\\n\"",
+        "\"\\b\\n\"",
+        "\"\\u0001\"",
+        "\"'\"",
+        "\"é\"",
+        "[]",
+        "{}",
+        "[1,2]",
+        "{\"\":1e5}",
+        "{\"\\b\":[{\"'\":\"\\b\"}]}",
+        "\"a longer string, which needs no escapes\"",
+    ];
+    let brackets = prop_oneof![Just(("[", "]")), Just(("{\"k\":[", "]}"))];
+    let deep = (
+        brackets,
+        0..70_usize,
+        prop::sample::select(ITEMS),
+        0..5000_usize,
+    );
+    let deep = deep.prop_map(|((open, close), depth, item, count)| {
+        let items = vec![item; count].join(",");
+        format!("{}[{items}]{}", open.repeat(depth), close.repeat(depth))
+    });
+    let value = prop_oneof![
+        4 => deep,
+        1 => (0..5000_usize).prop_map(|count| format!("\"{}\"", "\\b\\n".repeat(count))),
+        1 => Just("1".to_owned()),
+    ];
+    vec(("[a-z']{0,3}", value), 0..6).prop_map(|members| {
+        let members = members.into_iter().enumerate();
+        let members = members.map(|(number, (key, value))| format!("\"{key}{number}\":{value}"));
+        format!("{{{}}}", join(members))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn pretty_forms_have_at_most_four_times_the_bytes_of_the_compact_form_and_64_kib(body in expensive_payload()) {
+        let compact = printed(Format::Compact, body.as_bytes());
+        let json = printed(Format::PrettyJson, body.as_bytes());
+        prop_assert!(json.len() <= max_pretty_length(&compact), "{} of {}", json.len(), compact.len());
+        prop_assert_eq!(without_white_space(&json), without_white_space(&compact));
+        let yaml = printed(Format::PrettyYaml { colour: false, cut: false }, body.as_bytes());
+        prop_assert!(yaml.len() <= max_pretty_length(&compact), "{} of {}", yaml.len(), compact.len());
+        let coloured = printed(Format::PrettyYaml { colour: true, cut: false }, body.as_bytes());
+        let plain = coloured.replace("\x1b[1;36m", "").replace("\x1b[1;7m", "").replace("\x1b[0m", "");
+        prop_assert_eq!(plain, yaml);
+    }
+}
+
+#[test]
+fn a_member_is_written_compact_only_if_the_pretty_form_would_be_too_long() {
+    let (open, close) = ("[".repeat(20), "]".repeat(20));
+    let body = |count: usize| {
+        format!(
+            "{{\"a\":{open}{}0{close},\"b\":{{\"c\":[7]}}}}",
+            "1,".repeat(count)
+        )
+    };
+    let pretty = |count: usize| printed(Format::PrettyJson, body(count).as_bytes());
+    let line = "\n".len() + 2 * 21 + "1,".len();
+    let mut switched = false;
+    for count in 1600..2000 {
+        let compact = printed(Format::Compact, body(count).as_bytes());
+        let whole = pretty(0).len() + count * line;
+        let fits = whole <= max_pretty_length(&compact);
+        let text = pretty(count);
+        assert_eq!(text.len() == whole, fits, "{count}");
+        assert_eq!(text.contains(",1,1,0]]]"), !fits, "{count}");
+        assert!(text.ends_with("\"b\": {\n    \"c\": [\n      7\n    ]\n  }\n}\n"));
+        switched |= !fits;
+    }
+    assert!(switched && pretty(1600).lines().count() > 1600);
 }
 
 /// The non-empty pieces of `bytes` between `splits`.
@@ -639,4 +734,155 @@ fn remove(settings: &str) -> String {
 
 fn is_ours(command: &str) -> bool {
     command.starts_with("ours ")
+}
+
+/// Everything that can be seen of a session, except that sessions are numbered.
+fn seen(session: &Session) -> String {
+    let shown = (
+        session.state(),
+        session.since(),
+        session.detail(),
+        &session.last,
+    );
+    let counts = (session.events, session.tool_calls, session.failures);
+    let parts = (&session.tools, &session.agents, &session.asks);
+    format!("{shown:?} {counts:?} {parts:?}")
+}
+
+fn states(lines: &[String]) -> Vec<(String, String)> {
+    let mut sessions = Sessions::default();
+    for line in lines {
+        if let Some(event) = Object::validate(line) {
+            sessions.apply(&event);
+        }
+    }
+    let ordered = sessions.ordered();
+    let mut states: Vec<_> = ordered
+        .iter()
+        .map(|one| (one.id.clone(), seen(one)))
+        .collect();
+    states.sort();
+    states
+}
+
+/// An event of a session with few different identifiers, so that they meet.
+fn session_event(session: &'static str) -> impl Strategy<Value = String> {
+    const NAMES: [&str; 20] = [
+        "SessionStart",
+        "UserPromptSubmit",
+        "PreToolUse",
+        "PreToolUse",
+        "PermissionRequest",
+        "PostToolUse",
+        "PostToolUseFailure",
+        "PostToolBatch",
+        "Elicitation",
+        "ElicitationResult",
+        "Notification",
+        "SubagentStart",
+        "SubagentStop",
+        "Stop",
+        "StopFailure",
+        "PreCompact",
+        "PostCompact",
+        "SessionEnd",
+        "_gone",
+        "Unheard",
+    ];
+    let member = prop_oneof![
+        "\"agent_id\":\"[ab]\"",
+        "\"tool_use_id\":\"[tuv]\"",
+        "\"tool_name\":\"(Bash|AskUserQuestion|mcp__m__x|Agent)\"",
+        "\"tool_input\":\\{\"command\":\"[xy]\"\\}",
+        "\"tool_response\":\\{\"isAsync\":true,\"agentId\":\"[ab]\"\\}",
+        "\"tool_calls\":\\[\\{\"tool_use_id\":\"[tuv]\",\"tool_response\":\"(Error: |)x\"\\}\\]",
+        "\"background_tasks\":\\[\\{\"id\":\"[ab]\",\"type\":\"(subagent|shell)\"\\}\\]",
+        "\"notification_type\":\"(permission_prompt|idle_prompt)\"",
+        "\"source\":\"(startup|resume|compact)\"",
+        "\"prompt\":\"(go|<task-notification>)\"",
+        "\"mcp_server_name\":\"m\"",
+        "\"trigger\":\"(manual|auto)\"",
+        "\"_gone\":7",
+        // Of the wrong type.
+        "\"(agent_id|tool_name|tool_calls|background_tasks|message)\":(7|null|\\[\\[\\]\\]|\\{\\})",
+    ];
+    let members = vec(member, 0..6).prop_map(|members| members.join(","));
+    (proptest::sample::select(&NAMES[..]), 0..60u8, members).prop_map(
+        move |(name, second, members)| {
+            let comma = if members.is_empty() { "" } else { "," };
+            format!(
+                "{{\"_ts\":\"2026-02-09T10:30:{second:02}+00:00\",\"_event\":\"{name}\",\
+                 \"session_id\":\"{session}\"{comma}{members}}}"
+            )
+        },
+    )
+}
+
+/// Two streams in an order that `choices` gives.
+fn interleaved(one: &[String], other: &[String], choices: &[bool]) -> Vec<String> {
+    let (mut one, mut other) = (one.iter(), other.iter());
+    let mut lines = Vec::new();
+    for choice in choices {
+        let next = if *choice { one.next() } else { other.next() };
+        lines.extend(next.cloned());
+    }
+    lines.extend(one.chain(other).cloned());
+    lines
+}
+
+/// A line that is no event of a session, or one with control characters in every field.
+fn hostile_line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "\\PC{0,40}",
+        8 => ".{0,40}",
+        1 => Just("x".repeat(1 << 20)),
+        1 => Just(format!("{{\"a\":\"{}\"}}", "y".repeat(1 << 20))),
+        8 => Just("{\"_ts\":\"\\u001b\",\"_event\":\"\\u0007\",\"session_id\":\"\\u001b\\u0000\",\"agent_id\":\"\\u009b\",\"tool_name\":\"\\n\",\"tool_use_id\":\"\\r\",\"tool_input\":\"\\u202e\",\"cwd\":\"\\b\"}".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn each_session_has_the_state_that_it_has_alone(
+        one in vec(session_event("one"), 0..30),
+        other in vec(session_event("other"), 0..30),
+        choices in vec(any::<bool>(), 60),
+    ) {
+        let alone = [states(&one), states(&other)].concat();
+        prop_assert_eq!(states(&interleaved(&one, &other, &choices)), alone);
+    }
+
+    #[test]
+    fn hostile_lines_change_no_other_session(
+        one in vec(session_event("one"), 0..20),
+        hostile in vec(hostile_line(), 0..5),
+        choices in vec(any::<bool>(), 30),
+    ) {
+        let mut found = states(&interleaved(&one, &hostile, &choices));
+        found.retain(|(id, _)| id == "one");
+        prop_assert_eq!(found, states(&one));
+    }
+
+    /// The parts of a session fit its state, wherever a record ends.
+    #[test]
+    fn every_prefix_has_a_valid_state(lines in vec(session_event("one"), 1..60)) {
+        use hooks_observatory::client::watch::session::State;
+        let mut sessions = Sessions::default();
+        for line in &lines {
+            sessions.apply(&Object::validate(line).expect("the lines are valid"));
+            let session = sessions.ordered()[0];
+            let state = session.state();
+            let is_over = matches!(state, State::Ended | State::Gone);
+            prop_assert_eq!(!session.asks.is_empty(), state == State::Waiting);
+            prop_assert!(!is_over || session.tools.is_empty() && session.agents.is_empty());
+            prop_assert!(state != State::Idle || session.agents.is_empty());
+            let owners = session.tools.iter().filter_map(|tool| tool.call.agent_id.as_ref());
+            for owner in owners {
+                prop_assert!(session.agents.iter().any(|agent| agent.id == *owner));
+            }
+            prop_assert!(session.quiet(i64::MAX).is_none() || state == State::Working);
+        }
+    }
 }

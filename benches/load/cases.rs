@@ -19,6 +19,8 @@ pub struct Case {
     /// Bytes of a body. 0 stands for a recorded payload.
     body: usize,
     readers: usize,
+    /// Whether the readers use `GET /events`. With the floor they use the output socket.
+    is_live: bool,
     /// Idle connections that are open during the load.
     idle_connections: usize,
     stdout: Stdout,
@@ -49,6 +51,7 @@ const HOOKS: Case = Case {
     keep_alive: false,
     body: 0,
     readers: 0,
+    is_live: false,
     idle_connections: 0,
     stdout: Stdout::MemoryFile,
     requests: 50_000,
@@ -61,16 +64,20 @@ pub const CASES: &[Case] = &[
     Case { name: "one connection per hook, 64 clients", ..HOOKS },
     Case { name: "one connection per hook, 1,000 clients", clients: 1000, ..HOOKS },
     Case { name: "keep-alive connections, 64 clients", keep_alive: true, requests: 100_000, ..HOOKS },
+    Case { name: "hooks without a session, 64 clients", body: 1 << 10, ..HOOKS },
+    Case { name: "keep-alive connections without a session, 64 clients", keep_alive: true, body: 1 << 10, requests: 100_000, ..HOOKS },
     Case { name: "bodies of 64 KiB, 8 clients", clients: 8, body: 64 << 10, requests: 5_000, ..HOOKS },
     Case { name: "bodies of 1 MiB, 4 clients", clients: 4, body: 1 << 20, requests: 400, ..HOOKS },
     Case { name: "one event to 1 reader", clients: 1, readers: 1, requests: 20_000, ..HOOKS },
     Case { name: "one event to 10 readers", clients: 1, readers: 10, requests: 10_000, ..HOOKS },
     Case { name: "one event to 200 readers", clients: 1, readers: 200, requests: 1_500, ..HOOKS },
+    Case { name: "one event to 200 readers of /events", clients: 1, readers: 200, is_live: true, requests: 1_500, ..HOOKS },
     Case { name: "hooks during uploads of 64 MiB", kind: Kind::Uploads, clients: 8, requests: 5, ..HOOKS },
     Case { name: "hostile: 20 refused clients", kind: Kind::Hostile(Hostile::RefusedClients), requests: 150_000, ..HOOKS },
     Case { name: "hostile: 100 readers that send", kind: Kind::Hostile(Hostile::SendingReaders), readers: 1, requests: 150_000, ..HOOKS },
     Case { name: "hostile: 16 clients, repeated keys", kind: Kind::Hostile(Hostile::RepeatedKeys), requests: 150_000, ..HOOKS },
     Case { name: "hostile: 16 clients, deep nesting", kind: Kind::Hostile(Hostile::DeepNesting), stdout: Stdout::Null, requests: 150_000, ..HOOKS },
+    Case { name: "hostile: 16 clients, new sessions", kind: Kind::Hostile(Hostile::NewSessions), requests: 150_000, ..HOOKS },
     Case { name: "hostile: events of 64 MiB, 10 stalled readers", kind: Kind::Hostile(Hostile::LargeEvents), readers: 1, requests: 150_000, ..HOOKS },
     Case { name: "beside 1 idle connection", idle_connections: 1, ..HOOKS },
     Case { name: "beside 1,000 idle connections", idle_connections: 1_000, ..HOOKS },
@@ -139,7 +146,7 @@ impl Case {
         let requests = (self.requests / if is_quick { 5 } else { 1 }).max(1);
         let start = || Server::start(candidate, &self.setup());
         match self.kind {
-            Kind::Hooks => self.measure_hooks(&start()?, requests),
+            Kind::Hooks => self.measure_hooks(candidate, &start()?, requests),
             Kind::Tool(tool) => self.measure_with_tool(&start()?, tool, requests),
             Kind::Uploads => self.measure_during_uploads(&start()?, requests),
             Kind::Hostile(hostile) => self.measure_beside(&start()?, hostile, requests),
@@ -172,11 +179,20 @@ impl Case {
         }
     }
 
-    fn measure_hooks(&self, server: &Server, requests: usize) -> Result<Sample, String> {
+    fn measure_hooks(
+        &self,
+        candidate: &Candidate,
+        server: &Server,
+        requests: usize,
+    ) -> Result<Sample, String> {
         let socket = server.socket();
         let request = request(&body(self.body), self.keep_alive);
         let _idle = client::open_connections(&socket, self.idle_connections, b"")?;
-        let readers = Readers::connect(&server.output(), self.readers)?;
+        let readers = match (self.is_live, candidate) {
+            (false, _) | (true, Candidate::Floor) => (server.output(), ""),
+            (true, _) => (socket.clone(), "GET /events HTTP/1.1\r\n\r\n"),
+        };
+        let readers = Readers::connect(&readers.0, self.readers, readers.1)?;
         let sample = self.measure(server, requests, |requests| {
             client::post(&self.load(&socket, &request, requests))
         });

@@ -263,15 +263,20 @@ fn upload(socket: &Path, request: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// A thread that receives events as readers of the output socket.
+/// A thread that receives events as readers.
 pub struct Readers {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Readers {
-    pub fn connect(socket: &Path, count: usize) -> Result<Self, String> {
-        let connect = |_| UnixStream::connect(socket);
+    /// Connects readers to this socket. Each sends `request` first.
+    pub fn connect(socket: &Path, count: usize, request: &str) -> Result<Self, String> {
+        let connect = |_| {
+            let mut stream = UnixStream::connect(socket)?;
+            stream.write_all(request.as_bytes())?;
+            Ok(stream)
+        };
         let streams: std::io::Result<Vec<_>> = (0..count).map(connect).collect();
         let streams = streams.map_err(|error| format!("connecting readers failed: {error}"))?;
         let stop = Arc::new(AtomicBool::new(false));

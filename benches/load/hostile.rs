@@ -24,6 +24,8 @@ pub enum Hostile {
     RepeatedKeys,
     /// Deeply nested bodies, for the option `--pretty-json`.
     DeepNesting,
+    /// Hooks of another session each time: the server reads the ancestors of the peer.
+    NewSessions,
     /// Events of 64 MiB, for stdout and for readers that never read.
     LargeEvents,
 }
@@ -37,7 +39,7 @@ impl Hostile {
         match self {
             Hostile::RefusedClients => 20,
             Hostile::SendingReaders => 100,
-            Hostile::RepeatedKeys | Hostile::DeepNesting => 16,
+            Hostile::RepeatedKeys | Hostile::DeepNesting | Hostile::NewSessions => 16,
             Hostile::LargeEvents => 1,
         }
     }
@@ -53,6 +55,13 @@ impl Hostile {
 
     /// What each connection writes again and again.
     fn message(self) -> Vec<u8> {
+        let post = |body: &str| {
+            let length = body.len();
+            format!(
+                "POST /?event=Hostile HTTP/1.1\r\nConnection: keep-alive\r\n\
+                 Content-Length: {length}\r\n\r\n{body}"
+            )
+        };
         let body = match self {
             Hostile::RefusedClients | Hostile::SendingReaders => {
                 return b"this is not a request\r\n".repeat(3000);
@@ -65,14 +74,14 @@ impl Hostile {
                 let ones = "1,".repeat(BODY / 2);
                 format!("{{\"a\":{}{ones}1{}}}", "[".repeat(62), "]".repeat(62))
             }
+            Hostile::NewSessions => {
+                // More than the server keeps, so each is new to it each time.
+                let requests = (0..2000).map(|id| post(&format!("{{\"session_id\":\"{id}\"}}")));
+                return requests.collect::<String>().into();
+            }
             Hostile::LargeEvents => format!("{{\"a\":\"{}\"}}", "x".repeat((64 << 20) - 1000)),
         };
-        let length = body.len();
-        format!(
-            "POST /?event=Hostile HTTP/1.1\r\nConnection: keep-alive\r\n\
-             Content-Length: {length}\r\n\r\n{body}"
-        )
-        .into()
+        post(&body).into()
     }
 }
 

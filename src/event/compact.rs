@@ -34,19 +34,26 @@ pub fn write_member(key: &str, value: &str, out: &mut String) {
 
 /// Writes any text as a JSON string.
 pub fn write_string(text: &str, out: &mut String) {
+    let is_special = |byte: &u8| !matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~');
     out.push('"');
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => out.extend(['\\', char]),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            ' '..='~' => out.push(char),
-            _ => write_escapes(char, out),
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| is_special(&byte)) {
+        let (plain, others) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = others.chars();
+        match chars.next() {
+            Some(char @ ('"' | '\\')) => out.extend(['\\', char]),
+            Some('\u{8}') => out.push_str("\\b"),
+            Some('\u{c}') => out.push_str("\\f"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some(char) => write_escapes(char, out),
+            None => {}
         }
+        rest = chars.as_str();
     }
+    out.push_str(rest);
     out.push('"');
 }
 

@@ -57,19 +57,25 @@ impl<'a> Tokens<'a> {
 
     /// Consumes the next value, which may be a whole container.
     fn take_value(&mut self) -> &'a str {
-        let text = self.text.trim_ascii_start();
-        let mut depth = 0;
-        for token in self.by_ref() {
-            match token {
-                Token::Open(_) => depth += 1,
-                Token::Close(_) => depth -= 1,
+        self.text = self.text.trim_ascii_start();
+        if !self.text.starts_with(['{', '[']) {
+            let text = self.text;
+            self.next();
+            return &text[..text.len() - self.text.len()];
+        }
+        let bytes = self.text.as_bytes();
+        let (mut depth, mut at) = (0, 0);
+        while let Some(byte) = bytes.get(at) {
+            at += 1;
+            match byte {
+                b'"' => at += string_length(&bytes[at..]) + 1,
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' if depth == 1 => break,
+                b'}' | b']' => depth -= 1,
                 _ => {}
             }
-            if depth <= 0 {
-                break;
-            }
         }
-        &text[..text.len() - self.text.len()]
+        self.take(at.min(bytes.len()))
     }
 }
 

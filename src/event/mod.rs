@@ -15,12 +15,13 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
-mod compact;
+pub(crate) mod compact;
 pub mod json_text;
 pub mod object;
 mod payload;
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::object::Object;
@@ -29,7 +30,7 @@ use crate::peer::Peer;
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
 /// the kernel, so a payload's own members with these names move into `_claimed`. (Names
 /// that a summary does not show are also in `HIDDEN_FIELDS` of `format/summary.rs`.)
-pub(crate) const RESERVED_NAMES: [&str; 7] = [
+pub(crate) const RESERVED_NAMES: [&str; 8] = [
     "_ts",
     "_event",
     "_peer_pid",
@@ -37,6 +38,7 @@ pub(crate) const RESERVED_NAMES: [&str; 7] = [
     "_peer_gid",
     "_claimed",
     "_dropped",
+    "_gone",
 ];
 /// Bytes that the metadata of an event has at most, unless its name is long.
 const METADATA_SIZE: usize = 256;
@@ -44,28 +46,40 @@ const METADATA_SIZE: usize = 256;
 /// The content of one entry of the output: its compact form, from which every other form is
 /// made.
 #[derive(Debug)]
-pub struct Event {
+pub struct Event<'a> {
     /// A JSON object in ASCII without white space between its tokens, and a newline.
     line: String,
+    session: SessionFields<'a>,
 }
 
-impl Event {
+/// What a payload says about the session that it is from: JSON strings as the client spelled
+/// them, with their quotes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionFields<'a> {
+    pub id: Option<&'a str>,
+    pub cwd: Option<&'a str>,
+}
+
+impl<'a> Event<'a> {
     /// The event of one hook. `time` is a [`timestamp`], `name` comes from the target of the
     /// request, and `body` from [`decode_utf8`].
-    pub fn hook(time: &str, name: &str, peer: &Peer, body: &str) -> Self {
+    pub fn hook(time: &str, name: &str, peer: &Peer, body: &'a str) -> Self {
         let mut line = String::with_capacity(METADATA_SIZE + body.len());
         line.push_str("{\"_ts\":");
         compact::write_string(time, &mut line);
         line.push_str(",\"_event\":");
         compact::write_string(name, &mut line);
-        if let Some(pid) = peer.pid {
-            line.push_str(&format!(",\"_peer_pid\":{pid}"));
+        for (name, number) in [
+            ("pid", peer.pid.map(i64::from)),
+            ("uid", Some(peer.uid.into())),
+            ("gid", Some(peer.gid.into())),
+        ] {
+            // Writing to memory cannot fail.
+            let _ = number.map(|number| write!(line, ",\"_peer_{name}\":{number}"));
         }
-        let Peer { uid, gid, .. } = peer;
-        line.push_str(&format!(",\"_peer_uid\":{uid},\"_peer_gid\":{gid}"));
-        payload::write(body, &mut line);
+        let session = payload::write(body, &mut line);
         line.push_str("}\n");
-        Event { line }
+        Event { line, session }
     }
 
     /// The notice that a sink missed `count` events.
@@ -75,7 +89,39 @@ impl Event {
         line.push_str(&format!(
             ",\"_event\":\"_dropped\",\"_dropped\":{count}}}\n"
         ));
-        Event { line }
+        Event {
+            line,
+            session: SessionFields::default(),
+        }
+    }
+
+    /// The notice that the process `pid` of a session has ended without a `SessionEnd`.
+    /// `session_id` is a JSON string.
+    pub fn gone(time: &str, pid: u32, session_id: &str) -> Self {
+        let mut line = String::from("{\"_ts\":");
+        compact::write_string(time, &mut line);
+        line.push_str(&format!(
+            ",\"_event\":\"_gone\",\"_gone\":{pid},\"session_id\":"
+        ));
+        compact::write(session_id, &mut line);
+        line.push_str("}\n");
+        Event {
+            line,
+            session: SessionFields::default(),
+        }
+    }
+
+    /// The event without what it borrows from the body.
+    pub fn detached(self) -> Event<'static> {
+        Event {
+            line: self.line,
+            session: SessionFields::default(),
+        }
+    }
+
+    /// What the payload says about its session.
+    pub fn session(&self) -> SessionFields<'a> {
+        self.session
     }
 
     /// The event of a line of a record, without its newline. `None`: it is not a JSON object.
@@ -84,7 +130,10 @@ impl Event {
         let mut copy = String::with_capacity(line.len() + 1);
         compact::write(line, &mut copy);
         copy.push('\n');
-        Some(Event { line: copy })
+        Some(Event {
+            line: copy,
+            session: SessionFields::default(),
+        })
     }
 
     /// The compact form: a line.

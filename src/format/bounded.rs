@@ -23,35 +23,34 @@ const MAX_DRAFT: usize = 1 << 20;
 /// The end of a [`String`], where text of limited length is written.
 pub struct Bounded<'o> {
     out: &'o mut String,
+    /// Where the text begins.
     start: usize,
-    /// Bytes that may still be written.
-    left: usize,
-    /// The text becomes longer than a draft: it is only measured.
-    is_measuring: bool,
-    max_draft: usize,
+    /// The length of `out` up to which the text is written without a further check.
+    unchecked: usize,
+    /// Bytes that the text may have.
+    limit: usize,
+    /// The bytes of a text that has become longer than a draft: it is only measured.
+    measured: Option<usize>,
 }
 
 impl<'o> Bounded<'o> {
-    fn new(out: &'o mut String, limit: usize, max_draft: usize) -> Self {
+    fn new(out: &'o mut String, limit: usize, draft: usize) -> Self {
+        let start = out.len();
         Bounded {
-            start: out.len(),
             out,
-            left: limit,
-            is_measuring: false,
-            max_draft,
+            start,
+            unchecked: start.saturating_add(limit.min(draft)),
+            limit,
+            measured: None,
         }
     }
 
     /// Writes text that does not count: an escape sequence for a colour.
     pub fn write_uncounted(&mut self, text: &str) {
-        if self.is_measuring {
-            return;
-        }
-        if self.out.len() - self.start + text.len() > self.max_draft {
-            self.is_measuring = true;
-            self.out.truncate(self.start);
-        } else {
+        if self.measured.is_none() {
             self.out.push_str(text);
+            self.unchecked = self.unchecked.saturating_add(text.len());
+            self.limit = self.limit.saturating_add(text.len());
         }
     }
 
@@ -66,13 +65,29 @@ impl<'o> Bounded<'o> {
         }
         Ok(())
     }
+
+    /// Counts text that is longer than a draft. Fails at the limit.
+    #[cold]
+    fn measure(&mut self, text: &str) -> fmt::Result {
+        let length = self.measured.unwrap_or(self.out.len() - self.start) + text.len();
+        self.measured = Some(length);
+        self.out.truncate(self.start);
+        self.unchecked = 0;
+        if length > self.limit {
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
 }
 
 impl Write for Bounded<'_> {
     /// Fails if the text exceeds its limit.
+    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
-        self.write_uncounted(text);
+        if self.out.len() + text.len() > self.unchecked {
+            return self.measure(text);
+        }
+        self.out.push_str(text);
         Ok(())
     }
 }
@@ -89,10 +104,10 @@ pub fn write_within(
     let limit = length.saturating_mul(MAX_GROWTH).saturating_add(allowance);
     let mut text = Bounded::new(out, limit, length.saturating_add(MAX_DRAFT));
     let fits = write(&mut text).is_ok();
-    let was_measured = text.is_measuring;
+    let is_written = text.measured.is_none();
     if !fits {
         out.truncate(start);
-    } else if was_measured {
+    } else if !is_written {
         write_unbounded(out, write);
     }
     fits

@@ -1,6 +1,6 @@
 //! One line for each event: when, in which project and session, what, and how it ended.
 //!
-//! The server forms each line by its event alone ([`write`]). `watch` knows the events before
+//! The server forms each line by its event alone ([`write()`]). `watch` knows the events before
 //! it, and gives the rest in a [`Context`] ([`write_in`]).
 //!
 //! Stop 6 of EDU_NOTES.md.
@@ -177,11 +177,10 @@ fn write_action(
     if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
         line.word(DIM, duration.chars());
     }
-    let mut summary = summarizer.action(action).peekable();
-    let separator = summary.peek().map_or("", |_| " · ");
+    let summary = summarizer.action(action);
     match (error, event.get("_gone")) {
-        (Some(error), _) => line.ends(error.chain(separator.chars()).chain(summary)),
-        (None, Some(pid)) => line.ends("process ".chars().chain(pid.chars())),
+        (Some(error), _) => line.ends_two(error, summary),
+        (None, Some(pid)) => line.ends(format!("process {pid} has ended").chars()),
         (None, None) if context.has_summary => line.ends(summary),
         (None, None) => {}
     }
@@ -200,9 +199,9 @@ pub fn describe(duration: Duration) -> String {
 pub fn describe_seconds(seconds: u64) -> String {
     match seconds {
         0 => "<1s".into(),
-        ..60 => format!("{seconds}s"),
-        ..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        ..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        1..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
     }
 }
@@ -249,13 +248,23 @@ mod tests {
         lines.lines().all(is_safe) && (lines.is_empty() || lines.ends_with('\n'))
     }
 
-    /// Whether `cut` is `whole` with an ellipsis for a part of it.
+    /// Whether `cut` is `whole` with ellipses for parts of it.
     fn is_cut_of(cut: &str, whole: &str) -> bool {
-        cut == whole
-            || cut.match_indices('…').any(|(index, ellipsis)| {
-                let (start, end) = (&cut[..index], &cut[index + ellipsis.len()..]);
-                whole.starts_with(start) && whole.ends_with(end)
-            })
+        let mut rest = whole;
+        let mut pieces = cut.split('…').peekable();
+        let is_first = pieces.next().is_some_and(|first| whole.starts_with(first));
+        while let Some(piece) = pieces.next() {
+            let found = match pieces.peek() {
+                Some(_) => rest.find(piece),
+                None => rest.ends_with(piece).then(|| rest.len() - piece.len()),
+            };
+            let Some(index) = found else {
+                // The summary after an error is missing where there is no room.
+                return rest.contains(piece) && whole.contains(" · ");
+            };
+            rest = &rest[index + piece.len()..];
+        }
+        is_first
     }
 
     #[test]
@@ -303,6 +312,18 @@ mod tests {
     fn a_cut_line_resets_its_colour() {
         let line = line("Stop", "abc", true, Some(18));
         assert!(line.ends_with("\x1b[1mS…\x1b[0m\n"), "{line:?}");
+    }
+
+    #[test]
+    fn the_line_of_a_gone_session_names_the_process() {
+        let mut line = String::new();
+        let look = Look {
+            has_colours: false,
+            width: None,
+        };
+        write(&Event::gone("T", 17, r#""abcdef""#), look, &mut line);
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(columns.join(" "), "T abcd _gone process 17 has ended");
     }
 
     #[test]

@@ -115,6 +115,28 @@ impl<'o> LineWriter<'o> {
         }
     }
 
+    /// Writes two texts as the last ones of the line, with a separator between them. An
+    /// earlier line has shown the second one: it gets what room the first one leaves.
+    pub fn ends_two(
+        &mut self,
+        first: impl Iterator<Item = char>,
+        second: impl Iterator<Item = char>,
+    ) {
+        const SEPARATOR: &str = " · ";
+        let room = self.width.saturating_sub(self.used + self.gap);
+        let first: String = match room {
+            _ if self.width == usize::MAX => one_line(first).collect(),
+            room => cut_middle(first, room),
+        };
+        let left = room.saturating_sub(columns_of(&first) + columns_of(SEPARATOR));
+        self.chars(first.chars());
+        let mut second = one_line(second).peekable();
+        if left >= MIN_CUT_COLUMNS && second.peek().is_some() {
+            self.chars(SEPARATOR.chars());
+            self.ends(second);
+        }
+    }
+
     /// Writes one character. If it does not fit, an ellipsis replaces it, and as many
     /// characters before it as necessary.
     fn char(&mut self, char: char) {
@@ -154,9 +176,6 @@ impl<'o> LineWriter<'o> {
 /// The characters on one line, safe for a terminal. If they take more than `room` columns, an
 /// ellipsis replaces the middle.
 pub fn cut_middle(chars: impl Iterator<Item = char>, room: usize) -> String {
-    if room == 0 {
-        return String::new();
-    }
     let head_room = room / 2;
     let (mut head, mut head_columns) = (String::new(), 0);
     let (mut tail, mut tail_columns) = (VecDeque::new(), 0);
@@ -170,9 +189,10 @@ pub fn cut_middle(chars: impl Iterator<Item = char>, room: usize) -> String {
         }
         tail.push_back((char, width));
         tail_columns += width;
-        while head_columns + tail_columns + usize::from(is_cut) > room {
+        while head_columns + tail_columns + usize::from(is_cut) > room
+            && let Some((_, width)) = tail.pop_front()
+        {
             is_cut = true;
-            let (_, width) = tail.pop_front().unwrap_or_default();
             tail_columns -= width;
         }
     }
@@ -211,11 +231,12 @@ pub fn columns_of(text: &str) -> usize {
 
 /// The most columns that a character takes on any terminal. If a character took more than
 /// this, the line would wrap, and the rest would look like a separate line. Terminals
-/// differ on characters that combine with the one before, and glibc's `wcwidth` counts some
-/// as wider.
+/// differ on characters that combine with the one before, and on halves of flags without the
+/// other half. glibc's `wcwidth` counts some as wider.
 pub fn columns(char: char) -> usize {
     match char {
         '\u{302e}' | '\u{302f}' | '\u{3248}'..='\u{324f}' | '\u{16ff0}' | '\u{16ff1}' => 2,
+        '\u{1f1e6}'..='\u{1f1ff}' => 2,
         _ => char.width().unwrap_or(0).max(1),
     }
 }

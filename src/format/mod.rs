@@ -3,8 +3,8 @@
 //! - Compact JSON is what an [`Event`] is.
 //! - [`json`]: the same, indented.
 //! - [`yaml`]: whole events, for people. [`bounded`] limits the length of both.
-//! - [`line`]: for people, a summary on one line. [`line_writer`] cuts it to the width of
-//!   the terminal.
+//! - [`mod@line`]: for people, one line. [`summary`] chooses what it says of an event, and
+//!   [`line_writer`] cuts it to the width of the terminal.
 //!
 //! No format parses the event into values: they walk its tokens. Indented JSON changes only
 //! the white space. YAML has rules of its own for numbers and strings.

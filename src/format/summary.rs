@@ -128,8 +128,8 @@ impl<'a> Summarizer<'a> {
         match json_text::unquoted(value) {
             Some(text) => self.text(text),
             None if self.is_cut && value.len() > 2 * END_BYTES => {
-                let start = value.floor_char_boundary(END_BYTES);
-                let end = value.ceil_char_boundary(value.len() - END_BYTES);
+                let start = json_text::boundary(value, END_BYTES);
+                let end = json_text::boundary(value, value.len() - END_BYTES);
                 let head = json_text::readable_chars(&value[..start]);
                 Box::new(head.chain(json_text::readable_chars(&value[end..])))
             }

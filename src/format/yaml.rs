@@ -265,8 +265,9 @@ impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
     /// Writes a literal block (YAML 1.1 section 9.3.1): the lines of the text, indented.
     fn literal_block(&mut self, text: &str, indent: usize) -> fmt::Result {
         self.push("|")?;
-        // Without a digit, spaces in the first line would count as indentation.
-        if text.starts_with([' ', '\n']) {
+        // Without a digit, spaces in the first line would count as indentation. libyaml accepts
+        // no tab there.
+        if text.starts_with([' ', '\n', '\t']) {
             self.push("2")?;
         }
         let body = text.trim_end_matches('\n');
@@ -344,8 +345,10 @@ fn is_plain(text: &str) -> bool {
     has_plain_start
         && text.chars().all(is_printable)
         && !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !text.contains(" #")
+        && !text
+            .as_bytes()
+            .windows(2)
+            .any(|pair| matches!(pair, b": " | b" #"))
         && !WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 

@@ -30,6 +30,8 @@
 //! | `ReadingBody` | end of input, timeout | `WritingResponse` (400, 408) | `Write` |
 //! | `ReadingHead`, `ReadingBody` | request for events complete | `Authorizing` | `Subscribe` |
 //! | `Authorizing` | granted: the loop takes the socket | | |
+//! | `ReadingHead`, `ReadingBody` | request for sessions complete | `Authorizing` | `ListSessions` |
+//! | `Authorizing` | listed | `WritingResponse` (200) | `Write` |
 //! | `Authorizing` | declined | `WritingResponse` (403, 503) | `Write` |
 //! | `WritingResponse` | part written | `WritingResponse` | `Write` |
 //! | `WritingResponse` | all written, keep-alive | `ReadingHead` | `Read`, or `Resume` |
@@ -45,13 +47,14 @@
 //!
 //! Stop 5 of EDU_NOTES.md.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use log::trace;
 
 use super::chunked::Chunked;
 use super::request::{Framing, Head, MAX_HEAD, MAX_LINE, parse_head};
-use super::response::{CONTINUE, Status, response};
+use super::response::{CONTINUE, Status, json_response, response};
 use super::route::Route;
 
 /// The state of one client's connection.
@@ -90,7 +93,7 @@ enum State {
     },
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
-        response: &'static [u8],
+        response: Cow<'static, [u8]>,
         written: usize,
         after: AfterResponse,
         body_length: usize,
@@ -143,6 +146,9 @@ pub enum Step<'a> {
     /// first. Make it a reader that gets `EVENTS_HEAD` before all events,
     /// or call [`Connection::decline`].
     Subscribe { replay: u64 },
+    /// The client wants a list of the sessions. Call [`Connection::answer_json`] or
+    /// [`Connection::decline`].
+    ListSessions,
     /// Write [`Connection::unsent`], then call [`Connection::written`].
     Write,
     /// The connection is over.
@@ -247,11 +253,11 @@ impl Connection {
     }
 
     /// The bytes to write: a response, or an interim response.
-    pub fn unsent(&self) -> &'static [u8] {
-        match self.state {
+    pub fn unsent(&self) -> &[u8] {
+        match &self.state {
             State::WritingResponse {
                 response, written, ..
-            } => &response[written..],
+            } => &response[*written..],
             State::ReadingBody { interim, .. } => interim,
             State::ReadingHead | State::Authorizing { .. } => &[],
         }
@@ -422,18 +428,21 @@ impl Connection {
     ) -> Step<'a> {
         let status = match route {
             Route::Events { replay } => {
-                self.enter(State::Authorizing {
-                    keep_alive,
-                    body_length,
-                });
+                self.authorize(keep_alive, body_length);
                 return Step::Subscribe { replay };
+            }
+            Route::Sessions => {
+                self.authorize(keep_alive, body_length);
+                return Step::ListSessions;
             }
             Route::Hook { .. } => Status::Ok,
             Route::Health => Status::Healthy,
             Route::BadReplay => Status::BadQuery,
             Route::NotFound => Status::NotFound,
         };
-        self.answer(status, keep_alive, body_length);
+        let keep_alive = keep_alive && self.allows_keep_alive;
+        let response = response(status, keep_alive).into();
+        self.answer(response, keep_alive, body_length);
         match route {
             Route::Hook { event_name } => Step::Hook(Hook {
                 event_name,
@@ -443,22 +452,41 @@ impl Connection {
         }
     }
 
-    /// The client may not become a reader. `status` says why.
+    fn authorize(&mut self, keep_alive: bool, body_length: usize) {
+        self.enter(State::Authorizing {
+            keep_alive: keep_alive && self.allows_keep_alive,
+            body_length,
+        });
+    }
+
+    /// The client may not have what it asked for. `status` says why.
     pub fn decline(&mut self, status: Status) {
         if let State::Authorizing {
             keep_alive,
             body_length,
         } = self.state
         {
-            self.answer(status, keep_alive, body_length);
+            let response = response(status, keep_alive).into();
+            self.answer(response, keep_alive, body_length);
+        }
+    }
+
+    /// Answers a request for sessions with this JSON text.
+    pub fn answer_json(&mut self, json: &str) {
+        if let State::Authorizing {
+            keep_alive,
+            body_length,
+        } = self.state
+        {
+            let response = json_response(json, keep_alive).into();
+            self.answer(response, keep_alive, body_length);
         }
     }
 
     /// Begins the response to a complete request.
-    fn answer(&mut self, status: Status, keep_alive: bool, body_length: usize) {
-        let keep_alive = keep_alive && self.allows_keep_alive;
+    fn answer(&mut self, response: Cow<'static, [u8]>, keep_alive: bool, body_length: usize) {
         self.enter(State::WritingResponse {
-            response: response(status, keep_alive),
+            response,
             written: 0,
             after: match keep_alive {
                 true => AfterResponse::KeepAlive,
@@ -481,7 +509,7 @@ impl Connection {
     fn refuse(&mut self, status: Status) -> Step<'_> {
         self.inbox = Vec::new();
         self.enter(State::WritingResponse {
-            response: response(status, false),
+            response: response(status, false).into(),
             written: 0,
             after: AfterResponse::Linger,
             body_length: 0,

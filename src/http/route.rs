@@ -11,6 +11,8 @@ pub enum Route {
     Health,
     /// `GET /events`: the last `replay` events, and all later ones.
     Events { replay: u64 },
+    /// `GET /sessions`.
+    Sessions,
     /// `GET /events` with a `replay` that is neither `all` nor a number.
     BadReplay,
     /// Anything else.
@@ -22,6 +24,7 @@ pub fn route(method: &str, target: &str) -> Route {
     let target = origin_form(target);
     match method {
         "GET" if target == "/health" => Route::Health,
+        "GET" if target == "/sessions" => Route::Sessions,
         "GET" if path_and_query(target).0 == "/events" => events_route(target),
         "POST" => Route::Hook {
             event_name: event_name(target),

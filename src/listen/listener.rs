@@ -37,6 +37,8 @@ pub struct Listener {
     previous: Option<UnixListener>,
     /// Connections that may be open at a time.
     capacity: usize,
+    /// How many of these must stay closed now, because their descriptors have another use.
+    reserved: usize,
     /// Whether the backlog may hold a connection: accept has not returned `WouldBlock` yet.
     is_readable: bool,
     /// When to call accept again after an error.
@@ -68,6 +70,7 @@ impl Listener {
             socket,
             previous: None,
             capacity,
+            reserved: 0,
             is_readable: true,
             retry_at: None,
             shortage_reported: false,
@@ -91,6 +94,16 @@ impl Listener {
         self.is_readable = true;
     }
 
+    /// Sets how many descriptors are needed for other things than connections.
+    pub fn reserve(&mut self, reserved: usize) {
+        self.reserved = reserved;
+    }
+
+    /// Whether there is a descriptor for another connection, with `open` connections open.
+    fn has_room(&self, open: usize) -> bool {
+        open + self.reserved < self.capacity
+    }
+
     /// Records that a descriptor was closed. accept may have failed for lack of one.
     pub fn on_fd_freed(&mut self) {
         self.retry_at = None;
@@ -106,13 +119,13 @@ impl Listener {
 
     /// Whether to call accept now, with `open` connections open.
     pub fn can_accept(&self, open: usize, now: Instant) -> bool {
-        self.is_readable && open < self.capacity && self.retry_at.is_none_or(|at| at <= now)
+        self.is_readable && self.has_room(open) && self.retry_at.is_none_or(|at| at <= now)
     }
 
     /// The next connection in the backlog, if there is one and it may be opened. A
     /// connection stays in the backlog when accept(2) fails.
     pub fn accept(&mut self, open: usize, now: Instant) -> Option<UnixStream> {
-        if self.is_readable && open >= self.capacity {
+        if self.is_readable && !self.has_room(open) {
             self.report_shortage(format_args!(
                 "{open} are open, and the limit of descriptors allows no more"
             ));
@@ -223,11 +236,22 @@ impl Listener {
     }
 }
 
-/// Raises the limit of open descriptors as far as the system allows (getrlimit(2)).
-/// Returns how many connections the hook listener and the output listener may each have
-/// open: half of the rest for each, so that neither can use up the other's. Without
-/// readers, the hook listener gets all.
-pub fn connection_limits(has_readers: bool) -> (usize, usize) {
+/// How many descriptors there are for each purpose.
+#[derive(Debug, Clone, Copy)]
+pub struct DescriptorLimits {
+    /// Connections that the hook listener may have open.
+    pub clients: usize,
+    /// Connections that the output listener may have open.
+    pub readers: usize,
+    /// How many of these connections may stay closed in favour of sessions, see
+    /// [`Listener::reserve`].
+    pub sessions: usize,
+}
+
+/// Raises the limit of open descriptors as far as the system allows (getrlimit(2)), and
+/// divides it. Each listener gets half, so that neither can use up the other's. Without an
+/// output socket, the hook listener gets all.
+pub fn descriptor_limits(has_output_socket: bool) -> DescriptorLimits {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // If this is not permitted, the limit stays as it was.
@@ -237,10 +261,13 @@ pub fn connection_limits(has_readers: bool) -> (usize, usize) {
         .unwrap_or(u64::MAX)
         .saturating_sub(RESERVED_FDS);
     let available = usize::try_from(available).unwrap_or(usize::MAX);
-    if has_readers {
-        let half = (available / 2).max(1);
-        (half, half)
-    } else {
-        (available.max(1), 0)
+    let readers = match has_output_socket {
+        true => (available / 2).max(1),
+        false => 0,
+    };
+    DescriptorLimits {
+        clients: available.saturating_sub(readers).max(1),
+        readers,
+        sessions: available / 3 * 2,
     }
 }

@@ -7,7 +7,7 @@
 //! - [`pass_rights`] refuses descriptors in messages.
 //!
 //! This folder does not know who connects. What the two sockets are for, only [`activation`]
-//! and [`listener::connection_limits`] know.
+//! and [`listener::descriptor_limits`] know.
 //!
 //! Stop 2 of EDU_NOTES.md.
 

@@ -251,8 +251,21 @@ impl EventLog {
         }
     }
 
-    /// How many of the entries in this range have no display form.
-    fn hidden_between(&self, start: u64, end: u64) -> u64 {
+    /// The first entry from number `entry` on that sinks of this form do not get.
+    fn next_hidden(&self, form: Form, entry: u64) -> Option<u64> {
+        let newest = self.hidden.back()?;
+        if form == Form::Compact || *newest < entry {
+            return None;
+        }
+        let index = self.hidden.partition_point(|hidden| *hidden < entry);
+        self.hidden.get(index).copied()
+    }
+
+    /// How many of the entries in this range sinks of this form do not get.
+    fn hidden_between(&self, form: Form, start: u64, end: u64) -> u64 {
+        if form == Form::Compact {
+            return 0;
+        }
         let before = |number: u64| self.hidden.partition_point(|entry| *entry < number);
         before(end.max(start)) as u64 - before(start) as u64
     }
@@ -311,7 +324,7 @@ impl Cursor {
     /// How many entries the sink has lost.
     pub fn missed(&self, log: &EventLog) -> u64 {
         let first = self.first_available(log);
-        first.saturating_sub(self.entry) - self.hidden_between(log, self.entry, first)
+        first.saturating_sub(self.entry) - log.hidden_between(self.form, self.entry, first)
     }
 
     /// Gives the sink `notice` instead of the entries that it missed. Call it when
@@ -330,13 +343,13 @@ impl Cursor {
     pub fn outstanding(&self, log: &EventLog) -> u64 {
         let partial = self.partial.as_ref().map_or(0, |partial| partial.entries);
         let rest = log.end().saturating_sub(self.entry);
-        partial + rest - self.hidden_between(log, self.entry, log.end())
+        partial + rest - log.hidden_between(self.form, self.entry, log.end())
     }
 
     /// Moves over entries that have no form for this sink. Call it before
     /// [`Cursor::unread`].
     pub fn skip_hidden(&mut self, log: &EventLog) {
-        while self.hidden_between(log, self.entry, self.entry + 1) > 0 {
+        while log.next_hidden(self.form, self.entry) == Some(self.entry) {
             self.entry += 1;
             self.offset = log.segments(self.form).start_of(self.entry);
         }
@@ -353,13 +366,12 @@ impl Cursor {
         }
         let segments = log.segments(self.form);
         let bytes = segments.bytes_at(self.offset);
-        let next_hidden = log.hidden.partition_point(|entry| *entry < self.entry);
-        match log.hidden.get(next_hidden) {
-            Some(hidden) if self.form == Form::Display => {
-                let length = segments.start_of(*hidden) - self.offset;
+        match log.next_hidden(self.form, self.entry) {
+            Some(hidden) => {
+                let length = segments.start_of(hidden) - self.offset;
                 &bytes[..bytes.len().min(length as usize)]
             }
-            _ => bytes,
+            None => bytes,
         }
     }
 
@@ -390,12 +402,5 @@ impl Cursor {
     pub fn partial_memory(&self) -> Option<(*const u8, usize)> {
         let partial = self.partial.as_ref()?;
         Some((partial.bytes.as_ptr(), partial.bytes.len()))
-    }
-
-    fn hidden_between(&self, log: &EventLog, start: u64, end: u64) -> u64 {
-        match self.form {
-            Form::Compact => 0,
-            Form::Display => log.hidden_between(start, end),
-        }
     }
 }

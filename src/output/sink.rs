@@ -83,13 +83,13 @@ impl<W: Write> Sink<W> {
         let mut left = budget;
         while self.has_room && left > 0 {
             self.cursor.skip_hidden(log);
+            if self.cursor.has_reached(log.end()) {
+                self.is_slow = false;
+                self.is_lagging = false;
+                break;
+            }
             if self.cursor.unread(log).is_empty() {
                 let missed = self.cursor.missed(log);
-                if missed == 0 {
-                    self.is_slow = false;
-                    self.is_lagging = false;
-                    break;
-                }
                 trace!("{name}: missed {missed} events");
                 let notice = self.notice(missed, format);
                 self.cursor.skip_missed(log, notice.as_bytes());

@@ -29,6 +29,9 @@ const READ_BYTES: usize = 8 << 20;
 /// Bytes of bodies that are made into events. The most expensive bodies take 100 ns of CPU a
 /// byte (deep nesting in a pretty format).
 const EVENT_BYTES: usize = 128 << 10;
+/// Walks from a hook's peer to its ancestors. Each asks /proc about up to 17 processes,
+/// which takes 10 us of CPU for each.
+const WALKS: usize = 16;
 /// A body of at least this many bytes is made into an event by the worker.
 pub const LARGE_BODY: usize = 128 << 10;
 /// Clients written to in one turn.
@@ -52,6 +55,7 @@ pub struct Budget {
     reads: usize,
     read_bytes: usize,
     event_bytes: usize,
+    walks: usize,
 }
 
 impl Budget {
@@ -61,6 +65,7 @@ impl Budget {
             reads: READS,
             read_bytes: READ_BYTES,
             event_bytes: EVENT_BYTES,
+            walks: WALKS,
         }
     }
 
@@ -78,6 +83,14 @@ impl Budget {
     /// A body of `bytes` bytes was made into an event.
     pub fn charge_event(&mut self, bytes: usize) {
         self.event_bytes = self.event_bytes.saturating_sub(bytes);
+    }
+
+    /// Takes one walk to a peer's ancestors, if any are left. Walks can wait, so reading goes
+    /// on without them.
+    pub fn take_walk(&mut self) -> bool {
+        let left = self.walks.checked_sub(1);
+        self.walks = left.unwrap_or(0);
+        left.is_some()
     }
 }
 

@@ -29,14 +29,14 @@ use super::budget::{Budget, CLOSES, LARGE_BODY, READS_PER_CLIENT, WRITES};
 use super::client::{Client, Pending};
 use super::deadlines::Deadlines;
 use super::inflight::Inflight;
+use super::processes::SessionHook;
 use super::publisher::Publish;
 use super::ready_queue::ReadyQueue;
 use super::socket::Socket;
 use super::source::Source;
-use super::worker::Job;
+use super::worker::{Finished, Job};
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Clock, Event};
-use crate::format::Forms;
 use crate::http::connection::{Connection, Hook, Step};
 use crate::http::response::Status;
 use crate::peer::{self, Peer};
@@ -264,13 +264,14 @@ impl<S: Socket> Clients<S> {
                 }
                 Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
                 Step::Subscribe { replay } => return self.subscribe(key, replay, events),
+                Step::ListSessions => return self.list_sessions(key, events),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
                 Step::Hook(hook) => {
                     trace!("{source}: event {}", hook.event_name);
                     budget.charge_event(hook.body.len());
-                    let number = publish(events, self.clock.now(), &peer, &hook);
+                    let number = publish(events, self.clock.now(), &peer, &hook, budget, now);
                     self.account_body(key);
                     return self.wait_for_flush(key, number);
                 }
@@ -299,6 +300,19 @@ impl<S: Socket> Clients<S> {
             return self.subscribers.extend(subscriber);
         };
         client.connection.decline(status);
+        self.account_body(key);
+        self.writable.push(key);
+    }
+
+    /// Answers with the list of sessions, if the client may have it.
+    fn list_sessions(&mut self, key: usize, events: &impl Publish) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        match peer::is_self_or_root(client.peer.uid) {
+            true => client.connection.answer_json(&events.sessions_json()),
+            false => client.connection.decline(Status::Forbidden),
+        }
         self.account_body(key);
         self.writable.push(key);
     }
@@ -375,8 +389,26 @@ impl<S: Socket> Clients<S> {
     ///
     /// The key still belongs to the same client: a client with a pending event is closed only
     /// at the end of the shutdown, when no more are accepted.
-    pub(super) fn finish_job(&mut self, key: usize, forms: Forms, events: &mut impl Publish) {
-        let number = events.publish_forms(forms);
+    pub(super) fn finish_job(
+        &mut self,
+        finished: Finished,
+        events: &mut impl Publish,
+        budget: &mut Budget,
+        now: Instant,
+    ) {
+        let job = &finished.job;
+        if let Some(session_id) = &finished.session_id {
+            let hook = SessionHook {
+                peer: &job.peer,
+                time: &job.time,
+                event_name: &job.event_name,
+                session_id,
+                cwd: finished.cwd.as_deref(),
+            };
+            events.handle_session(&hook, budget, now);
+        }
+        let key = finished.job.client;
+        let number = events.publish_forms(finished.forms);
         self.account_body(key);
         self.wait_for_flush(key, number);
     }
@@ -592,7 +624,18 @@ impl<S: Socket> Clients<S> {
 }
 
 /// Makes the event of a hook and publishes it. Returns its number.
-fn publish(events: &mut impl Publish, time: &str, peer: &Peer, hook: &Hook) -> u64 {
+fn publish(
+    events: &mut impl Publish,
+    time: &str,
+    peer: &Peer,
+    hook: &Hook,
+    budget: &mut Budget,
+    now: Instant,
+) -> u64 {
     let body = event::decode_utf8(hook.body);
-    events.publish(Event::hook(time, &hook.event_name, peer, &body))
+    let event = Event::hook(time, &hook.event_name, peer, &body);
+    if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
+        events.handle_session(&hook, budget, now);
+    }
+    events.publish(event)
 }

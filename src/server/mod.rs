@@ -5,7 +5,7 @@
 //! 1. **wait** until a source is ready, and **handle the reports** of the poll;
 //! 2. **accept clients** from the backlog;
 //! 3. **read** clients that have sent something, and append the event of each complete
-//!    request to the log;
+//!    request to the log; then that of each session whose process has ended;
 //! 4. **expire deadlines**: refuse clients that took too long;
 //! 5. **commit**: accept readers, write the log to stdout and to the readers, and only then
 //!    send the responses;
@@ -22,7 +22,8 @@
 //! The loop is spread over four files: this one; [`clients`], what a turn does for each
 //! client; [`publisher`], what it does for stdout and readers; and [`shutdown`]. The others
 //! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
-//! [`deadlines`], [`socket`], [`source`], [`signals`] and [`worker`].
+//! [`deadlines`], [`socket`], [`source`], [`signals`], [`worker`], and [`processes`], which
+//! finds out whether sessions are still there.
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
 //!
@@ -35,6 +36,7 @@ mod deadlines;
 mod inflight;
 #[cfg(test)]
 mod model;
+mod processes;
 mod publisher;
 mod ready_queue;
 mod shutdown;
@@ -56,6 +58,7 @@ use mio::{Events, Interest, Poll, Waker};
 use self::budget::{Budget, LongestTurn};
 use self::clients::Clients;
 use self::inflight::Inflight;
+use self::processes::Sessions;
 use self::publisher::{Publish, Publisher};
 use self::shutdown::Phase;
 use self::source::Source;
@@ -64,7 +67,7 @@ use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;
 use crate::listen::activation::ActivationSockets;
 use crate::listen::file_watch::FileWatch;
-use crate::listen::listener::{self, Listener};
+use crate::listen::listener::{self, DescriptorLimits, Listener};
 use crate::nonblocking::NonblockingFd;
 use crate::output::Output;
 use crate::peer;
@@ -130,7 +133,7 @@ impl Server {
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
         register(&poll, &mut signals, Source::Signals)?;
-        let limits = listener::connection_limits(options.output_socket.is_some());
+        let limits = listener::descriptor_limits(options.output_socket.is_some());
         let (mut hook_listener, mut output_listener) =
             open_listeners(&poll, options, activated, limits)?;
         let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
@@ -146,8 +149,15 @@ impl Server {
             hook_listener: Some(hook_listener),
             file_watch: file_watch.inspect_err(|error| say(error)).ok(),
             clients: Clients::new(registry()?, options.timeout, inflight),
-            // Readers of live events cannot use up the connections of hooks.
-            publisher: Publisher::new(registry()?, output, output_listener, limits.0 / 2)?,
+            publisher: Publisher::new(
+                registry()?,
+                output,
+                output_listener,
+                // Readers of live events cannot use up the connections of hooks.
+                limits.clients / 2,
+                Sessions::new(limits.sessions),
+                options.sessions,
+            )?,
             worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
             has_results: false,
             phase: Phase::Serving,
@@ -171,6 +181,7 @@ impl Server {
                 self.handle_report(report);
             }
             self.restore_files();
+            self.reserve_descriptors();
             let mut budget = Budget::new();
             self.accept_clients();
             self.read_clients(&mut budget);
@@ -209,6 +220,7 @@ impl Server {
             self.phase.deadline(),
             self.clients.next_deadline(),
             self.publisher.output.retry_at(),
+            self.publisher.sessions.next_deadline(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -249,6 +261,7 @@ impl Server {
             }
             Source::Signals => self.handle_signal(),
             Source::Stdout => self.publisher.handle_stdout_report(report),
+            Source::Session(key) => self.publisher.sessions.handle_report(key, now),
             Source::Client(key) => {
                 let (is_readable, is_writable) = (report.is_readable(), report.is_writable());
                 self.clients.handle_report(key, is_readable, is_writable);
@@ -260,6 +273,14 @@ impl Server {
     /// The connections that came through the hook socket: clients, and readers of live events.
     fn hook_connections(&self) -> usize {
         self.clients.len() + self.publisher.output.live_reader_count()
+    }
+
+    /// Leaves a descriptor to each session: both listeners give up the same number.
+    fn reserve_descriptors(&mut self) {
+        let sessions = self.publisher.sessions.len();
+        let share = sessions.div_ceil(self.listeners().count().max(1));
+        self.listeners()
+            .for_each(|listener| listener.reserve(share));
     }
 
     /// Accepts clients from the backlog, and reads their credentials.
@@ -282,6 +303,8 @@ impl Server {
 
     /// Reads from clients, and publishes the events that the worker has made.
     fn read_clients(&mut self, budget: &mut Budget) {
+        // If the turn reads nothing, a `SessionEnd` may wait that came in time.
+        let reads = !self.publisher.is_congested();
         self.clients.read(&mut self.publisher, budget, self.now);
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
@@ -290,9 +313,15 @@ impl Server {
             .add_subscribers(self.clients.take_subscribers());
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
-                Some((key, forms)) => self.clients.finish_job(key, forms, &mut self.publisher),
+                Some(finished) => {
+                    let events = &mut self.publisher;
+                    self.clients.finish_job(finished, events, budget, self.now);
+                }
                 None => self.has_results = false,
             }
+        }
+        if reads {
+            self.publisher.publish_gone(self.now);
         }
     }
 
@@ -351,14 +380,14 @@ fn open_listeners(
     poll: &Poll,
     options: &ServerOptions,
     activated: ActivationSockets,
-    (client_limit, reader_limit): (usize, usize),
+    limits: DescriptorLimits,
 ) -> Result<(Listener, Option<Listener>), String> {
     let mut output_listener = match &options.output_socket {
         Some(path) => Some(Listener::open(
             activated.output,
             path,
             options.output_mode,
-            reader_limit,
+            limits.readers,
         )?),
         None => None,
     };
@@ -366,8 +395,12 @@ fn open_listeners(
         let socket = listener.socket();
         register(poll, socket, Source::OutputListener)?;
     }
-    let mut hook_listener =
-        Listener::open(activated.hooks, &options.socket, options.mode, client_limit)?;
+    let mut hook_listener = Listener::open(
+        activated.hooks,
+        &options.socket,
+        options.mode,
+        limits.clients,
+    )?;
     let socket = hook_listener.socket();
     register(poll, socket, Source::HookListener)?;
     Ok((hook_listener, output_listener))

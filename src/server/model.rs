@@ -28,10 +28,11 @@ use proptest::prelude::*;
 use super::budget::{Budget, LARGE_BODY, READS_PER_CLIENT};
 use super::clients::Clients;
 use super::inflight::Inflight;
+use super::processes::SessionHook;
 use super::publisher::Publish;
 use super::socket::Socket;
 use super::source::Source;
-use super::worker::Job;
+use super::worker::{Finished, Job};
 use crate::event::Event;
 use crate::event::json_text::members;
 use crate::format::Forms;
@@ -173,9 +174,14 @@ impl Publish for SimulatedOutput {
         self.append((client.parse().unwrap(), number.parse().unwrap()))
     }
 
+    fn sessions_json(&self) -> String {
+        "[]".into()
+    }
+
     fn has_room_for_reader(&self) -> bool {
         true
     }
+    fn handle_session(&mut self, _: &SessionHook, _: &mut Budget, _: Instant) {}
 
     fn is_congested(&self) -> bool {
         self.events.len() - self.flushed > 3
@@ -368,13 +374,21 @@ impl World {
 
     fn finish_job(&mut self) {
         if let Some(job) = self.jobs.pop_front() {
-            let body = String::from_utf8(job.body).unwrap();
+            let body = String::from_utf8(job.body.clone()).unwrap();
             let numbers: Vec<_> = body.split([':', ',']).collect();
             let forms = Forms {
                 compact: format!("{} {}", numbers[1], numbers[3]),
                 display: None,
             };
-            self.clients.finish_job(job.client, forms, &mut self.output);
+            let finished = Finished {
+                job,
+                forms,
+                session_id: None,
+                cwd: None,
+            };
+            let (budget, now) = (&mut Budget::new(), self.now);
+            self.clients
+                .finish_job(finished, &mut self.output, budget, now);
         }
     }
 

@@ -7,7 +7,7 @@
 //! Stop 7 of EDU_NOTES.md.
 
 use std::io::{self, Read};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use log::trace;
 use mio::event::Event as Report;
@@ -17,10 +17,11 @@ use mio::{Interest, Registry};
 
 use super::budget::{Budget, CONGESTION, FLUSH};
 use super::clients::Subscriber;
+use super::processes::{SessionHook, Sessions};
 use super::ready_queue::ReadyQueue;
 use super::source::Source;
 use crate::diagnostics::stderr::say;
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::format::Forms;
 use crate::http::response::EVENTS_HEAD;
 use crate::listen::listener::Listener;
@@ -34,8 +35,14 @@ pub(super) trait Publish {
     /// The same for an event whose forms the worker has made.
     fn publish_forms(&mut self, forms: Forms) -> u64;
 
+    /// The sessions as a JSON array.
+    fn sessions_json(&self) -> String;
+
     /// Whether the limit of descriptors allows one more reader of live events.
     fn has_room_for_reader(&self) -> bool;
+
+    /// A hook says something about its session, and its peer waits for the response.
+    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant);
 
     /// Whether sinks are so far behind that no more events should come in this turn.
     fn is_congested(&self) -> bool;
@@ -49,6 +56,10 @@ pub(super) struct Publisher {
     pub(super) listener: Option<Listener>,
     /// How many readers of live events there may be.
     live_reader_limit: usize,
+    /// The sessions that the hooks are from.
+    pub(super) sessions: Sessions,
+    /// Whether stdout and the output socket show `_gone`.
+    shows_gone: bool,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
     /// Whether a reader's descriptor was closed since this was last asked.
@@ -62,6 +73,8 @@ impl Publisher {
         output: Output,
         listener: Option<Listener>,
         live_reader_limit: usize,
+        sessions: Sessions,
+        shows_gone: bool,
     ) -> Result<Self, String> {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
@@ -79,6 +92,8 @@ impl Publisher {
             output,
             listener,
             live_reader_limit,
+            sessions,
+            shows_gone,
             with_input: ReadyQueue::default(),
             has_freed_fd: false,
         })
@@ -246,6 +261,19 @@ impl Publisher {
         self.has_freed_fd = true;
     }
 
+    /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
+    pub(super) fn publish_gone(&mut self, now: Instant) {
+        while let Some((pid, session_id)) = self.sessions.take_gone(now) {
+            let time = event::timestamp(SystemTime::now());
+            let mut forms = self.output.forms(Event::gone(&time, pid, &session_id));
+            if !self.shows_gone {
+                // stdout and the output socket do not show it. Readers of live events do.
+                forms.display = Some(String::new());
+            }
+            self.append(forms);
+        }
+    }
+
     /// Appends an event to the log. If it would evict events that prompt sinks have
     /// not been offered yet, writes these first, so that only slow sinks lose events.
     fn append(&mut self, forms: Forms) -> u64 {
@@ -276,8 +304,16 @@ impl Publish for Publisher {
         self.append(forms)
     }
 
+    fn sessions_json(&self) -> String {
+        self.sessions.to_json()
+    }
+
     fn has_room_for_reader(&self) -> bool {
         self.output.live_reader_count() < self.live_reader_limit
+    }
+
+    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant) {
+        self.sessions.handle_hook(hook, &self.registry, budget, now);
     }
 
     fn is_congested(&self) -> bool {

@@ -10,6 +10,8 @@ use std::fmt;
 
 use mio::Token;
 
+use super::processes::MAX_SESSIONS;
+
 /// A descriptor that is registered with the poll.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Source {
@@ -22,14 +24,18 @@ pub enum Source {
     Worker,
     /// The watch on the socket files.
     SocketFiles,
+    /// The process of the session with this key.
+    Session(usize),
     /// The client with this key.
     Client(usize),
     /// The reader with this key.
     Reader(usize),
 }
 
+/// The tokens of sessions start here. There are not many.
+const FIRST_SESSION_TOKEN: usize = 6;
 /// The tokens of clients and readers start here: even ones are clients, odd ones readers.
-const FIRST_KEYED_TOKEN: usize = 6;
+const FIRST_KEYED_TOKEN: usize = FIRST_SESSION_TOKEN + MAX_SESSIONS;
 
 impl Source {
     pub fn token(self) -> Token {
@@ -40,6 +46,7 @@ impl Source {
             Source::Stdout => 3,
             Source::Worker => 4,
             Source::SocketFiles => 5,
+            Source::Session(key) => FIRST_SESSION_TOKEN + key,
             Source::Client(key) => FIRST_KEYED_TOKEN + 2 * key,
             Source::Reader(key) => FIRST_KEYED_TOKEN + 2 * key + 1,
         })
@@ -55,6 +62,7 @@ impl From<Token> for Source {
             3 => Source::Stdout,
             4 => Source::Worker,
             5 => Source::SocketFiles,
+            FIRST_SESSION_TOKEN..FIRST_KEYED_TOKEN => Source::Session(token - FIRST_SESSION_TOKEN),
             _ if token % 2 == 0 => Source::Client((token - FIRST_KEYED_TOKEN) / 2),
             _ => Source::Reader((token - FIRST_KEYED_TOKEN) / 2),
         }
@@ -71,6 +79,7 @@ impl fmt::Display for Source {
             Source::Stdout => formatter.write_str("stdout"),
             Source::Worker => formatter.write_str("worker"),
             Source::SocketFiles => formatter.write_str("socket files"),
+            Source::Session(key) => write!(formatter, "session {key}"),
             Source::Client(key) => write!(formatter, "client {key}"),
             Source::Reader(key) => write!(formatter, "reader {key}"),
         }
@@ -92,7 +101,8 @@ mod tests {
             Source::SocketFiles,
         ];
         let keyed = (0..3).flat_map(|key| [Source::Client(key), Source::Reader(key)]);
-        for source in fixed.into_iter().chain(keyed) {
+        let sessions = [Source::Session(0), Source::Session(MAX_SESSIONS - 1)];
+        for source in fixed.into_iter().chain(keyed).chain(sessions) {
             assert_eq!(Source::from(source.token()), source);
         }
     }

@@ -1,24 +1,33 @@
-//! A thread that makes the events of large bodies.
+//! Two threads that make the events of large bodies.
 //!
-//! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format takes long enough to
-//! notice, and meanwhile the loop could serve nobody. So the loop passes such a body, with
-//! all that its event needs, to this thread. It gets back the text to append to the log. A
-//! [`Waker`] makes the poll report the result (eventfd(2)). The thread has no socket and no
-//! log.
+//! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format
+//! takes seconds at worst, and meanwhile the loop could serve nobody. So the loop passes such
+//! a body, with all that its event needs, to a thread. It gets back the text to append to the
+//! log. A [`Waker`] makes the poll report the result (eventfd(2)). The threads have no socket
+//! and no log.
+//!
+//! A job cannot be interrupted. So huge bodies have a thread of their own: other hooks wait
+//! neither for them nor behind them. Each thread does its jobs in order, one at a time, so
+//! that only two events at a time need memory for more than their bodies.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use mio::Waker;
 
-use crate::event::{self, Event};
+use crate::event::{self, Event, SessionFields};
 use crate::format::{Format, Forms};
 use crate::peer::Peer;
 
-/// What the worker needs to make an event.
+/// A body of more bytes is huge. The most expensive bodies take 40 ns a byte, so this many
+/// bytes take less than 0.1 s.
+const HUGE_BODY: usize = 2 << 20;
+
+/// What a thread needs to make an event.
 #[derive(Debug)]
 pub struct Job {
     /// The key of the client. The result comes back with it.
@@ -29,49 +38,81 @@ pub struct Job {
     pub body: Vec<u8>,
 }
 
-/// The handle of the thread. It does its jobs one after the other.
+/// What a thread has made of a job.
+#[derive(Debug)]
+pub struct Finished {
+    /// Without its body.
+    pub job: Job,
+    pub forms: Forms,
+    /// The strings `session_id` and `cwd` of the payload, for
+    /// [`SessionHook`](super::processes::SessionHook).
+    pub session_id: Option<String>,
+    pub cwd: Option<String>,
+}
+
+/// The handle of the threads.
 #[derive(Debug)]
 pub struct Worker {
     jobs: Sender<Job>,
-    results: Receiver<(usize, Forms)>,
+    huge_jobs: Sender<Job>,
+    results: Receiver<Finished>,
 }
 
 impl Worker {
-    /// Starts the thread. It wakes the poll through `waker` after each job.
+    /// Starts the threads. They wake the poll through `waker` after each job.
     pub fn start(format: Format, waker: Waker) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel::<Job>();
-        let (results_sender, results) = mpsc::channel();
-        thread::Builder::new()
-            .name("worker".into())
-            .spawn(move || {
+        let waker = Arc::new(waker);
+        // A thread waits until the loop has taken the result before: the forms of an event can
+        // be several times longer than its body, and must not pile up.
+        let (results_sender, results) = mpsc::sync_channel(1);
+        let start = |name: &str| {
+            let (jobs, queue) = mpsc::channel::<Job>();
+            let (results, waker) = (results_sender.clone(), waker.clone());
+            thread::Builder::new().name(name.into()).spawn(move || {
                 for job in queue {
-                    let result = (job.client, make_forms(format, job));
+                    let result = finish(format, job);
                     // They fail when the loop has ended.
-                    if results_sender.send(result).is_err() || waker.wake().is_err() {
+                    if results.send(result).is_err() || waker.wake().is_err() {
                         break;
                     }
                 }
             })?;
-        Ok(Worker { jobs, results })
+            io::Result::Ok(jobs)
+        };
+        Ok(Worker {
+            jobs: start("worker")?,
+            huge_jobs: start("huge worker")?,
+            results,
+        })
     }
 
     /// Queues a job. Its result comes from [`Worker::take_result`].
     pub fn submit(&self, job: Job) {
+        let is_huge = job.body.len() > HUGE_BODY;
+        let queue = if is_huge { &self.huge_jobs } else { &self.jobs };
         // It fails only if the thread has ended, which it does after the loop.
-        let _ = self.jobs.send(job);
+        let _ = queue.send(job);
     }
 
-    /// A finished event with the key of its client, if there is one.
-    pub fn take_result(&self) -> Option<(usize, Forms)> {
+    /// A finished event, if there is one.
+    pub fn take_result(&self) -> Option<Finished> {
         self.results.try_recv().ok()
     }
 }
 
-/// Makes an event. Nothing that it was made from is kept longer than necessary: a body, its
-/// text, the compact line and another form may have 64 MiB each, or several times that.
-fn make_forms(format: Format, job: Job) -> Forms {
-    let body = event::into_utf8(job.body);
+/// Makes an event. A body and its texts can have hundreds of megabytes, so each is freed as
+/// soon as the next one is made.
+fn finish(format: Format, mut job: Job) -> Finished {
+    let body = event::into_utf8(std::mem::take(&mut job.body));
     let event = Event::hook(&job.time, &job.event_name, &job.peer, &body);
+    let SessionFields { id, cwd } = event.session();
+    let (session_id, cwd) = (id.map(str::to_owned), cwd.map(str::to_owned));
+    let event = event.detached();
     drop(body);
-    format.forms(event)
+    Finished {
+        job,
+        forms: format.forms(event),
+        session_id,
+        cwd,
+    }
 }

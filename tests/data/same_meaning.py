@@ -1,6 +1,7 @@
-# Checks that PyYAML reads YAML as an expected value. Each line of stdin is a case in JSON:
-# {"yaml": text, "expected": value}, or {"yaml": text, "expected_yaml": text}, whose value is
-# that of the second text. Prints "same" or the difference, one line for each case.
+# Checks that PyYAML reads YAML as an expected value, with its own parser and with libyaml's.
+# Each line of stdin is a case in JSON: {"yaml": text, "expected": value}, or {"yaml": text,
+# "expected_json": text}, or {"yaml": text, "expected_yaml": text}. In the last two, the value
+# is that of the second text. Prints "same" or the difference, one line for each case.
 import json
 import sys
 
@@ -17,16 +18,25 @@ def without_lone_surrogates(value):
     return value
 
 
+def expected(case):
+    if "expected_yaml" in case:
+        return yaml.safe_load(case["expected_yaml"])
+    if "expected_json" in case:
+        return json.loads(case["expected_json"])
+    return case["expected"]
+
+
+def read(text, loader):
+    try:
+        return yaml.load(text, loader)
+    except Exception as error:
+        return error
+
+
 for line in sys.stdin:
     case = json.loads(line)
-    if "expected_yaml" in case:
-        expected = yaml.safe_load(case["expected_yaml"])
-    else:
-        expected = case["expected"]
-    try:
-        value = yaml.safe_load(case["yaml"])
-    except Exception as error:
-        value = error
+    wanted = without_lone_surrogates(expected(case))
+    values = {loader.__name__: read(case["yaml"], loader) for loader in (yaml.SafeLoader, yaml.CSafeLoader)}
     # `repr` distinguishes 1, 1.0 and True, which are equal.
-    same = repr(value) == repr(without_lone_surrogates(expected))
-    print("same" if same else "YAML %r was read as %r" % (case["yaml"], value), flush=True)
+    wrong = {name: value for name, value in values.items() if repr(value) != repr(wanted)}
+    print("YAML %r was read as %r" % (case["yaml"], wrong) if wrong else "same", flush=True)

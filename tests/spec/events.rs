@@ -69,9 +69,9 @@ fn the_timestamp_is_utc_in_whole_seconds() {
 #[test]
 fn a_payload_cannot_set_reserved_fields() {
     let line = printed(
-        r#"{"a":1,"_peer_uid":0,"_ts":"x","_peer_\u0075id":7,"_claimed":[1, 2],"_dropped":9,"_raw":2,"b":3}"#,
+        r#"{"a":1,"_peer_uid":0,"_ts":"x","_peer_\u0075id":7,"_claimed":[1, 2],"_dropped":9,"_raw":2,"_gone":3,"b":3}"#,
     );
-    let claimed = r#","_claimed":{"_peer_uid":7,"_ts":"x","_claimed":[1,2],"_dropped":9},"a":1,"_raw":2,"b":3}"#;
+    let claimed = r#","_claimed":{"_peer_uid":7,"_ts":"x","_claimed":[1,2],"_dropped":9,"_gone":3},"a":1,"_raw":2,"b":3}"#;
     assert_eq!(payload(&line), claimed);
     let event = &events(&line)[0];
     assert_eq!(event["_peer_uid"], rustix::process::getuid().as_raw());

@@ -7,6 +7,11 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use proptest::collection::vec;
+use proptest::prelude::{Strategy, any, prop_oneof};
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -71,15 +76,20 @@ fn pretty_json_equals_pythons_byte_for_byte() {
     assert_equals_python("pretty-json", &["--pretty-json"]);
 }
 
-/// Asserts that PyYAML reads the YAML of each case as the expected value. See
-/// `same_meaning.py` for the fields of a case.
+/// Asserts that PyYAML, libyaml and js-yaml read the YAML of each case as the expected value.
+/// See `same_meaning.py` for the fields of a case.
 fn assert_same_meaning(cases: &[Value]) {
-    let Some(python) = python_with_yaml() else {
-        return;
-    };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/same_meaning.py");
-    let mut child = Command::new(python)
-        .arg(script)
+    if let Some(python) = python_with_yaml() {
+        assert_same_meaning_by(python, "same_meaning.py", cases);
+    }
+    if let Some(node) = node_with_yaml() {
+        assert_same_meaning_by(node, "same_meaning.js", cases);
+    }
+}
+
+fn assert_same_meaning_by(mut command: Command, script: &str, cases: &[Value]) {
+    let mut child = command
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/").to_owned() + script)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -92,21 +102,25 @@ fn assert_same_meaning(cases: &[Value]) {
     drop(stdin);
     let results = results.to_end();
     child.wait().unwrap();
-    assert_eq!(results.lines().count(), cases.len());
     for result in results.lines() {
-        assert_eq!(result, "same");
+        assert_eq!(result, "same", "{script}");
     }
+    assert_eq!(results.lines().count(), cases.len(), "{script}");
 }
 
 #[test]
 fn pretty_yaml_has_the_same_meaning_as_pythons() {
+    // js-yaml does not read all of Python's YAML as Python does.
+    let Some(python) = python_with_yaml() else {
+        return;
+    };
     let mut printer = Printer::new(&["--pretty-yaml"]);
     let cases = golden("pretty-yaml").into_iter().map(|row| {
         let printed = printer.print(&row.target, &row.body);
         let expected = with_current_metadata(&row.output, &printed);
         json!({"yaml": printed, "expected_yaml": expected})
     });
-    assert_same_meaning(&cases.collect::<Vec<_>>());
+    assert_same_meaning_by(python, "same_meaning.py", &cases.collect::<Vec<_>>());
 }
 
 #[test]
@@ -230,6 +244,69 @@ fn pretty_yaml_parses_back_to_the_same_values() {
     assert_same_meaning(&cases.collect::<Vec<_>>());
 }
 
+/// JSON text of a random payload. Names and strings contain what YAML could take for something
+/// else. No object has the same name twice: js-yaml does not accept that.
+fn random_payload() -> impl Strategy<Value = String> {
+    const PIECES: &[&str] = &[
+        "a", "a", "b", " ", " ", r"\n", r"\n", r"\t", r"\r", ":", "#", "-", "'", r#"\""#, r"\\",
+        r"\/", "|", ">", "%", "@", "`", "?", "=", "<", "~", "!", "&", "*", ",", "[", "]", "{", "}",
+        "0", "1", "7", "_", "+", ".", "e", "x", "o", "no", "null", "true", "---", "...", "<<", "é",
+        "日", "😀", r"\ud83d", r"\u0041", r"\u0000", r"\u001b", "\u{7f}", "\u{85}", "\u{a0}",
+        "\u{301}", "\u{200d}", "\u{2028}", "\u{feff}",
+    ];
+    let piece = || {
+        let spelled = |char: char| json!(char).to_string().trim_matches('"').to_owned();
+        prop_oneof![
+            9 => select(PIECES).prop_map(str::to_owned),
+            1 => any::<char>().prop_filter_map("a quote", move |char| (char != '"').then(|| spelled(char))),
+        ]
+    };
+    let text = move || vec(piece(), 0..9).prop_map(|pieces| pieces.concat());
+    let leaf = prop_oneof![
+        4 => text().prop_map(|text| format!("\"{text}\"")),
+        1 => "null|true|false",
+        1 => "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,10})?([eE][+-]?[0-9]{1,2})?",
+    ];
+    let object = move |members: Vec<(String, String)>| {
+        let members = members.into_iter().enumerate();
+        let members = members.map(|(number, (name, value))| match number {
+            0 => format!("\"{name}\":{value}"),
+            _ => format!("\"{name}q{number}\":{value}"),
+        });
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    };
+    let value = leaf.prop_recursive(4, 16, 4, move |value| {
+        let items = vec(value.clone(), 0..4);
+        prop_oneof![
+            8 => items.prop_map(|items| format!("[{}]", items.join(","))),
+            8 => vec((text(), value.clone()), 0..4).prop_map(object),
+            1 => value.prop_map(|value| format!("{}{value}{}", "[".repeat(64), "]".repeat(64))),
+        ]
+    });
+    vec((text(), value), 0..5).prop_map(object)
+}
+
+#[test]
+fn random_yaml_is_read_back_exactly_by_three_readers() {
+    let mut printer = Printer::new(&["--pretty-yaml"]);
+    let mut runner = TestRunner::deterministic();
+    let strategy = random_payload();
+    let cases = (0..3000).map(|_| {
+        let payload = strategy.new_tree(&mut runner).unwrap().current();
+        let yaml = printer.print("/?event=E", &payload);
+        // Without members, YAML would read an empty document.
+        json!({"yaml": without_metadata(&yaml) + "end: 1\n", "expected_json": with_end(&payload)})
+    });
+    assert_same_meaning(&cases.collect::<Vec<_>>());
+}
+
+/// The payload with a last member.
+fn with_end(payload: &str) -> String {
+    let members = payload.strip_suffix('}').unwrap();
+    let comma = if members.len() > 1 { "," } else { "" };
+    format!("{members}{comma}\"end\":1}}")
+}
+
 fn without_metadata(yaml: &str) -> String {
     yaml.lines()
         .skip(6)
@@ -313,6 +390,23 @@ fn the_pretty_formats_indent_at_most_64_levels() {
     assert_same_meaning(&[
         json!({"yaml": without_metadata(&yaml), "expected": events(&nested(40))[0]}),
     ]);
+}
+
+#[test]
+fn a_member_that_would_make_the_yaml_too_long_is_in_flow_style() {
+    let deep = format!(
+        "{}{}\"a\\nb\"{}",
+        "[".repeat(20),
+        "1e5,".repeat(3000),
+        "]".repeat(20)
+    );
+    let payload =
+        format!("{{\"a\":{{\"b\":{deep},\"c\":\"x\\n\"}},\"d\":{{\"e\":[7]}},\"f\":\"x\\n\"}}");
+    let mut printer = Printer::new(&["--pretty-yaml"]);
+    let yaml = without_metadata(&printer.print("/", &payload));
+    assert!(yaml.starts_with("a: {\"b\": [[[["), "{}", &yaml[..40]);
+    assert!(yaml.ends_with("}\nd:\n  e:\n  - 7\nf: |\n  x\n"));
+    assert_same_meaning(&[json!({"yaml": yaml, "expected_json": payload})]);
 }
 
 /// Starts a server that has an output socket and also writes to stdout.

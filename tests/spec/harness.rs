@@ -615,20 +615,36 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A python3 with PyYAML. If there is none, the test is to be skipped.
-pub fn python_with_yaml() -> Option<&'static str> {
-    let works = |python: &&str| {
-        let import = Command::new(python)
-            .args(["-c", "import yaml"])
-            .stderr(Stdio::null())
-            .status();
-        import.is_ok_and(|status| status.success())
-    };
-    let found = ["python3", "/usr/bin/python3"].into_iter().find(works);
+/// A Python with PyYAML and libyaml.
+pub fn python_with_yaml() -> Option<Command> {
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let script = ["-c", "from yaml import CSafeLoader"];
+        succeeds(Command::new(python).args(script))
+    });
     if found.is_none() {
-        skip("there is no python3 with PyYAML");
+        skip("there is no python3 with PyYAML and libyaml");
     }
-    found
+    found.map(Command::new)
+}
+
+/// A Node.js with js-yaml, which may be Debian's.
+pub fn node_with_yaml() -> Option<Command> {
+    let paths = std::env::var("NODE_PATH").unwrap_or_default() + ":/usr/share/nodejs";
+    let node = || {
+        let mut node = Command::new("node");
+        node.env("NODE_PATH", &paths);
+        node
+    };
+    let is_found = succeeds(node().args(["-e", "require('js-yaml')"]));
+    if !is_found {
+        skip("there is no node with js-yaml");
+    }
+    is_found.then(node)
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let status = command.stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Reports that the current test is skipped: on stderr, and in the summary at the end of

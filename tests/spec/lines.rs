@@ -122,8 +122,9 @@ fn a_payload_of_any_shape_becomes_one_line() {
             r#"{"prompt":"a\u00ad\u3164\u2060\udb40\udc41b"}"#,
             "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}b",
         ),
-        // A client cannot forge the notice of missing events.
+        // A client cannot forge the notices of missing events and of ended processes.
         (r#"{"_dropped":17}"#, r#"_claimed: {"_dropped":17}"#),
+        (r#"{"_gone":17}"#, r#"_claimed: {"_gone":17}"#),
     ];
     for (body, expected) in rows {
         let project = if body.contains("cwd") { "a" } else { "" };
@@ -276,7 +277,7 @@ fn on_a_terminal_lines_are_coloured_and_cut_to_its_width() {
     assert_eq!(
         &shown["\x1b[2m00:00:00".len()..],
         "\x1b[0m          \x1b[96mab-1\x1b[0m \x1b[1mStop\x1b[0m         \x1b[36mT\x1b[0m \
-         \x1b[31m✗\x1b[0m e · a …rompt\r\n"
+         \x1b[31m✗\x1b[0m e · a lo…mpt\r\n"
     );
     // Each session keeps its colour.
     assert!(post("ab-1", "").contains("          \x1b[96mab-1\x1b[0m"));

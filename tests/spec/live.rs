@@ -207,6 +207,7 @@ fn another_user_may_post_but_not_read() {
     // The second one is the overflow uid, which is anybody's.
     for uid in [1234, 65534] {
         assert_eq!(curl("http://localhost/events", uid), "403");
+        assert_eq!(curl("http://localhost/sessions", uid), "403");
         assert_eq!(curl("-d '{}' http://localhost/?event=A", uid), "200");
     }
 }
@@ -280,4 +281,84 @@ fn curl_shows_events_as_they_happen() {
     assert_eq!(column(&stdout.lines(3), "n"), [0, 1, 2]);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn the_sessions_that_have_not_ended_are_listed() {
+    let server = Server::start(&[]);
+    for (event, body) in [
+        ("SessionStart", r#"{"session_id":"a\u00e9","cwd":"/tmp"}"#),
+        ("Stop", r#"{"session_id":"b","cwd":7}"#),
+        ("Stop", r#"{"session_id":"a\u00e9","cwd":"/home"}"#),
+        ("Stop", r#"{"session_id":"c"}"#),
+        ("SessionEnd", r#"{"session_id":"c"}"#),
+        ("Stop", r#"{"session_id":7}"#),
+        ("Stop", "no JSON"),
+    ] {
+        server.post(event, body);
+    }
+    let response = server.exchange("GET /sessions HTTP/1.1\r\n\r\n");
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("\r\nContent-Type: application/json\r\n"),
+        "{head}"
+    );
+    assert!(body.is_ascii());
+    let sessions: Value = serde_json::from_str(body).unwrap();
+    let [a, b] = &sessions.as_array().unwrap()[..] else {
+        panic!("{sessions}")
+    };
+    assert_eq!(
+        (&a["session_id"], &a["cwd"]),
+        (&"a\u{e9}".into(), &"/home".into())
+    );
+    assert_eq!(
+        (&a["events"], &a["last_event"]),
+        (&2.into(), &"Stop".into())
+    );
+    assert_eq!(a["uid"], rustix::process::getuid().as_raw());
+    assert_eq!(
+        (&b["session_id"], &b["cwd"], &b["pid"]),
+        (&"b".into(), &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        a["started"].as_str().unwrap().len(),
+        "2026-02-09T10:30:00+00:00".len()
+    );
+    for target in ["/sessions/", "/sessions?a=b"] {
+        assert_eq!(status_of(&server, "GET", target), "404");
+    }
+}
+
+#[test]
+fn live_readers_learn_of_a_session_that_is_gone_and_stdout_does_not() {
+    let server = Server::start(&[]);
+    let mut reader = server.live_reader("");
+    // A client that posts two hooks, a second apart, through children of its own.
+    let hook = format!(
+        "echo '{{\"session_id\":\"a\"}}' | {BINARY} send Stop --socket {}",
+        server.socket().display()
+    );
+    let mut client = shell(&format!("({hook}); sleep 1.1; ({hook}); read wait"))
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(read_lines(&mut reader, 2).len(), 2);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let gone = &read_lines(&mut reader, 1)[0];
+    assert_eq!(
+        (&gone["_event"], &gone["session_id"]),
+        (&"_gone".into(), &"a".into())
+    );
+    assert_eq!(gone["_gone"], client.id());
+    server.post("Last", "{}");
+    assert_eq!(read_lines(&mut reader, 1)[0]["_event"], "Last");
+    let names: Vec<Value> = server
+        .stdout
+        .lines(3)
+        .iter()
+        .map(|event| event["_event"].clone())
+        .collect();
+    assert_eq!(names, ["Stop", "Stop", "Last"]);
 }

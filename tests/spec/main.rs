@@ -20,6 +20,7 @@ mod live;
 mod lost_files;
 mod notes;
 mod options;
+mod processes;
 mod readers;
 mod recipes;
 mod send;

@@ -19,8 +19,9 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
-const SOURCE_FOLDERS: &str = "src src/cli src/server src/listen src/http src/event src/format src/output \
-     src/diagnostics src/client";
+const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/processes src/listen src/http src/event src/format src/output \
+     src/diagnostics src/client src/client/hooks src/client/watch src/client/watch/session \
+     src/client/watch/source";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A fenced code block, and the section that contains it.

@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::harness::*;
+use crate::lines::terminal_of;
+use crate::sessions::{recording, run_with_stdin};
 
 const README: &str = include_str!("../../README.md");
 pub const TESTS_README: &str = include_str!("../README.md");
@@ -199,6 +201,92 @@ fn the_start_in_the_readme_shows_its_first_event() {
     assert_eq!(line[time..], shown[time..]);
 }
 
+const SESSIONS: &str = "See what your sessions do";
+
+/// A server that has been sent the first lines of a recorded session that asks.
+fn server_with_a_waiting_session() -> Server {
+    let server = Server::start(&[]);
+    for line in &recording("16b_pane_asking")[..4] {
+        let event = &events(line)[0];
+        server.post(event["_event"].as_str().unwrap(), line);
+    }
+    server
+}
+
+#[test]
+fn the_first_recipe_shows_which_session_waits() {
+    let server = server_with_a_waiting_session();
+    let mut shell = shell(blocks(SESSIONS)[0]);
+    shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
+    let shown = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+    let row = shown.lines().nth(1).unwrap();
+    assert!(row.starts_with("waiting "), "{shown}");
+    assert!(
+        row.ends_with("permission for Bash: touch made.txt"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn the_status_line_names_the_projects_that_wait() {
+    if tool("jq").is_none() {
+        return;
+    }
+    let server = server_with_a_waiting_session();
+    server.post(
+        "SessionStart",
+        r#"{"session_id":"idle","cwd":"/home/dev/other"}"#,
+    );
+    let mut shell = shell(block(SESSIONS, "jq"));
+    shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
+    assert_eq!(shell.output().unwrap().stdout, b"webshop\n");
+}
+
+/// The ages depend on the time of the test.
+#[test]
+fn the_table_in_the_readme_is_real() {
+    let start = |name: &str, count: usize| recording(name)[..count].concat();
+    let record = [
+        start("18_two", 7),
+        start("11_api", 3),
+        start("09_subagents", 13),
+        start("12_idle", 4),
+    ];
+    let (printed, _) = run_with_stdin(&["sessions", "-"], record.concat().as_bytes());
+    let without_ages = |table: &str| -> Vec<String> {
+        let words = |line: &str| -> Vec<String> {
+            let words = line
+                .split_whitespace()
+                .enumerate()
+                .filter(|(number, _)| *number != 1);
+            words.map(|(_, word)| word.to_owned()).collect()
+        };
+        table.lines().map(|line| words(line).join(" ")).collect()
+    };
+    assert_eq!(
+        without_ages(&printed),
+        without_ages(block(SESSIONS, "STATE"))
+    );
+}
+
+#[test]
+fn the_lines_in_the_readme_are_those_of_a_recorded_session_on_a_terminal() {
+    let (screen, slave, _terminal) = terminal_of(100);
+    let record = recording("two_subagents").concat();
+    let folder = folder();
+    let path = folder.path().join("events");
+    std::fs::write(&path, record).unwrap();
+    let mut command = Command::new(BINARY);
+    command
+        .args(["watch", "-"])
+        .stdin(std::fs::File::open(path).unwrap());
+    command.env("TZ", "UTC0").env("NO_COLOR", "1").stdout(slave);
+    assert!(command.status().unwrap().success());
+    let shown = screen.wait("the end", |text| text.contains("SessionEnd"));
+    let shown = shown.replace("\r\n", "\n");
+    assert!(shown.contains(block(SESSIONS, "PostToolUse")), "{shown}");
+}
+
 #[test]
 fn the_health_command_in_the_readme_shows_a_running_server() {
     if tool("curl").is_none() {
@@ -290,21 +378,21 @@ fn the_readers_in_the_readme_show_what_it_says() {
     {
         return;
     }
-    let server = Server::with_readers(&[]);
+    // The trace tells when a client has become a reader.
+    let server = Server::with_readers(&["--trace"]);
     let mut commands = blocks("Read events");
     commands.retain(|command| command.contains("| jq"));
     let other_user = commands[2].replace("$(id -u)", "4294967294");
     commands.push(&other_user);
     commands.push(block("Read events", "http://localhost/events\n"));
     commands.push(block("Read events", "socat"));
-    let before = server.descriptors();
     let readers = commands
         .iter()
         .map(|command| start_reader(command, &server));
     let readers: Vec<_> = readers.collect();
     assert_eq!(readers.len(), 7);
-    wait_until("all readers are connected", || {
-        server.descriptors() == before + readers.len()
+    server.stderr.wait("all readers", |text| {
+        text.matches("becomes a reader").count() == 6 && text.contains("connected (1 total)")
     });
     for (event, body) in recorded() {
         server.post(&event, body);
@@ -451,8 +539,7 @@ fn a_permission_request_causes_a_desktop_notification() {
     if tool("curl").is_none() || tool("jq").is_none() {
         return;
     }
-    let server = Server::start(&[]);
-    let before = server.descriptors();
+    let server = Server::start(&["--trace"]);
     let notifier = server.folder.path().join("notify-send");
     std::fs::write(&notifier, "#!/bin/sh\nprintf '<%s>' \"$@\"; echo\n").unwrap();
     std::fs::set_permissions(&notifier, PermissionsExt::from_mode(0o755)).unwrap();
@@ -462,9 +549,9 @@ fn a_permission_request_causes_a_desktop_notification() {
         blocks("Desktop notifications")[0]
     );
     let (mut reader, notifications) = start_reader(&command, &server);
-    wait_until("the reader is connected", || {
-        server.descriptors() == before + 1
-    });
+    server
+        .stderr
+        .wait("the reader", |text| text.contains("becomes a reader"));
     server.post(
         "PreToolUse",
         r#"{"tool_name":"Bash","tool_input":{"command":"ls"}}"#,
@@ -525,6 +612,8 @@ fn the_options_in_the_readme_are_those_of_help() {
         (&[][..], "| option |"),
         (&["send"], "| option of `send` |"),
         (&["hooks"], "| option of `hooks` |"),
+        (&["watch"], "| option of `watch` |"),
+        (&["sessions"], "| option of `sessions` |"),
     ] {
         let output = run(&[command, &["--help"]].concat());
         let help = String::from_utf8(output.stdout).unwrap();

@@ -13,14 +13,14 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use crate::harness::*;
 
 /// A server under strace, and the file with the traced system calls of its main thread.
-struct Traced {
-    server: Server,
+pub struct Traced {
+    pub server: Server,
     calls: PathBuf,
 }
 
 impl Traced {
     /// `None` if there is no strace.
-    fn start(calls: &str, stdout: Stdio) -> Option<Traced> {
+    pub fn start(calls: &str, stdout: Stdio) -> Option<Traced> {
         let strace = tool("strace")?;
         let folder = folder();
         let output = folder.path().join("output.sock");
@@ -55,7 +55,7 @@ impl Traced {
     }
 
     /// The calls of each turn: the lines between two calls of epoll_wait.
-    fn turns(&self) -> Vec<Vec<String>> {
+    pub fn turns(&self) -> Vec<Vec<String>> {
         let calls = std::fs::read_to_string(&self.calls).unwrap();
         let turns = calls.split("epoll_wait(").skip(1);
         turns

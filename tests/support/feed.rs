@@ -43,7 +43,9 @@ pub fn feed<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Outcome {
             match step {
                 Step::Read => break,
                 Step::Hook(hook) => outcome.hooks.push((hook.event_name, hook.body.to_vec())),
-                Step::Subscribe { .. } => connection.decline(Status::Forbidden),
+                Step::Subscribe { .. } | Step::ListSessions => {
+                    connection.decline(Status::Forbidden)
+                }
                 Step::Write => {}
                 Step::Resume => unreachable!("nothing was written"),
                 Step::Close | Step::Linger => {

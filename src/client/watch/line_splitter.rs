@@ -1,6 +1,6 @@
 //! Bytes in, lines out, in bounded memory.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 use std::io;
 

@@ -7,7 +7,7 @@
 //! (see `session`). When there are more, those that have ended and were heard least recently
 //! are forgotten, then the others.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
 //! The sessions as a table, and as JSON lines.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 use serde::Serialize;
 

@@ -63,6 +63,9 @@ impl From<Row> for Line<'static> {
 
 /// The text in at most this many columns.
 pub fn fit(text: &str, columns: usize) -> String {
+    if columns == 0 {
+        return String::new();
+    }
     let is_joiner = |char: &char| matches!(char, '\u{200d}' | '\u{fe0f}');
     cut_middle(text.chars().filter(|char| !is_joiner(char)), columns)
 }

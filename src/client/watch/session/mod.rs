@@ -33,7 +33,7 @@
 //! events are late. Events that are not in the table, also unknown ones, change nothing, such
 //! as `MessageDisplay`, which can come after `Stop`.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 mod agents;
 mod asks;

@@ -3,7 +3,7 @@
 //! Texts are short and safe for a terminal, and identifiers are limited, so a session's size
 //! is.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

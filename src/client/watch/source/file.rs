@@ -4,7 +4,7 @@
 //! truncated, or continued in a file with the next name (`events.2026-02-10.jsonl`). All three
 //! are noticed. Polling finds them on any file system; it costs a few system calls a second.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};

@@ -6,7 +6,7 @@
 //! - `server` reads sockets, `file` reads files and stdin.
 //! - This file decides what a path is.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 mod file;
 mod server;

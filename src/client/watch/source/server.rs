@@ -4,7 +4,7 @@
 //! A path does not show which of the two it is. So the request is sent to both: an output
 //! socket discards it, and what it sends is never `HTTP/`.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 1 of EDU_NOTES.md.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
