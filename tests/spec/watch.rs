@@ -435,7 +435,7 @@ fn on_a_terminal_sessions_have_colours_in_turn_and_long_lines_are_cut_in_the_mid
     let (screen, slave, _terminal) = terminal_of(80);
     let mut command = Command::new(BINARY);
     command
-        .arg("watch")
+        .args(["watch", "--lines"])
         .arg(&path)
         .env("TZ", "UTC0")
         .env_remove("NO_COLOR")

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,13 @@ pub struct Alerts {
 
 /// The commands that run, by the session's id. A command is in here until it was waited for, so
 /// its process group exists as long as it is.
-type Running = Arc<Mutex<HashMap<String, Child>>>;
+type Running = Arc<Mutex<HashMap<String, Job>>>;
+
+struct Job {
+    child: Child,
+    /// What the command gets when it runs again: the session asked for something else.
+    next: Option<String>,
+}
 
 impl Alerts {
     /// The error is for the user.
@@ -78,8 +84,9 @@ impl Alerts {
 impl Drop for Alerts {
     /// Ends the commands that still run.
     fn drop(&mut self) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.drain().for_each(|(_, child)| kill(child));
+        for (_, mut job) in lock(&self.running).drain() {
+            kill(&mut job.child);
+        }
     }
 }
 
@@ -106,52 +113,74 @@ fn notification(session: &Session) -> String {
     format!("\x07\x1b]9;{title}: {text}\x07\x1b]777;notify;{title};{text}\x07")
 }
 
-/// Runs the command, unless one still runs for this session.
+/// Runs the command for a session, or again when the one ends that runs for it now.
 fn run(command: &str, session: &Session, running: &Running) -> io::Result<()> {
-    let mut children = running.lock().unwrap_or_else(PoisonError::into_inner);
-    if children.contains_key(&session.id) || children.len() >= MAX_COMMANDS {
+    let mut jobs = lock(running);
+    let input = table::json(session);
+    if let Some(job) = jobs.get_mut(&session.id) {
+        job.next = Some(input);
         return Ok(());
     }
+    if jobs.len() >= MAX_COMMANDS {
+        return Ok(());
+    }
+    let job = Job {
+        child: spawn(command, &input)?,
+        next: None,
+    };
+    jobs.insert(session.id.clone(), job);
+    let (command, id) = (command.to_owned(), session.id.clone());
+    let running = Arc::clone(running);
+    thread::Builder::new()
+        .name("command".into())
+        .spawn(move || while wait(&command, &id, &running).is_some() {})?;
+    Ok(())
+}
+
+fn spawn(command: &str, input: &str) -> io::Result<Child> {
     // A file, since writing to a pipe could block.
-    let mut input = tempfile::tempfile()?;
-    input.write_all(table::json(session).as_bytes())?;
-    input.rewind()?;
-    let child = Command::new("sh")
+    let mut file = tempfile::tempfile()?;
+    file.write_all(input.as_bytes())?;
+    file.rewind()?;
+    Command::new("sh")
         .args(["-c", command])
-        .stdin(input)
+        .stdin(file)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         // So that all its processes can be ended.
         .process_group(0)
-        .spawn()?;
-    children.insert(session.id.clone(), child);
-    let (id, running) = (session.id.clone(), Arc::clone(running));
-    thread::Builder::new()
-        .name("command".into())
-        .spawn(move || wait(&id, &running))?;
-    Ok(())
+        .spawn()
 }
 
-/// Waits until a command has ended, and ends it when its time is over.
-fn wait(id: &str, running: &Running) {
+/// Waits until the command of a session has ended, and ends it when its time is over. `None`:
+/// it does not run again.
+fn wait(command: &str, id: &str, running: &Running) -> Option<()> {
     let end = Instant::now() + TIMEOUT;
     loop {
         thread::sleep(POLL_INTERVAL);
-        let mut children = running.lock().unwrap_or_else(PoisonError::into_inner);
-        match children.get_mut(id).map(Child::try_wait) {
-            Some(Ok(None)) if Instant::now() < end => {}
-            Some(Ok(None)) => return children.remove(id).map_or((), kill),
-            _ => {
-                children.remove(id);
-                return;
-            }
+        let mut jobs = lock(running);
+        match jobs.get_mut(id)?.child.try_wait() {
+            Ok(None) if Instant::now() < end => continue,
+            Ok(None) => kill(&mut jobs.get_mut(id)?.child),
+            _ => {}
         }
+        let input = jobs.remove(id)?.next?;
+        let job = Job {
+            child: spawn(command, &input).ok()?,
+            next: None,
+        };
+        jobs.insert(id.to_owned(), job);
+        return Some(());
     }
 }
 
+fn lock(running: &Running) -> MutexGuard<'_, HashMap<String, Job>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Ends a command and the processes that it has started.
-fn kill(mut child: Child) {
+fn kill(child: &mut Child) {
     // They fail if it ends just now.
-    let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
     let _ = child.wait();
 }
