@@ -5,7 +5,9 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use regex_lite::Regex;
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -188,7 +190,7 @@ fn an_error_is_shown_after_the_screen() {
     let end = watch.screen.text().find(GIVE).unwrap();
     watch.wait_for_more(
         end,
-        &format!("Error: cannot open /nonexistent: No such file or directory (os error 2)\r\n"),
+        "Error: cannot open /nonexistent: No such file or directory (os error 2)\r\n",
     );
 }
 
@@ -278,34 +280,29 @@ fn while_nothing_happens_the_program_does_not_run() {
     let threads = || {
         let folder = format!("/proc/{}/task", watch.child.id());
         let threads = fs::read_dir(folder).unwrap();
-        let status = threads
-            .map(|thread| fs::read_to_string(thread.unwrap().path().join("status")).unwrap());
-        let waits = status.map(|status| {
-            let line = status
-                .lines()
+        let count = |path: PathBuf| {
+            // A thread can end meanwhile.
+            let status = fs::read_to_string(path.join("status")).ok()?;
+            let mut lines = status.lines();
+            lines
                 .find(|line| line.starts_with("voluntary"))
-                .unwrap()
-                .to_owned();
-            line
-        });
-        waits.collect::<Vec<_>>()
+                .map(str::to_owned)
+        };
+        threads
+            .filter_map(|thread| count(thread.unwrap().path()))
+            .collect::<Vec<String>>()
     };
     // The thread that lists the server's sessions ends after a second.
     wait_until("four threads are left", || threads().len() == 4);
     watch.press("j");
     let mut before = threads();
-    let mut is_still = || {
-        let now = threads();
-        let is_still = now == before;
-        before = now;
-        is_still
-    };
-    let mut since = std::time::Instant::now();
+    let mut since = Instant::now();
     wait_until("nothing has run for a second", || {
-        if !is_still() {
-            since = std::time::Instant::now();
+        let now = threads();
+        if now != before {
+            (before, since) = (now, Instant::now());
         }
-        since.elapsed().as_secs() >= 1
+        since.elapsed() >= Duration::from_secs(1)
     });
 }
 

@@ -11,7 +11,7 @@ use super::history::{Entry, Histories};
 use super::page::Page;
 use crate::cli::Filter;
 use crate::client::watch::session::{Change, Session, State};
-use crate::client::watch::sessions::Sessions;
+use crate::client::watch::sessions::{MAX_SESSIONS, Sessions};
 use crate::client::watch::{is_shown, parse};
 use crate::event::object::Object;
 use crate::format::summary;
@@ -91,6 +91,9 @@ impl App {
             return None;
         };
         self.notice.clear();
+        if self.model.histories.len() > MAX_SESSIONS {
+            self.model.histories.keep(&self.model.sessions);
+        }
         let (session, change) = self.model.sessions.apply(&event)?;
         if is_shown(&event, &self.options) {
             self.model.histories.add(line, &event, session, &change);

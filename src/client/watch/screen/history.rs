@@ -5,12 +5,13 @@
 //!
 //! Stop 10 of EDU_NOTES.md.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::client::watch::session::parts::{Call, Time, id};
 use crate::client::watch::session::{Change, Session};
+use crate::client::watch::sessions::Sessions;
 use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::format::line::{describe, describe_seconds};
@@ -65,8 +66,6 @@ pub enum Outcome {
 pub struct History {
     entries: VecDeque<Rc<Entry>>,
     bytes: usize,
-    /// The number of the last entry that was added or changed.
-    heard: u64,
 }
 
 /// The entries of all sessions, by the number of the session.
@@ -90,35 +89,56 @@ impl Histories {
         let mut history = self.histories.remove(&session.number).unwrap_or_default();
         self.bytes -= history.bytes;
         self.entries += 1;
-        history.heard = self.entries;
-        history.add(line, event, session, change);
+        history.add(self.entries, line, event, session, change);
         self.bytes += history.bytes;
         self.histories.insert(session.number, history);
         while self.bytes > MAX_BYTES && self.histories.len() > 1 {
-            self.forget_oldest();
+            self.shrink(session.number);
         }
     }
 
-    /// Forgets the entries of the session that was heard least recently.
-    fn forget_oldest(&mut self) {
-        let oldest = self.histories.iter().min_by_key(|(_, own)| own.heard);
-        let Some(number) = oldest.map(|(number, _)| *number) else {
+    pub fn len(&self) -> usize {
+        self.histories.len()
+    }
+
+    /// Forgets the entries of all sessions but these.
+    pub fn keep(&mut self, sessions: &Sessions) {
+        let numbers: HashSet<usize> = sessions.iter().map(|session| session.number).collect();
+        self.histories.retain(|number, _| numbers.contains(number));
+        self.bytes = self.histories.values().map(|history| history.bytes).sum();
+    }
+
+    /// Forgets half of the largest history, but not the newest entry of all, which is the last
+    /// one of the session `current`. So a session that is silent keeps its entries.
+    fn shrink(&mut self, current: usize) {
+        let largest = self.histories.iter_mut().max_by_key(|(number, history)| {
+            let can_shrink = history.entries.len() > 1 || **number != current;
+            (can_shrink, history.bytes)
+        });
+        let Some((number, history)) = largest else {
             return;
         };
-        let history = self.histories.remove(&number).unwrap_or_default();
+        let number = *number;
         self.bytes -= history.bytes;
+        for _ in 0..history.entries.len().div_ceil(2) {
+            history.pop();
+        }
+        self.bytes += history.bytes;
+        if history.entries.is_empty() {
+            self.histories.remove(&number);
+        }
     }
 }
 
 impl History {
-    fn add(&mut self, line: &str, event: &Object, session: &Session, change: &Change) {
+    fn add(&mut self, number: u64, line: &str, event: &Object, session: &Session, change: &Change) {
         let agent_id = id(event, "agent_id");
         let call = Call::of(event, agent_id.clone());
         let calls = event
             .get("tool_calls")
             .filter(|calls| calls.starts_with('['));
         let new = Entry {
-            number: self.heard,
+            number,
             time: session.last.clone(),
             agent_id: agent_id.clone(),
             name: id(event, "_event").unwrap_or_default(),
@@ -240,8 +260,14 @@ impl History {
     fn limit(&mut self) {
         while self.entries.len() > 1
             && (self.entries.len() > MAX_ENTRIES || self.bytes > MAX_SESSION_BYTES)
-            && let Some(oldest) = self.entries.pop_front()
         {
+            self.pop();
+        }
+    }
+
+    /// Forgets the oldest entry.
+    fn pop(&mut self) {
+        if let Some(oldest) = self.entries.pop_front() {
             self.bytes -= oldest.size();
         }
     }
@@ -290,7 +316,6 @@ fn join_error(error: Option<Chars>, summary: Chars) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::watch::sessions::Sessions;
 
     /// Adds events, and returns the bytes that all their histories keep.
     fn bytes(events: impl Iterator<Item = String>) -> (usize, Histories) {
@@ -333,6 +358,23 @@ mod tests {
         // One call whose requests never end.
         let (one, _) = bytes((0..1000).map(|_| event(0, "PermissionRequest", &text)));
         assert!(one < 1 << 20, "{one}");
+    }
+
+    #[test]
+    fn a_busy_session_does_not_cost_a_silent_one_its_entries() {
+        let text = "x".repeat(100 << 10);
+        let silent = (0..3).map(|_| event(0, "Stop", "x"));
+        let busy = (0..2000).map(|number| event(1 + number % 9, "Stop", &text));
+        let (bytes, histories) = bytes(silent.chain(busy));
+        assert!((MAX_BYTES / 2..=MAX_BYTES).contains(&bytes), "{bytes}");
+        assert_eq!(histories.histories[&0].entries.len(), 3);
+    }
+
+    #[test]
+    fn the_entries_of_forgotten_sessions_are_forgotten() {
+        let (_, mut histories) = bytes((0..10).map(|number| event(number, "Stop", "x")));
+        histories.keep(&Sessions::default());
+        assert_eq!((histories.len(), histories.bytes), (0, 0));
     }
 
     #[test]
