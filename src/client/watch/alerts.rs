@@ -122,7 +122,7 @@ fn run(command: &str, session: &Session, running: &Running) -> io::Result<()> {
         return Ok(());
     }
     if jobs.len() >= MAX_COMMANDS {
-        return Ok(());
+        return Err(io::Error::other("16 others still run"));
     }
     let job = Job {
         child: spawn(command, &input)?,

@@ -1,12 +1,12 @@
 //! Draws the screen: a pure function of the state, its size, and the time.
 //!
 //! ```text
-//! 1 waiting, 2 working                      status
-//!   STATE     AGE  PROJECT  …               sessions, those first that need the user
-//! > ! waiting 12s  webshop  …
-//! webshop a476 · 12 calls, 1 failed         events of the selected session
-//! 10:30:02 ✓ 1.2s Bash ls -la
-//! ? help | q quit | …                        keys, or what the source reports
+//! 1 waiting, 2 working                   status
+//!     STATE    AGE PROJECT …             sessions, those first that need the user
+//! > ! waiting  12s webshop …
+//! webshop a47624fd · …                   events of the selected session
+//! 10:30:02 ✓   34ms Bash git status
+//! ? help | q quit | …                    keys, or what the source reports
 //! ```
 //!
 //! `table` and `events` make the rows of the two parts. Colours only repeat what signs and
@@ -56,7 +56,8 @@ pub fn draw(app: &App, now: i64, frame: &mut Frame) {
 
     let table = Table::new(app, &shown, now, area.width.into());
     let needed = table.rows.len() + usize::from(is_full);
-    let (above, below) = split(body, table_height(app, needed, body.height));
+    let events = app.entries(&shown).len() + 1;
+    let (above, below) = split(body, table_height(app, needed, events, body.height));
 
     put(status, [status_line(app, area.width.into())], buffer);
     draw_table(app, &table, is_full, above, buffer);
@@ -69,14 +70,17 @@ pub fn page_height((_, height): (u16, u16)) -> usize {
     usize::from(height.saturating_sub(1))
 }
 
-/// The rows for the sessions.
-fn table_height(app: &App, needed: usize, height: u16) -> u16 {
-    let most = match app.focus {
-        _ if height >= SPLIT_HEIGHT => height / 2,
-        Focus::Sessions => return height,
-        Focus::Events => return 0,
-    };
-    most.min(needed.max(1).try_into().unwrap_or(u16::MAX))
+/// The rows for the sessions: half of them, or more if the events need less.
+fn table_height(app: &App, needed: usize, events: usize, height: u16) -> u16 {
+    let rows = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+    match app.focus {
+        _ if height >= SPLIT_HEIGHT => {
+            let most = height.saturating_sub(rows(events)).max(height / 2);
+            rows(needed.max(1)).min(most)
+        }
+        Focus::Sessions => height,
+        Focus::Events => 0,
+    }
 }
 
 /// Divides an area after this many rows.

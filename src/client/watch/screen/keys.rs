@@ -32,6 +32,8 @@ impl App {
     fn press_in_lists(&mut self, code: KeyCode, now: i64) {
         match code {
             KeyCode::Tab | KeyCode::BackTab => {
+                // Another session may become the first one meanwhile.
+                self.select(0);
                 self.focus = match self.focus {
                     Focus::Sessions => Focus::Events,
                     Focus::Events => Focus::Sessions,
@@ -100,16 +102,9 @@ impl App {
     }
 
     fn toggle_following(&mut self) {
-        if !self.is_following {
-            let shown = self.shown();
-            let selected = shown.get(self.selection(&shown));
-            let Some(id) = selected.map(|session| session.id.clone()) else {
-                return;
-            };
-            self.selected = Some(id);
-            self.entry = None;
-        }
-        self.is_following = !self.is_following;
+        self.focus = Focus::Sessions;
+        self.select(0);
+        self.is_following = !self.is_following && self.selected.is_some();
     }
 
     /// Leaves what was entered last.

@@ -1,13 +1,13 @@
 //! The full-screen view.
 //!
 //! - `app` is the state, with `history`: the events as lines. `keys` changes it.
-//! - `draw` makes the screen of it, with `table`, `events`, `page` and `row`.
+//! - `draw` makes the screen from it, with `table`, `events`, `page` and `row`.
 //! - `terminal` takes the terminal, and gives it back.
 //! - `inputs`: the threads that wait for the source, for keys and for signals.
 //! - This file is the loop.
 //!
-//! The loop waits for one channel, and not for descriptors as the server's does: its sources
-//! block, each in a thread, and there are always four of them.
+//! The server's loop waits for descriptors, since it has any number of them and must not block.
+//! This one waits for a channel: there are always three inputs, and each may block its thread.
 //!
 //! Stop 10 of EDU_NOTES.md.
 

@@ -521,6 +521,20 @@ fn s_shows_one_session_and_follows_its_events() {
     assert!(view.text().contains("the newest"));
     let _ = view.press("s");
     assert_eq!(view.table().len(), 4);
+    // Without a session it does nothing.
+    let mut view = View::new((100, 30));
+    let _ = view.press("s");
+    view.waits("api");
+    assert_eq!(view.table(), ["waiting api"]);
+}
+
+#[test]
+fn while_events_are_selected_the_session_stays() {
+    let mut view = View::new((80, 24));
+    view.event("a", "UserPromptSubmit", json!({}));
+    let _ = view.press("<Tab>");
+    view.waits("b");
+    assert!(view.text().contains("\na a · /home/dev/a"));
 }
 
 #[test]
