@@ -12,17 +12,20 @@
 //!
 //! The binary holds two programs. [`cli`] reads the command line of both.
 //!
-//! The **server** is these folders, in the order in which a hook passes through them:
+//! The **server** is these folders. A hook passes through them in this order, and EDU_NOTES.md
+//! visits them in this order:
 //!
 //! 1. [`server`]: the event loop, which moves all bytes. Start reading here.
 //! 2. [`listen`]: listening sockets. [`peer`]: who connected.
-//! 3. [`http`]: bytes to requests, without I/O.
-//! 4. [`event`]: payload and metadata. [`mod@format`]: events as text.
-//! 5. [`output`]: the log of events, and the sinks that read it.
-//!    [`nonblocking`]: writing to a descriptor that other programs share.
-//!
-//! Beside that way: [`diagnostics`], the messages on stderr, and [`terminal`], what is safe to
-//! write to a terminal.
+//! 3. [`http`]: bytes to requests, without I/O. Then `server/clients.rs`: what the loop does
+//!    for each client.
+//! 4. [`event`]: payload and metadata. [`mod@format`]: events as text. [`terminal`]: what is safe
+//!    to write to a terminal.
+//! 5. [`output`]: the log of events, and the sinks that read it. Then `server/publisher.rs`: what
+//!    the loop does for sinks.
+//! 6. [`nonblocking`]: writing to a descriptor that other programs share. [`diagnostics`]: the
+//!    messages on stderr.
+//! 7. The rest of `server`: time, the budget of a turn, other descriptors, the shutdown.
 //!
 //! The **client side**, [`client`], is what hooks run, how they are installed, and the view of
 //! what arrives. It shares `cli`, `peer`, `diagnostics`, `terminal`, `format` and the JSON text
@@ -32,9 +35,9 @@
 //! `peer`, `terminal`; `diagnostics`, `event`; `format`; `cli`; `client`, `listen`, `output`;
 //! `server`.
 //!
-//! EDU_NOTES.md is a walkthrough of the source in twelve stops. Each file names its stop.
+//! EDU_NOTES.md is a walkthrough of the source in stops. Each file names its stop.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 // The first comments of folders name their files, also private ones.
 #![allow(rustdoc::private_intra_doc_links)]

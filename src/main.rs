@@ -3,7 +3,7 @@
 //! What must happen before the server starts is here too: receiving a service manager's
 //! sockets, setting up malloc and the trace, and turning on colours for a terminal.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};

@@ -17,7 +17,7 @@
 //!
 //! This file does not know what is written.
 //!
-//! Stop 8 of EDU_NOTES.md.
+//! Stop 10 of EDU_NOTES.md.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};

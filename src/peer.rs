@@ -5,7 +5,7 @@
 //! Claude Code that started the command. That process may have ended by now. A client can
 //! ask about a server in the same way: then it is the process that called `listen`.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 5 of EDU_NOTES.md.
 
 use std::fmt;
 use std::fs;

@@ -3,7 +3,7 @@
 //! Events contain text from clients. Written to a terminal as it is, such text could move the
 //! cursor, change colours, or hide and imitate other lines.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::env;
 use std::io::IsTerminal;

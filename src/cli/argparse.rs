@@ -5,7 +5,7 @@
 //! - The last one of a repeated option wins.
 //! - A value that begins with `-` must follow an `=`. An empty value is refused.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 /// Rewrites arguments to the form that `argh` accepts. `valued` lists the options that
 /// take a value. The error says which option has no value.

@@ -1,6 +1,6 @@
 //! The options of `hooks-observatory hooks`.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

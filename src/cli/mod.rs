@@ -8,7 +8,7 @@
 //! change the server's options: a service manager's sockets replace paths, and a terminal
 //! turns on colours.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 mod argparse;
 mod hooks;

@@ -1,6 +1,6 @@
 //! The server's options: those of the Python server, and those that this one adds.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Versions of Claude Code, as `--client` and `claude --version` spell them.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 2 of EDU_NOTES.md.
 
 use std::fmt;
 

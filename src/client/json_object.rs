@@ -6,7 +6,7 @@
 //! It looks at one byte at a time. `memchr` is faster for megabytes, but first asks the CPU
 //! for its features (cpuid), which costs more in a virtual machine than a usual payload.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::ops::Range;
 

@@ -9,7 +9,7 @@
 //!
 //! This folder knows nothing about the server except its socket and its requests.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 pub mod hooks;
 pub mod json_object;

@@ -1,6 +1,6 @@
 //! Waiting for descriptors, with a deadline.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::io;
 use std::os::fd::BorrowedFd;

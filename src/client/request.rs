@@ -3,7 +3,7 @@
 //! A payload contains prompts and files, and in `/tmp` anybody can create a socket of the
 //! expected name. So the kernel is asked who listens before a byte is sent.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};
@@ -57,9 +57,10 @@ pub(super) enum Failure {
 /// Connects, and sends a request whose response the caller reads. The stream does not block.
 pub(super) fn get(socket: &Path, target: &str) -> Result<UnixStream, Failure> {
     let explain = |error: io::Error| {
+        // Without room in its backlog for a second, a server is stopped.
         let is_refused = matches!(
             Errno::from_io_error(&error),
-            Some(Errno::NOENT | Errno::CONNREFUSED)
+            Some(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN)
         );
         let is_file = fs::metadata(socket).is_ok_and(|file| !file.file_type().is_socket());
         let explanation = explain_failure(socket, error);

@@ -5,7 +5,7 @@
 //! at most, and nothing is set up that one request does not need: starting the process is
 //! nearly the whole cost.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};

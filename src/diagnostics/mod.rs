@@ -5,7 +5,7 @@
 //!
 //! This folder does not know what the lines mean.
 //!
-//! Stop 8 of EDU_NOTES.md.
+//! Stop 10 of EDU_NOTES.md.
 
 pub mod stderr;
 pub mod trace;

@@ -4,7 +4,7 @@
 //! for which there is no room is dropped and counted: a message must never hold up the
 //! server.
 //!
-//! Stop 8 of EDU_NOTES.md.
+//! Stop 10 of EDU_NOTES.md.
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -9,7 +9,7 @@
 //! The environment variable `RUST_LOG` selects further lines, in the syntax of
 //! `env_filter`: `RUST_LOG=trace` adds what mio registers with the kernel.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 10 of EDU_NOTES.md.
 
 use std::env;
 use std::io;

@@ -1,7 +1,7 @@
 //! Writes compact JSON in ASCII: no white space between tokens, and an escape for every
 //! character that is not printable ASCII.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use super::json_text::string_length;
 

@@ -3,7 +3,7 @@
 //! These functions take text that `serde_json` has validated. For other text the result is
 //! meaningless, but they return.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 

@@ -2,7 +2,7 @@
 //!
 //! The payload is never parsed into values and printed again. It is validated, and then
 //! copied without its white space. So every digit of a number, every escape and every lone
-//! surrogate pass unchanged, and no nesting is too deep: nothing recurses.
+//! surrogate pass unchanged, and no nesting is too deep: nothing here recurses.
 //!
 //! The names of the metadata begin with `_` and are reserved: a payload's own members with
 //! these names move into `_claimed`.
@@ -13,7 +13,7 @@
 //!
 //! This folder knows no HTTP, and about sinks only that they can miss events.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 pub(crate) mod compact;
 pub mod json_text;

@@ -1,6 +1,6 @@
 //! An object whose members are looked up by name.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -7,7 +7,7 @@
 //! To know that costs about as much as reading the body: eight bytes for each key, which are
 //! sorted. A hash table would not do, because each look-up in a large one is a cache miss.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -8,7 +8,7 @@
 //! Each member is tried once more at most, and a trial ends at its limit. So the time is
 //! proportional to the length of the compact form.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::fmt::{self, Write};
 

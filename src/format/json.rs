@@ -1,6 +1,6 @@
 //! Pretty JSON: the compact form, indented.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::fmt::{self, Write};
 

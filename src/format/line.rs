@@ -3,7 +3,7 @@
 //! The server forms each line by its event alone ([`write()`]). `watch` knows the events before
 //! it, and gives the rest in a [`Context`] ([`write_in`]).
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::time::Duration;

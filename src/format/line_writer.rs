@@ -4,7 +4,7 @@
 //! changes a colour or changes the direction of writing. Of text beyond the width, the middle
 //! is cut out if it is the last one of the line, else the end.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
 

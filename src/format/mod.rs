@@ -13,7 +13,7 @@
 //! stdout. A new format is a file here, a variant of [`Format`], an option in `cli/serve.rs`,
 //! and an arm in `style_for_terminal` in `main.rs`, which decides about colours.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 mod bounded;
 mod json;

@@ -5,7 +5,7 @@
 //! tool's input, or the event itself, has, and otherwise every field that is not in
 //! [`HIDDEN_FIELDS`].
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use super::line_writer::one_line;
 use crate::event::json_text::{self, members};

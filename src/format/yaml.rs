@@ -9,7 +9,7 @@
 //! than YAML requires: libyaml does not use literal blocks for text with a tab, or with a
 //! space before the end of a line, which most source code has.
 //!
-//! Stop 6 of EDU_NOTES.md.
+//! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};

@@ -1,10 +1,11 @@
 //! Chunked bodies (RFC 9112 section 7.1), decoded as they arrive.
 //!
 //! Every byte except chunk data goes through a table of states, so it does not matter where
-//! a read ends. (A state that ends in `Cr` or `Lf` expects that character.) The decoder is strict where lenient ones were exploited for request
-//! smuggling: lines end in CRLF, and sizes are hexadecimal digits.
+//! a read ends. (A state that ends in `Cr` or `Lf` expects that character.) The decoder is
+//! strict where lenient ones were exploited for request smuggling: lines end in CRLF, and sizes
+//! are hexadecimal digits.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 use super::response::Status;
 

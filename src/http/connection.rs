@@ -45,7 +45,7 @@
 //! written, nothing more is read: a client that pipelines requests and never reads fills
 //! its own socket buffer, and no memory here.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -71,7 +71,7 @@ pub struct Connection {
     max_body: u64,
     /// Whether the connection may stay open after a response.
     allows_keep_alive: bool,
-    /// Whether it has stayed open after a response. AfterResponse the end of input before the next
+    /// Whether it has stayed open after a response. Then the end of input before the next
     /// request is no error.
     is_reused: bool,
 }
@@ -89,7 +89,6 @@ enum State {
     /// The loop decides whether the client may read events.
     Authorizing {
         keep_alive: bool,
-        body_length: usize,
     },
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
@@ -423,16 +422,21 @@ impl Connection {
         &'a mut self,
         route: Route,
         keep_alive: bool,
-        body_length: usize,
+        mut body_length: usize,
         body: Option<&'a [u8]>,
     ) -> Step<'a> {
+        let keep_alive = keep_alive && self.allows_keep_alive;
+        if !matches!(route, Route::Hook { .. }) {
+            self.inbox.drain(..std::mem::take(&mut body_length));
+            self.inbox.shrink_to_fit();
+        }
         let status = match route {
             Route::Events { replay } => {
-                self.authorize(keep_alive, body_length);
+                self.enter(State::Authorizing { keep_alive });
                 return Step::Subscribe { replay };
             }
             Route::Sessions => {
-                self.authorize(keep_alive, body_length);
+                self.enter(State::Authorizing { keep_alive });
                 return Step::ListSessions;
             }
             Route::Hook { .. } => Status::Ok,
@@ -440,7 +444,6 @@ impl Connection {
             Route::BadReplay => Status::BadQuery,
             Route::NotFound => Status::NotFound,
         };
-        let keep_alive = keep_alive && self.allows_keep_alive;
         let response = response(status, keep_alive).into();
         self.answer(response, keep_alive, body_length);
         match route {
@@ -452,34 +455,17 @@ impl Connection {
         }
     }
 
-    fn authorize(&mut self, keep_alive: bool, body_length: usize) {
-        self.enter(State::Authorizing {
-            keep_alive: keep_alive && self.allows_keep_alive,
-            body_length,
-        });
-    }
-
     /// The client may not have what it asked for. `status` says why.
     pub fn decline(&mut self, status: Status) {
-        if let State::Authorizing {
-            keep_alive,
-            body_length,
-        } = self.state
-        {
-            let response = response(status, keep_alive).into();
-            self.answer(response, keep_alive, body_length);
+        if let State::Authorizing { keep_alive } = self.state {
+            self.answer(response(status, keep_alive).into(), keep_alive, 0);
         }
     }
 
     /// Answers a request for sessions with this JSON text.
     pub fn answer_json(&mut self, json: &str) {
-        if let State::Authorizing {
-            keep_alive,
-            body_length,
-        } = self.state
-        {
-            let response = json_response(json, keep_alive).into();
-            self.answer(response, keep_alive, body_length);
+        if let State::Authorizing { keep_alive } = self.state {
+            self.answer(json_response(json, keep_alive).into(), keep_alive, 0);
         }
     }
 

@@ -9,7 +9,7 @@
 //! This folder takes and returns bytes. It knows no socket and no poll, and of an event only
 //! its name, which is in the target.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 pub mod chunked;
 pub mod connection;

@@ -3,7 +3,7 @@
 //! `httparse` splits the head into its parts, and this file decides what they mean. A
 //! request that can be read in two ways is refused, never guessed at.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 use std::mem::MaybeUninit;
 

@@ -1,6 +1,6 @@
 //! The responses: a fixed text for each status.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 /// The status of a response that ends a request.
 #[derive(Debug, Clone, Copy, PartialEq)]

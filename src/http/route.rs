@@ -1,6 +1,6 @@
 //! Routing: what a request asks for, by its method and target.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 6 of EDU_NOTES.md.
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]

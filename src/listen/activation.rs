@@ -5,7 +5,7 @@
 //! to the manager: their files and modes stay as they are, and this server never shuts them
 //! down, since that would end them for every process that has them.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 4 of EDU_NOTES.md.
 
 use std::env;
 use std::fs;

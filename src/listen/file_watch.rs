@@ -5,7 +5,7 @@
 //! watch is on the socket's own inode: a watch on the directory would wake the server for
 //! every foreign file in `/tmp`. So a renamed parent directory is not noticed.
 //!
-//! Stop 2 of EDU_NOTES.md.
+//! Stop 4 of EDU_NOTES.md.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

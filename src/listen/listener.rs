@@ -1,7 +1,7 @@
 //! A listener: accepts connections, and pauses when descriptors run out. It also raises and
 //! divides the limit of open descriptors.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 5 of EDU_NOTES.md.
 
 use std::fmt::Display;
 use std::io;
@@ -241,10 +241,11 @@ impl Listener {
 pub struct DescriptorLimits {
     /// Connections that the hook listener may have open.
     pub clients: usize,
+    /// How many of these may be readers of live events. Hooks always keep some.
+    pub live_readers: usize,
     /// Connections that the output listener may have open.
     pub readers: usize,
-    /// How many of these connections may stay closed in favour of sessions, see
-    /// [`Listener::reserve`].
+    /// How many connections may stay closed in favour of sessions, see [`Listener::reserve`].
     pub sessions: usize,
 }
 
@@ -261,13 +262,12 @@ pub fn descriptor_limits(has_output_socket: bool) -> DescriptorLimits {
         .unwrap_or(u64::MAX)
         .saturating_sub(RESERVED_FDS);
     let available = usize::try_from(available).unwrap_or(usize::MAX);
-    let readers = match has_output_socket {
-        true => (available / 2).max(1),
-        false => 0,
-    };
+    let listeners = if has_output_socket { 2 } else { 1 };
+    let (share, sessions) = (available / listeners, available / 3 * 2);
     DescriptorLimits {
-        clients: available.saturating_sub(readers).max(1),
-        readers,
-        sessions: available / 3 * 2,
+        clients: share.max(1),
+        live_readers: (share - sessions / listeners) / 2,
+        readers: share.max(1),
+        sessions,
     }
 }

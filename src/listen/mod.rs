@@ -9,7 +9,7 @@
 //! This folder does not know who connects. What the two sockets are for, only [`activation`]
 //! and [`listener::descriptor_limits`] know.
 //!
-//! Stop 2 of EDU_NOTES.md.
+//! Stop 4 of EDU_NOTES.md.
 
 pub mod activation;
 pub mod file_watch;

@@ -12,7 +12,7 @@
 //! message still stops the loop, for as long as the close takes. Only a peer that may connect
 //! can send one.
 //!
-//! Stop 4 of EDU_NOTES.md.
+//! Stop 13 of EDU_NOTES.md.
 
 use std::os::fd::BorrowedFd;
 

@@ -7,7 +7,7 @@
 //! The directory is locked (flock(2)) from that check until after bind. Otherwise two
 //! servers that start at once could each remove the other's new socket.
 //!
-//! Stop 2 of EDU_NOTES.md.
+//! Stop 4 of EDU_NOTES.md.
 
 use std::fs::{self, File};
 use std::io;

@@ -26,13 +26,16 @@
 //!
 //! This file does not know what an entry contains, nor how a sink is written to.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::segments::Segments;
 use crate::format::Forms;
+
+/// What is dropped for want of room is at least this part of the limit, where entries are small.
+const STEP: usize = 64;
 
 /// A bounded queue of entries, numbered from 0 in the order of appending.
 #[derive(Debug)]
@@ -93,6 +96,8 @@ struct Partial {
     read: usize,
     /// How many entries these bytes stand for.
     entries: u64,
+    /// Whether it is the rest of an entry.
+    is_rest: bool,
 }
 
 impl EventLog {
@@ -140,11 +145,15 @@ impl EventLog {
         *unread = entry.min(*unread);
     }
 
-    /// The floor after an append of `length` bytes.
+    /// The floor after an append of `length` bytes. It moves in large steps, because each step
+    /// costs a visit to every sink.
     pub fn floor_after(&self, length: usize) -> u64 {
         let mut floor = self.floor;
-        while floor < self.end() && self.waiting_from(floor) + length > self.buffer {
-            floor += 1;
+        let fits = |floor, limit| self.waiting_from(floor) + length <= limit;
+        if !fits(floor, self.buffer) {
+            while floor < self.end() && !fits(floor, self.buffer - self.buffer / STEP) {
+                floor += 1;
+            }
         }
         floor
     }
@@ -158,12 +167,13 @@ impl EventLog {
     }
 
     /// Appends an entry. `cursors` must be all cursors: those in the middle of an entry that
-    /// they lose keep the rest of it. Returns whether some sink has lost entries.
+    /// they lose keep the rest of it. Returns whether some sink may have lost entries.
     pub fn append<'c>(
         &mut self,
         forms: Forms,
         cursors: impl Iterator<Item = &'c mut Cursor>,
     ) -> bool {
+        let before = (self.floor, self.first_kept(Form::Compact));
         self.floor = self.floor_after(forms.length());
         if forms.display.as_ref().is_some_and(String::is_empty) {
             self.hidden.push_back(self.end());
@@ -172,10 +182,13 @@ impl EventLog {
         if let Some(display) = &mut self.display {
             display.append(forms.display.unwrap_or_default());
         }
-        while self.compact.length_from(self.history_start) > self.history {
-            self.history_start += 1;
+        if self.compact.length_from(self.history_start) > self.history + self.history / STEP {
+            while self.compact.length_from(self.history_start) > self.history {
+                self.history_start += 1;
+            }
         }
-        let is_losing = self.floor > self.unread.compact.min(self.unread.display);
+        let is_losing = before != (self.floor, self.first_kept(Form::Compact))
+            && self.floor > self.unread.compact.min(self.unread.display);
         if is_losing {
             self.keep_partial_entries(cursors);
         }
@@ -238,6 +251,7 @@ impl EventLog {
                 bytes: bytes.clone(),
                 read: (cursor.offset - start) as usize,
                 entries: 1,
+                is_rest: true,
             });
             cursor.entry += 1;
             cursor.offset = segments.start_of(cursor.entry);
@@ -289,6 +303,7 @@ impl Cursor {
             bytes: Rc::new(head.to_vec()),
             read: 0,
             entries: 0,
+            is_rest: false,
         };
         Cursor {
             partial: Some(partial),
@@ -334,6 +349,7 @@ impl Cursor {
             bytes: Rc::new(notice.to_vec()),
             read: 0,
             entries: self.missed(log),
+            is_rest: false,
         });
         self.entry = self.first_available(log);
         self.offset = log.segments(self.form).start_of(self.entry);
@@ -397,10 +413,10 @@ impl Cursor {
         (segments.end_offset() - offset) as usize
     }
 
-    /// The memory that is kept for this cursor beside the log: its address, which cursors in
-    /// the middle of the same entry share, and its length in bytes.
+    /// The rest of an entry that is kept for this cursor beside the log: its address, which
+    /// cursors in the middle of the same entry share, and the length of that memory in bytes.
     pub fn partial_memory(&self) -> Option<(*const u8, usize)> {
-        let partial = self.partial.as_ref()?;
+        let partial = self.partial.as_ref().filter(|partial| partial.is_rest)?;
         Some((partial.bytes.as_ptr(), partial.bytes.len()))
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! This folder knows no HTTP and no JSON.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 pub mod event_log;
 mod segments;
@@ -45,6 +45,8 @@ pub struct FlushBudget {
     pub reader: usize,
     /// To all readers together.
     pub all_readers: usize,
+    /// How many readers it writes to.
+    pub writes: usize,
     /// Whether slow readers get nothing.
     pub skips_slow_readers: bool,
 }
@@ -55,6 +57,7 @@ impl FlushBudget {
         stdout: usize::MAX,
         reader: usize::MAX,
         all_readers: usize::MAX,
+        writes: usize::MAX,
         skips_slow_readers: true,
     };
 }
@@ -79,6 +82,8 @@ pub struct Output {
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
     needs_flush: bool,
+    /// How many bytes the sinks that keep up are behind, at most.
+    bytes_behind: usize,
 }
 
 impl Output {
@@ -96,13 +101,14 @@ impl Output {
             format,
             buffer,
             last_flush: 0,
-            stdout: stdout.map(|writer| Sink::new(writer, cursor(&log))),
+            stdout: stdout.map(|writer| Sink::new(writer, cursor(&log), 0)),
             retry_stdout_at: None,
             stdout_failed: false,
             readers: Slab::new(),
             live_readers: 0,
             next_reader: 0,
             needs_flush: false,
+            bytes_behind: 0,
             log,
         }
     }
@@ -127,6 +133,7 @@ impl Output {
         let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
         let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
         trace!("log: appended {} bytes", forms.length());
+        self.bytes_behind += forms.length();
         let is_losing = self.log.append(forms, stdout.chain(readers));
         if is_losing {
             self.report_lagging();
@@ -140,7 +147,9 @@ impl Output {
     /// appended since the last flush: it may have connected before these were posted.
     pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
         let cursor = Cursor::new(&self.log, Form::Display, self.last_flush);
-        let key = self.readers.insert(Sink::new(stream, cursor));
+        let key = self
+            .readers
+            .insert(Sink::new(stream, cursor, self.log.end()));
         self.report_readers("connected");
         self.needs_flush = true;
         (key, &mut self.readers[key].writer)
@@ -157,7 +166,7 @@ impl Output {
         let (oldest, end) = (self.log.oldest(), self.log.end());
         let first = end.saturating_sub(replay).max(oldest);
         let cursor = Cursor::new(&self.log, Form::Compact, first).with_head(head);
-        let mut sink = Sink::new(stream, cursor);
+        let mut sink = Sink::new(stream, cursor, self.log.end());
         // Responses to hooks do not wait for the replay.
         sink.is_slow = first < end;
         self.log.need(Form::Compact, first);
@@ -273,9 +282,14 @@ impl Output {
         first.unwrap_or(self.log.end())
     }
 
-    /// How many bytes the sinks that keep up are behind, at most. A stdout that catches up does
-    /// not count: the hooks would wait until it has everything.
+    /// How many bytes the sinks that keep up are behind, at most.
     pub fn bytes_behind(&self) -> usize {
+        self.bytes_behind
+    }
+
+    /// The same, computed. A stdout that catches up does not count: the hooks would wait until
+    /// it has everything.
+    fn count_bytes_behind(&self) -> usize {
         let stdout = self.stdout.iter().map(|sink| (sink.is_slow, &sink.cursor));
         let readers = self.readers.iter();
         let sinks = stdout.chain(readers.map(|(_, sink)| (sink.is_slow, &sink.cursor)));
@@ -306,14 +320,19 @@ impl Output {
             compact: self.first_unread(Form::Compact),
             display: self.first_unread(Form::Display),
         });
+        self.bytes_behind = self.count_bytes_behind();
     }
 
     /// Writes to the readers, and removes those that have disconnected. It begins where the last
     /// flush used up its budget, so that each reader has its turn.
     fn flush_readers(&mut self, budget: FlushBudget) {
-        let mut left = budget.all_readers;
+        let (mut left, mut writes) = (budget.all_readers, budget.writes);
         let mut gone = Vec::new();
-        let first = std::mem::take(&mut self.next_reader);
+        // A flush that skips readers does not use up anybody's turn.
+        let first = match budget.skips_slow_readers {
+            true => self.next_reader,
+            false => std::mem::take(&mut self.next_reader),
+        };
         let end = self.readers.capacity();
         for key in (first..end).chain(0..first.min(end)) {
             let Some(reader) = self.readers.get_mut(key) else {
@@ -322,13 +341,14 @@ impl Output {
             if budget.skips_slow_readers && reader.is_slow {
                 continue;
             }
-            if left == 0 {
+            if left == 0 || writes == 0 {
                 self.next_reader = key;
                 break;
             }
             let name = format_args!("reader {key}");
             match reader.flush(name, &self.log, self.format, left.min(budget.reader)) {
-                Ok(count) => left -= count,
+                Ok(0) => {}
+                Ok(count) => (left, writes) = (left - count, writes - 1),
                 Err(_) => gone.push(key),
             }
         }

@@ -6,7 +6,7 @@
 //!
 //! This file knows no cursor and no limit.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -108,6 +108,10 @@ impl Segments {
         let start = self.end_offset();
         self.ends.push_back(start + entry.len() as u64);
         if entry.len() >= LARGE_ENTRY {
+            // The small segment before it is complete.
+            let last = self.segments.back_mut();
+            let bytes = last.and_then(|segment| Rc::get_mut(&mut segment.bytes));
+            bytes.into_iter().for_each(Vec::shrink_to_fit);
             let mut bytes = entry.into_bytes();
             bytes.shrink_to_fit();
             let bytes = Rc::new(bytes);
@@ -121,9 +125,10 @@ impl Segments {
     /// A segment with room for a small entry that begins at `start`: the last one, or a new one.
     fn small_segment(&mut self, start: u64, length: usize) -> &mut Vec<u8> {
         let has_room = |segment: &mut Segment| {
+            // A large entry has a segment to itself. One that a cursor shares cannot grow.
+            let is_small = segment.bytes.capacity() == SEGMENT_SIZE;
             let has_room = segment.bytes.len() + length <= SEGMENT_SIZE;
-            // A segment that a cursor shares cannot grow.
-            has_room && Rc::get_mut(&mut segment.bytes).is_some()
+            is_small && has_room && Rc::get_mut(&mut segment.bytes).is_some()
         };
         if !self.segments.back_mut().is_some_and(has_room) {
             let spare = self.spare.take();
@@ -170,5 +175,21 @@ impl Segment {
     /// The offset after the last byte.
     fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_entry_has_a_segment_to_itself_and_small_ones_share() {
+        let mut segments = Segments::default();
+        for length in [LARGE_ENTRY, 10, 10, LARGE_ENTRY, 10] {
+            segments.append("x".repeat(length));
+        }
+        let lengths = segments.segments.iter().map(|segment| segment.bytes.len());
+        let expected = [LARGE_ENTRY, 20, LARGE_ENTRY, 10];
+        assert_eq!(lengths.collect::<Vec<_>>(), expected);
     }
 }

@@ -1,6 +1,6 @@
 //! One sink: a descriptor to write to, and a cursor in the event log.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -34,15 +34,15 @@ pub struct Sink<W> {
 }
 
 impl<W: Write> Sink<W> {
-    /// A sink that gets what the cursor reads.
-    pub fn new(writer: W, cursor: Cursor) -> Self {
+    /// A sink that gets what the cursor reads. `end` is the end of the log.
+    pub fn new(writer: W, cursor: Cursor, end: u64) -> Self {
         Sink {
             writer,
             cursor,
             has_room: true,
             is_slow: false,
             is_lagging: false,
-            written_at: 0,
+            written_at: end,
             is_watched: false,
             wants_watch: false,
         }

@@ -1,6 +1,6 @@
 //! One client of the hook socket: its socket, its connection, and what it waits for.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 7 of EDU_NOTES.md.
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -15,7 +15,7 @@
 //! output behind [`Publish`]. The model test at the end of this folder drives this file with
 //! random schedules.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
 use std::io;
@@ -112,6 +112,11 @@ impl<S: Socket> Clients<S> {
     /// The number of open connections.
     pub(super) fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    /// Whether some client is to be read.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.readable.is_empty()
     }
 
     /// Whether a turn has something to do here without a report.
@@ -264,7 +269,7 @@ impl<S: Socket> Clients<S> {
                 }
                 Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
                 Step::Subscribe { replay } => return self.subscribe(key, replay, events),
-                Step::ListSessions => return self.list_sessions(key, events),
+                Step::ListSessions => return self.list_sessions(key, events, budget),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
@@ -272,6 +277,7 @@ impl<S: Socket> Clients<S> {
                     trace!("{source}: event {}", hook.event_name);
                     budget.charge_event(hook.body.len());
                     let number = publish(events, self.clock.now(), &peer, &hook, budget, now);
+                    client.connection.take_body();
                     self.account_body(key);
                     return self.wait_for_flush(key, number);
                 }
@@ -287,7 +293,7 @@ impl<S: Socket> Clients<S> {
         };
         let status = if !peer::is_self_or_root(client.peer.uid) {
             Status::Forbidden
-        } else if !events.has_room_for_reader() {
+        } else if events.room_for_readers() <= self.subscribers.len() {
             Status::Unavailable
         } else {
             trace!("{}: becomes a reader", Source::Client(key));
@@ -305,13 +311,16 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Answers with the list of sessions, if the client may have it.
-    fn list_sessions(&mut self, key: usize, events: &impl Publish) {
+    fn list_sessions(&mut self, key: usize, events: &impl Publish, budget: &mut Budget) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match peer::is_self_or_root(client.peer.uid) {
-            true => client.connection.answer_json(&events.sessions_json()),
-            false => client.connection.decline(Status::Forbidden),
+        if peer::is_self_or_root(client.peer.uid) {
+            let json = events.sessions_json();
+            budget.charge_event(json.len());
+            client.connection.answer_json(&json);
+        } else {
+            client.connection.decline(Status::Forbidden);
         }
         self.account_body(key);
         self.writable.push(key);

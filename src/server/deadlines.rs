@@ -1,11 +1,12 @@
 //! Deadlines with one common timeout.
 //!
-//! All connections here wait for the same thing and have the same timeout, so the one that starts to wait last is due last: a queue in
-//! the order of starting is sorted already. It is a linked list through an array, indexed
-//! by the connections' keys. So setting, clearing and finding the earliest deadline are O(1).
+//! All connections here wait for the same thing and have the same timeout, so the one that
+//! starts to wait last is due last: a queue in the order of starting is sorted already. It is a
+//! linked list through an array, indexed by the connections' keys. So setting, clearing and
+//! finding the earliest deadline are O(1).
 //! Another timeout is another queue.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 12 of EDU_NOTES.md.
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@
 //! others leave it the room that it may still need. (So the limit is exceeded only by a body
 //! that is larger than three quarters of it.)
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 13 of EDU_NOTES.md.
 
 use std::collections::BTreeMap;
 

@@ -105,6 +105,9 @@ fn announce(options: &ServerOptions) {
     say("Press Ctrl+C to stop\n");
 }
 
+/// How long a session is not reported as gone because its `SessionEnd` may be unread.
+const GONE_TIMEOUT: Duration = Duration::from_secs(2);
+
 struct Server {
     poll: Poll,
     signals: UnixStream,
@@ -118,6 +121,8 @@ struct Server {
     /// Whether the worker may have results: it woke the poll, and not all were taken since.
     has_results: bool,
     phase: Phase,
+    /// Since when some session is to be reported as gone, but input waits that may be its end.
+    gone_since: Option<Instant>,
     /// When this turn began.
     now: Instant,
 }
@@ -153,14 +158,14 @@ impl Server {
                 registry()?,
                 output,
                 output_listener,
-                // Readers of live events cannot use up the connections of hooks.
-                limits.clients / 2,
+                limits.live_readers,
                 Sessions::new(limits.sessions),
                 options.sessions,
             )?,
             worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
             has_results: false,
             phase: Phase::Serving,
+            gone_since: None,
             now: Instant::now(),
             poll,
         })
@@ -201,11 +206,15 @@ impl Server {
             Some(timeout) => trace!("poll: waiting, timeout {timeout:.1?}"),
             None => trace!("poll: waiting, no timeout"),
         }
-        match self.poll.poll(reports, timeout) {
-            // A signal interrupted the wait (epoll_wait(2)). The next turn reports its byte.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            result => result,
+        // A signal interrupts the wait (epoll_wait(2)), and so does SIGCONT after a stop
+        // (signal(7)). Deadlines may have passed, so this turn must know what is ready.
+        for timeout in [timeout, Some(Duration::ZERO)] {
+            match self.poll.poll(reports, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
         }
+        Ok(())
     }
 
     /// The timeout for the poll. `None`: no timeout.
@@ -220,7 +229,7 @@ impl Server {
             self.phase.deadline(),
             self.clients.next_deadline(),
             self.publisher.output.retry_at(),
-            self.publisher.sessions.next_deadline(),
+            self.gone_deadline(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -277,7 +286,7 @@ impl Server {
 
     /// Leaves a descriptor to each session: both listeners give up the same number.
     fn reserve_descriptors(&mut self) {
-        let sessions = self.publisher.sessions.len();
+        let sessions = self.publisher.sessions.watched();
         let share = sessions.div_ceil(self.listeners().count().max(1));
         self.listeners()
             .for_each(|listener| listener.reserve(share));
@@ -301,10 +310,36 @@ impl Server {
         }
     }
 
+    /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`. If the
+    /// server is late, its `SessionEnd` may have come in time and still be unread: then this waits
+    /// until nothing is unread, or for [`GONE_TIMEOUT`].
+    fn publish_gone(&mut self) {
+        let deadline = self.publisher.sessions.next_deadline();
+        if deadline.is_none_or(|deadline| deadline > self.now) {
+            self.gone_since = None;
+            return;
+        }
+        let open = self.hook_connections();
+        let listener = self.hook_listener.as_ref();
+        let has_backlog = listener.is_some_and(|listener| listener.can_accept(open, self.now));
+        let has_unread = has_backlog || self.clients.has_unread() || self.worker.has_jobs();
+        let since = *self.gone_since.get_or_insert(self.now);
+        if !has_unread || self.now >= since + GONE_TIMEOUT {
+            self.publisher.publish_gone_until(self.now);
+            self.gone_since = None;
+        }
+    }
+
+    /// When [`Server::publish_gone`] has something to do.
+    fn gone_deadline(&self) -> Option<Instant> {
+        match self.gone_since {
+            Some(since) => Some(since + GONE_TIMEOUT),
+            None => self.publisher.sessions.next_deadline(),
+        }
+    }
+
     /// Reads from clients, and publishes the events that the worker has made.
     fn read_clients(&mut self, budget: &mut Budget) {
-        // If the turn reads nothing, a `SessionEnd` may wait that came in time.
-        let reads = !self.publisher.is_congested();
         self.clients.read(&mut self.publisher, budget, self.now);
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
@@ -320,9 +355,7 @@ impl Server {
                 None => self.has_results = false,
             }
         }
-        if reads {
-            self.publisher.publish_gone(self.now);
-        }
+        self.publish_gone();
     }
 
     /// Writes this turn's events, then the responses.

@@ -13,7 +13,7 @@
 //! 5. **Fair shares.** No client is read more often in a turn than its share.
 //! 6. **Nothing spins.** Without new input the loop comes to rest.
 //!
-//! Stop 3 of EDU_NOTES.md.
+//! Stop 7 of EDU_NOTES.md.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -178,8 +178,8 @@ impl Publish for SimulatedOutput {
         "[]".into()
     }
 
-    fn has_room_for_reader(&self) -> bool {
-        true
+    fn room_for_readers(&self) -> usize {
+        0
     }
     fn handle_session(&mut self, _: &SessionHook, _: &mut Budget, _: Instant) {}
 

@@ -4,7 +4,7 @@
 //! file does what the output cannot, because it concerns the poll: it accepts readers,
 //! discards their input, and registers sinks.
 //!
-//! Stop 7 of EDU_NOTES.md.
+//! Stop 9 of EDU_NOTES.md.
 
 use std::io::{self, Read};
 use std::time::{Instant, SystemTime};
@@ -38,8 +38,8 @@ pub(super) trait Publish {
     /// The sessions as a JSON array.
     fn sessions_json(&self) -> String;
 
-    /// Whether the limit of descriptors allows one more reader of live events.
-    fn has_room_for_reader(&self) -> bool;
+    /// How many more readers of live events the limit of descriptors allows.
+    fn room_for_readers(&self) -> usize;
 
     /// A hook says something about its session, and its peer waits for the response.
     fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant);
@@ -261,17 +261,21 @@ impl Publisher {
         self.has_freed_fd = true;
     }
 
-    /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
-    pub(super) fn publish_gone(&mut self, now: Instant) {
-        while let Some((pid, session_id)) = self.sessions.take_gone(now) {
-            let time = event::timestamp(SystemTime::now());
-            let mut forms = self.output.forms(Event::gone(&time, pid, &session_id));
-            if !self.shows_gone {
-                // stdout and the output socket do not show it. Readers of live events do.
-                forms.display = Some(String::new());
-            }
-            self.append(forms);
+    /// Publishes `_gone` for each session whose deadline has passed at `time`.
+    pub(super) fn publish_gone_until(&mut self, time: Instant) {
+        while let Some((pid, session_id)) = self.sessions.take_gone(time) {
+            self.publish_gone(pid, &session_id);
         }
+    }
+
+    fn publish_gone(&mut self, pid: u32, session_id: &str) {
+        let time = event::timestamp(SystemTime::now());
+        let mut forms = self.output.forms(Event::gone(&time, pid, session_id));
+        if !self.shows_gone {
+            // stdout and the output socket do not show it. Readers of live events do.
+            forms.display = Some(String::new());
+        }
+        self.append(forms);
     }
 
     /// Appends an event to the log. If it would evict events that prompt sinks have
@@ -308,11 +312,15 @@ impl Publish for Publisher {
         self.sessions.to_json()
     }
 
-    fn has_room_for_reader(&self) -> bool {
-        self.output.live_reader_count() < self.live_reader_limit
+    fn room_for_readers(&self) -> usize {
+        let readers = self.output.live_reader_count();
+        self.live_reader_limit.saturating_sub(readers)
     }
 
     fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant) {
+        if let Some((pid, session_id)) = self.sessions.take_replaced(hook) {
+            self.publish_gone(pid, &session_id);
+        }
         self.sessions.handle_hook(hook, &self.registry, budget, now);
     }
 

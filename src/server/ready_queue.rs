@@ -3,7 +3,7 @@
 //! Being due is a state: a key is in the queue or not, and however often it is pushed, it is
 //! served once a turn. Keys are served in the order in which they were pushed.
 //!
-//! Stop 3 of EDU_NOTES.md.
+//! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! The shutdown, which a signal begins. Its phases: serve requests in flight, then drain the
 //! sinks.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 15 of EDU_NOTES.md.
 
 use std::io::Read;
 use std::time::{Duration, Instant};

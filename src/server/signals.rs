@@ -5,7 +5,7 @@
 //! reports the other end as readable: the self-pipe trick. The byte does not say which
 //! signal came, since all mean the same: [`shutdown`](super::shutdown) handles them.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 14 of EDU_NOTES.md.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;

@@ -2,7 +2,7 @@
 //!
 //! The loop works with a [`UnixStream`]. The model test works with a simulated one.
 //!
-//! Stop 5 of EDU_NOTES.md.
+//! Stop 7 of EDU_NOTES.md.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;

@@ -1,8 +1,8 @@
-//! Sources of readiness: which socket a poll token stands for.
+//! Sources of readiness: which descriptor a poll token stands for.
 //!
-//! The poll reports a socket by the [`Token`] with which it was registered, and knows
-//! nothing else about it. So a token must say which socket it is. For a client or reader
-//! it includes the key, which is the index in the slab that holds it.
+//! The poll reports a descriptor by the [`Token`] with which it was registered, and knows
+//! nothing else about it. So a token must say which descriptor it is. For a client, a reader or
+//! a session it includes the key, which is the index in the slab that holds it.
 //!
 //! Stop 3 of EDU_NOTES.md.
 

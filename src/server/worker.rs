@@ -1,8 +1,8 @@
 //! Two threads that make the events of large bodies.
 //!
 //! Validating a body of 64 MiB (the default of `--max-body`) and writing it in another format
-//! takes seconds at worst, and meanwhile the loop could serve nobody. So the loop passes such
-//! a body, with all that its event needs, to a thread. It gets back the text to append to the
+//! takes seconds at worst, and meanwhile the loop could serve nobody. So the loop passes a large
+//! body, with all that its event needs, to a thread. It gets back the text to append to the
 //! log. A [`Waker`] makes the poll report the result (eventfd(2)). The threads have no socket
 //! and no log.
 //!
@@ -10,7 +10,7 @@
 //! neither for them nor behind them. Each thread does its jobs in order, one at a time, so
 //! that only two events at a time need memory for more than their bodies.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 13 of EDU_NOTES.md.
 
 use std::io;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct Worker {
     jobs: Sender<Job>,
     huge_jobs: Sender<Job>,
     results: Receiver<Finished>,
+    /// Jobs whose result has not been taken.
+    unfinished: usize,
 }
 
 impl Worker {
@@ -83,11 +85,13 @@ impl Worker {
             jobs: start("worker")?,
             huge_jobs: start("huge worker")?,
             results,
+            unfinished: 0,
         })
     }
 
     /// Queues a job. Its result comes from [`Worker::take_result`].
-    pub fn submit(&self, job: Job) {
+    pub fn submit(&mut self, job: Job) {
+        self.unfinished += 1;
         let is_huge = job.body.len() > HUGE_BODY;
         let queue = if is_huge { &self.huge_jobs } else { &self.jobs };
         // It fails only if the thread has ended, which it does after the loop.
@@ -95,8 +99,15 @@ impl Worker {
     }
 
     /// A finished event, if there is one.
-    pub fn take_result(&self) -> Option<Finished> {
-        self.results.try_recv().ok()
+    pub fn take_result(&mut self) -> Option<Finished> {
+        let result = self.results.try_recv().ok()?;
+        self.unfinished -= 1;
+        Some(result)
+    }
+
+    /// Whether a job's result has not been taken.
+    pub fn has_jobs(&self) -> bool {
+        self.unfinished > 0
     }
 }
 

@@ -1,18 +1,22 @@
 //! The notes are correct: the excerpts in EDU_NOTES.md are in the source, its commands print
-//! what it shows, its links and those of README.md lead somewhere, and every source file names
-//! its stop.
+//! what it shows, its pictures show what happens, its links and those of README.md lead
+//! somewhere, and every source file names its stop.
 //!
 //! The commands of one section run in one shell session, in a folder of their own. A command
 //! runs after the previous one has printed its expected lines, so no test sleeps. A line with
 //! only `…` matches any number of lines. What differs from run to run is masked: times, pids,
 //! users, and lengths that depend on them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{PipeReader, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command};
 
+use hooks_observatory::format::Forms;
+use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
 use regex_lite::Regex;
 use tempfile::TempDir;
 
@@ -23,6 +27,8 @@ const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/processes src/li
      src/diagnostics src/client src/client/hooks src/client/watch src/client/watch/session \
      src/client/watch/screen src/client/watch/source";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// The line with which a file names its stop.
+const STOP: &str = r"(?m)^//! Stop (\d+) of EDU_NOTES\.md\.$";
 
 /// A fenced code block, and the section that contains it.
 struct Block {
@@ -70,7 +76,7 @@ fn every_excerpt_is_in_the_file_that_it_names() {
         .into_iter()
         .filter(|block| block.language == "rust")
         .collect();
-    assert!(excerpts.len() >= 15);
+    assert!(excerpts.len() >= 6);
     for block in excerpts {
         let name = block.lines[0]
             .strip_prefix("// ")
@@ -88,14 +94,220 @@ fn every_excerpt_is_in_the_file_that_it_names() {
     }
 }
 
+fn source(name: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(name)).expect(name)
+}
+
+/// The edges of the picture are the transitions of the table in `connection.rs`.
 #[test]
-fn the_state_table_is_the_one_in_the_source() {
-    let source = fs::read_to_string(Path::new(ROOT).join("src/http/connection.rs")).unwrap();
-    let comments = source.lines().filter_map(|line| line.strip_prefix("//! "));
-    let table: Vec<&str> = comments.filter(|line| line.starts_with('|')).collect();
-    assert!(table.len() >= 15);
-    let table = table.join("\n");
-    assert!(NOTES.contains(&format!("\n\n{table}\n\n")), "{table}");
+fn the_state_diagram_has_the_transitions_of_the_source() {
+    let names = |cell: &str| -> Vec<String> {
+        let names = captures(r"`(\w+)`", cell);
+        names.into_iter().map(str::to_owned).collect()
+    };
+    let mut table = BTreeSet::new();
+    let source = source("src/http/connection.rs");
+    for row in source
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | `"))
+    {
+        let row = format!("`{row}");
+        let cells: Vec<&str> = row.split('|').collect();
+        // Without a next state, the step ends the connection, or the loop takes the socket.
+        let next = [names(cells[2]), names(cells[3])].concat();
+        let next = next.first().map_or("Reader", String::as_str);
+        for state in names(cells[0]) {
+            table.insert((state, next.to_owned()));
+        }
+    }
+    assert!(table.len() >= 10);
+    let diagram = blocks()
+        .into_iter()
+        .find(|block| block.language == "mermaid");
+    let diagram = diagram.expect("a diagram").lines.join("\n");
+    let edges = Regex::new(r"(\w+) --> (\w+):").unwrap();
+    let edges = edges.captures_iter(&diagram);
+    let edges: BTreeSet<_> = edges
+        .map(|edge| (edge[1].to_owned(), edge[2].to_owned()))
+        .collect();
+    assert_eq!(edges, table);
+}
+
+/// The picture of a turn has the steps of the loop, in their order.
+#[test]
+fn the_picture_of_a_turn_has_the_steps_of_the_loop() {
+    let source = source("src/server/mod.rs");
+    let (_, serve) = source.split_once("fn serve(").unwrap();
+    let (serve, _) = serve.split_once("\n    }\n").unwrap();
+    let steps = captures(r"self\.(?:clients\.)?(\w+)\(", serve);
+    let lines = NOTES.lines();
+    let start = lines.skip_while(|line| !line.starts_with(" ┌─► "));
+    let picture = start.take_while(|line| *line != "```").map(|line| {
+        let words = line.trim_start_matches(|char: char| !char.is_ascii_lowercase());
+        words.split(' ').next().unwrap()
+    });
+    assert_eq!(picture.collect::<Vec<_>>(), steps);
+}
+
+fn assert_picture(picture: &str) {
+    assert!(
+        NOTES.contains(&format!("```text\n{picture}```\n")),
+        "the notes do not contain this picture:\n{picture}"
+    );
+}
+
+/// The picture of the two triggers shows what epoll reports.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_picture_of_the_triggers_is_what_epoll_reports() {
+    use rustix::event::Timespec;
+    use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+    use std::io::Read;
+
+    let (mut sender, mut receiver) = UnixStream::pair().unwrap();
+    let polls = [EventFlags::IN, EventFlags::IN | EventFlags::ET].map(|flags| {
+        let poll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        epoll::add(&poll, &receiver, EventData::new_u64(0), flags).unwrap();
+        poll
+    });
+    let mut picture = format!(
+        "{:<24}{:<9}{:<18}{}\n",
+        "", "unread", "level-triggered", "edge-triggered"
+    );
+    let steps = [
+        ("2 bytes arrive", 2, 0),
+        ("nothing happens", 0, 0),
+        ("1 byte is read", 0, 1),
+        ("1 byte arrives", 1, 0),
+        ("all bytes are read", 0, 2),
+    ];
+    let mut unread = 0;
+    for (step, arriving, read) in steps {
+        sender.write_all(&vec![0; arriving]).unwrap();
+        receiver.read_exact(&mut vec![0; read]).unwrap();
+        unread = unread + arriving - read;
+        let [level, edge] = polls.each_ref().map(|poll| {
+            let mut reports = Vec::with_capacity(1);
+            let buffer = rustix::buffer::spare_capacity(&mut reports);
+            epoll::wait(poll, buffer, Some(&Timespec::default())).unwrap();
+            if reports.is_empty() { "-" } else { "readable" }
+        });
+        picture += &format!("{step:<24}{unread:>6}   {level:<18}{edge}\n");
+    }
+    assert_picture(&picture);
+}
+
+/// A read ends where descriptors were passed.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_picture_of_a_short_read_is_what_the_kernel_does() {
+    use std::io::Read;
+
+    let reads = |passes_descriptor: bool| {
+        let (mut sender, mut receiver) = UnixStream::pair().unwrap();
+        match passes_descriptor {
+            true => assert_eq!(crate::turns::send_descriptor(&sender, b"AB"), Ok(2)),
+            false => sender.write_all(b"AB").unwrap(),
+        }
+        sender.write_all(b"CD").unwrap();
+        drop(sender);
+        let mut reads = Vec::new();
+        let mut buffer = [0; 100];
+        while let Ok(count @ 1..) = receiver.read(&mut buffer) {
+            reads.push(format!("{:?}", String::from_utf8_lossy(&buffer[..count])));
+        }
+        reads.join(", ")
+    };
+    let mut picture = format!(
+        "{:<43}{}\n",
+        "sent", "what each read into a large buffer returns"
+    );
+    picture += &format!("{:<43}{}\n", "\"AB\", then \"CD\"", reads(false));
+    let sent = "\"AB\" with a descriptor, then \"CD\"";
+    picture += &format!("{sent:<43}{}\n", reads(true));
+    assert_picture(&picture);
+}
+
+/// The picture of the log shows a log in which four cursors have read as the notes say.
+#[test]
+fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
+    const ENTRIES: u64 = 9;
+    let mut log = EventLog::new(40, 60, false);
+    let [a, b, c] = [(); 3].map(|()| Cursor::new(&log, Form::Compact, 0));
+    // Each cursor, and how many bytes it reads at most.
+    let mut cursors = [(a, 14), (b, 60), (c, usize::MAX)];
+    for entry in 0..ENTRIES {
+        let forms = Forms {
+            compact: format!("entry {entry:3}\n"),
+            display: None,
+        };
+        log.append(forms, cursors.iter_mut().map(|(cursor, _)| cursor));
+        for (cursor, room) in &mut cursors {
+            while *room > 0 && !cursor.unread(&log).is_empty() {
+                let count = cursor.unread(&log).len().min(*room);
+                cursor.advance(&log, count);
+                *room -= count;
+            }
+        }
+        let compact = cursors.iter().map(|(cursor, _)| cursor.entry()).min();
+        log.release(Unread {
+            compact: compact.unwrap(),
+            display: log.end(),
+        });
+    }
+    let [a, b, c] = cursors.map(|(cursor, _)| cursor);
+    assert_eq!(a.unread(&log), b"y   1\n", "the rest of entry 1");
+    let d = Cursor::new(&log, Form::Compact, log.oldest());
+
+    let column = |entry: u64| 10 + 9 * entry as usize;
+    let put = |line: &mut String, entry: u64, text: &str| {
+        *line = format!("{line:<width$}{text}", width = column(entry));
+    };
+    let mut lines = vec![String::from("entry"), String::new(), String::new()];
+    for entry in 0..ENTRIES {
+        let state = match entry {
+            _ if entry < log.oldest() => "dropped",
+            _ if entry < log.floor() => "history",
+            _ => "waits",
+        };
+        put(&mut lines[0], entry, &entry.to_string());
+        put(&mut lines[1], entry, state);
+    }
+    put(&mut lines[2], log.oldest(), "^ oldest");
+    put(&mut lines[2], log.floor(), "^ floor");
+    put(&mut lines[2], log.end(), "^ end");
+    for (name, cursor) in [("A", a), ("B", b), ("C", c), ("D", d)] {
+        let mut line = format!("cursor {name}");
+        let missed = cursor.missed(&log);
+        put(
+            &mut line,
+            cursor.entry(),
+            &format!("^ next, missed {missed}"),
+        );
+        lines.push(line);
+    }
+    assert_picture(&(lines.join("\n") + "\n"));
+}
+
+/// `lib.rs` lists the modules in the order of their stops.
+#[test]
+fn the_stops_visit_the_modules_in_the_order_of_lib_rs() {
+    let source_of = |module: &str| {
+        let paths = [format!("src/{module}.rs"), format!("src/{module}/mod.rs")];
+        let path = paths
+            .iter()
+            .find(|path| Path::new(ROOT).join(path).exists());
+        source(path.expect(module))
+    };
+    let lib = source("src/lib.rs");
+    let modules = captures(r"\[`(?:mod@)?(\w+)`\]", &lib);
+    assert!(modules.len() >= 10);
+    let stops = modules.iter().map(|module| {
+        let stop: usize = captures(STOP, &source_of(module))[0].parse().unwrap();
+        (stop, module)
+    });
+    let stops: Vec<_> = stops.collect();
+    assert!(stops.is_sorted_by_key(|(stop, _)| stop), "{stops:?}");
 }
 
 #[test]
@@ -159,7 +371,7 @@ fn check_names(document: &str) {
 
 #[test]
 fn every_source_file_names_its_stop() {
-    let stop = Regex::new(r"(?m)^//! Stop (\d+) of EDU_NOTES\.md\.$").unwrap();
+    let stop = Regex::new(STOP).unwrap();
     for path in sources() {
         let source = fs::read_to_string(Path::new(ROOT).join(&path)).unwrap();
         let captures = stop.captures(&source);

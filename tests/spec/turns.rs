@@ -259,7 +259,7 @@ fn descriptors_in_messages_are_refused_at_both_sockets() {
     assert_eq!(response, OK);
 }
 
-fn send_descriptor(peer: &UnixStream, bytes: &[u8]) -> rustix::io::Result<usize> {
+pub fn send_descriptor(peer: &UnixStream, bytes: &[u8]) -> rustix::io::Result<usize> {
     let fds = [peer.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);

@@ -212,8 +212,8 @@ fn files_are_read_in_order_and_the_last_one_is_followed() {
         .open(path("events.2.jsonl"))
         .unwrap();
     let (start, end) = (event("thre", "Stop"), event("four", "Stop"));
-    file.write_all(start[..9].as_bytes()).unwrap();
-    file.write_all(start[9..].as_bytes()).unwrap();
+    file.write_all(&start.as_bytes()[..9]).unwrap();
+    file.write_all(&start.as_bytes()[9..]).unwrap();
     watch.wait_for("thre Stop");
     // rotatelogs continues in a file with the next name.
     fs::write(path("other.3.jsonl"), event("no", "Stop")).unwrap();
@@ -310,6 +310,64 @@ fn the_sessions_of_a_server_are_those_of_its_past_events() {
             (1, &json!("waiting"))
         );
     }
+}
+
+#[test]
+fn sessions_ends_also_while_events_never_pause() {
+    let server = Server::start(&[]);
+    let socket = server.socket();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                server.post("Stop", r#"{"session_id":"busy"}"#);
+            }
+        });
+        let output = run(&["sessions", "--json", socket.to_str().unwrap()]);
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(output.status.success());
+    });
+}
+
+/// Of 12 MB, a socket holds a fraction.
+#[test]
+fn sessions_reads_all_past_events() {
+    let server = Server::start(&[]);
+    let text = "x".repeat(300_000);
+    for n in 0..40 {
+        let body =
+            json!({"session_id": n.to_string(), "last_assistant_message": "done", "text": text});
+        server.post("Stop", body.to_string());
+    }
+    let output = run(&["sessions", "--json", server.socket().to_str().unwrap()]);
+    let sessions = events(&String::from_utf8(output.stdout).unwrap());
+    // The list of the server has no messages.
+    let count = sessions
+        .iter()
+        .filter(|session| session["detail"] == "done")
+        .count();
+    assert_eq!(count, 40);
+}
+
+/// Without a history, the server knows only the last event of each session.
+#[test]
+fn a_session_without_past_events_has_the_state_that_its_last_event_shows() {
+    let server = Server::start(&["--history", "0"]);
+    server.post("PreToolUse", r#"{"session_id":"s","cwd":"/home/dev/shop"}"#);
+    server.post(
+        "PermissionRequest",
+        r#"{"session_id":"s","cwd":"/home/dev/shop"}"#,
+    );
+    let output = run(&["sessions", "--json", server.socket().to_str().unwrap()]);
+    let session = &events(&String::from_utf8(output.stdout).unwrap())[0];
+    assert_eq!(
+        (&session["state"], &session["detail"]),
+        (&json!("waiting"), &json!("permission"))
+    );
+    assert_eq!(
+        (&session["cwd"], &session["events"]),
+        (&json!("/home/dev/shop"), &json!(2))
+    );
 }
 
 #[test]

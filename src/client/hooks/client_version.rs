@@ -1,6 +1,6 @@
 //! The version of the installed client: what `claude --version` prints.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;

@@ -3,7 +3,7 @@
 //! The client runs each command with a shell and waits for it. So the command quotes its
 //! paths, prints nothing, and succeeds also if the program or the server is gone.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::env;
 use std::ffi::OsStr;

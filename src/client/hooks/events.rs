@@ -1,6 +1,6 @@
 //! The events that each version of the client knows, from the table in `events.tsv`.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use crate::cli::{Version, WORKTREE_CREATE};
 

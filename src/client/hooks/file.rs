@@ -4,7 +4,7 @@
 //! renamed (rename(2) is atomic). A full disk or a crash leaves the old file, and perhaps
 //! the temporary one. Through a symlink its target is replaced, so that the link stays.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write};

@@ -5,7 +5,7 @@
 //! are written on one line, and refuse lone surrogates and deep nesting, which the client
 //! reads.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::ops::Range;
 

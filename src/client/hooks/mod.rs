@@ -11,7 +11,7 @@
 //!
 //! This folder knows no event's content, and of the server only its socket.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 mod client_version;
 mod command;

@@ -9,7 +9,7 @@
 //! The client reads the last of several equal keys, so hooks are added to that one, and
 //! removed from all.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -1,6 +1,6 @@
 //! What is installed, and whether it works.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -1,6 +1,6 @@
 //! Bytes in, lines out, in bounded memory.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::io;
 
@@ -15,8 +15,9 @@ const MAX_LINE: usize = 192 << 20;
 /// Splits bytes into lines. A line may arrive in any number of pieces.
 #[derive(Default)]
 pub struct LineSplitter {
-    /// The bytes of lines that were not taken yet.
     buffer: Vec<u8>,
+    /// How many bytes of the buffer are filled: lines that were not taken yet.
+    filled: usize,
     /// How many of them are known to contain no newline.
     scanned: usize,
     /// Whether bytes are skipped up to the end of a line that is too long.
@@ -32,23 +33,25 @@ pub enum Line<'l> {
 impl LineSplitter {
     /// Calls `read` once for more bytes. Returns their number.
     pub fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        let length = self.buffer.len();
-        self.buffer.resize(length + READ_SIZE, 0);
-        let result = read(&mut self.buffer[length..]);
-        let count = result.as_ref().map_or(0, |count| *count);
-        self.buffer.truncate(length + count);
-        result
+        if self.buffer.len() - self.filled < READ_SIZE / 2 {
+            self.buffer.resize(self.filled + READ_SIZE, 0);
+        }
+        let count = read(&mut self.buffer[self.filled..])?;
+        self.filled += count;
+        Ok(count)
     }
 
     /// Adds bytes that were read before.
     pub fn extend(&mut self, bytes: &[u8]) {
+        self.buffer.truncate(self.filled);
         self.buffer.extend_from_slice(bytes);
+        self.filled = self.buffer.len();
     }
 
     /// Gives the complete lines to `take`, until it returns an error.
     pub fn take_lines<E>(&mut self, mut take: impl FnMut(Line) -> Result<(), E>) -> Result<(), E> {
         let mut start = 0;
-        while let Some(length) = memchr(b'\n', &self.buffer[self.scanned..]) {
+        while let Some(length) = memchr(b'\n', &self.buffer[self.scanned..self.filled]) {
             let end = self.scanned + length;
             self.scanned = end + 1;
             let line = &self.buffer[start..end];
@@ -58,18 +61,72 @@ impl LineSplitter {
                 false => take(Line::Whole(line))?,
             }
         }
-        self.buffer.drain(..start);
-        if self.buffer.len() > MAX_LINE || self.is_skipping {
+        self.buffer.copy_within(start..self.filled, 0);
+        self.filled -= start;
+        if self.filled > MAX_LINE || self.is_skipping {
             self.is_skipping = true;
             self.buffer = Vec::new();
+            self.filled = 0;
         }
-        self.scanned = self.buffer.len();
+        self.scanned = self.filled;
         Ok(())
     }
 
-    /// Takes the rest at the end of input: a line without a newline.
-    pub fn take_rest(&mut self) -> Vec<u8> {
-        let rest = std::mem::take(self).buffer;
-        if self.is_skipping { Vec::new() } else { rest }
+    /// Gives the rest at the end of input to `take`: a line without a newline.
+    pub fn take_rest<E>(&mut self, take: impl FnOnce(Line) -> Result<(), E>) -> Result<(), E> {
+        let rest = std::mem::take(self);
+        match rest.buffer.get(..rest.filled) {
+            _ if rest.is_skipping => take(Line::TooLong),
+            Some(line) if !line.is_empty() => take(Line::Whole(line)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(pieces: &[&[u8]]) -> Vec<String> {
+        let mut splitter = LineSplitter::default();
+        let mut lines = Vec::new();
+        let mut take = |line: Line| {
+            lines.push(match line {
+                Line::Whole(line) => String::from_utf8_lossy(line).into_owned(),
+                Line::TooLong => "too long".into(),
+            });
+            Ok::<(), ()>(())
+        };
+        for piece in pieces {
+            let read = |room: &mut [u8]| {
+                room[..piece.len()].copy_from_slice(piece);
+                Ok(piece.len())
+            };
+            splitter.fill(read).unwrap();
+            splitter.take_lines(&mut take).unwrap();
+        }
+        splitter.take_rest(&mut take).unwrap();
+        lines
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_arrive() {
+        let text = b"one\n\ntwo three\nfour\nfi";
+        for size in 1..text.len() {
+            let pieces: Vec<&[u8]> = text.chunks(size).collect();
+            let lines = split(&pieces);
+            assert_eq!(lines, ["one", "", "two three", "four", "fi"], "{size}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped() {
+        let piece = vec![b'x'; READ_SIZE / 2];
+        let mut pieces = vec![piece.as_slice(); 2 * MAX_LINE / READ_SIZE + 2];
+        pieces.insert(0, b"one\n");
+        pieces.push(b"end\ntwo\n");
+        assert_eq!(split(&pieces), ["one", "too long", "two"]);
+        pieces.pop();
+        assert_eq!(split(&pieces), ["one", "too long"]);
     }
 }

@@ -4,7 +4,7 @@
 //! events before tell: short names that are distinct, colours in turn, durations, and which
 //! failures and messages are new.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};

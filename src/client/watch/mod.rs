@@ -8,7 +8,7 @@
 //!
 //! This folder knows a server only by its sockets and its requests.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 mod alerts;
 mod line_splitter;

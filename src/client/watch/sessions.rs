@@ -7,7 +7,7 @@
 //! (see `session`). When there are more, those that have ended and were heard least recently
 //! are forgotten, then the others.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::collections::HashMap;
 
@@ -101,6 +101,10 @@ impl Sessions {
                 value("cwd"),
             );
             self.apply(&Object::parse(&event));
+            let events = listed.get("events").and_then(|count| count.parse().ok());
+            if let Some((session, events)) = self.sessions.get_mut(&id).zip(events) {
+                session.events = events;
+            }
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.pid = listed.get("pid").and_then(|pid| pid.parse().ok());

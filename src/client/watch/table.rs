@@ -1,11 +1,12 @@
 //! The sessions as a table, and as JSON lines.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use serde::Serialize;
 
 use super::session::{Session, State};
 use crate::cli::Filter;
+use crate::event::compact;
 use crate::format::line::describe_seconds;
 use crate::format::line_writer::{columns_of, cut_middle};
 use crate::format::summary;
@@ -167,5 +168,9 @@ pub fn json(session: &Session) -> String {
         last: &session.last.text,
     };
     // It cannot fail: all values have a JSON form, and writing to memory succeeds.
-    serde_json::to_string(&object).unwrap_or_default() + "\n"
+    let json = serde_json::to_string(&object).unwrap_or_default();
+    // In ASCII it is safe for a terminal.
+    let mut line = String::new();
+    compact::write(&json, &mut line);
+    line + "\n"
 }

@@ -18,7 +18,7 @@
 //!
 //! This file is pure: what /proc says comes in as [`Status`].
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 14 of EDU_NOTES.md.
 
 use std::time::{Duration, Instant};
 

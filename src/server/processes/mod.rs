@@ -18,7 +18,7 @@
 //!
 //! The peer waits for its response, so it is still there while its ancestors are read.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 14 of EDU_NOTES.md.
 
 mod ancestors;
 mod proc_fs;
@@ -72,9 +72,26 @@ impl Sessions {
         }
     }
 
-    /// The number of sessions. Each uses a descriptor at most.
-    pub fn len(&self) -> usize {
-        self.sessions.len()
+    /// The number of sessions whose process is watched. Each uses a descriptor.
+    pub fn watched(&self) -> usize {
+        let states = self.sessions.iter().map(|(_, session)| &session.state);
+        states
+            .filter(|state| matches!(state, State::Watched { .. }))
+            .count()
+    }
+
+    /// Removes the session of a `SessionStart` whose process has ended: it was resumed before the
+    /// server could report that. Returns what [`Sessions::take_gone`] would.
+    pub fn take_replaced(&mut self, hook: &SessionHook) -> Option<(u32, String)> {
+        if hook.event_name != "SessionStart" {
+            return None;
+        }
+        let key = *self.keys.get(hook.session_id)?;
+        let State::Ended(pid) = self.sessions[key].state else {
+            return None;
+        };
+        let session = self.remove(key)?;
+        Some((pid, session.id))
     }
 
     /// A hook was read, and its peer waits for the response.
@@ -284,6 +301,29 @@ mod tests {
         world.now += Duration::from_secs(1);
         world.post("Stop", r#""a""#);
         assert_eq!(world.sessions.to_json(), second);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        world.now += Duration::from_secs(1);
+        world.post("Stop", "a");
+        let hook = |event_name| SessionHook {
+            peer: &world.peer,
+            time: TIME,
+            event_name,
+            session_id: "a",
+            cwd: None,
+        };
+        let (start, stop) = (hook("SessionStart"), hook("Stop"));
+        assert_eq!(world.sessions.take_replaced(&start), None, "it is alive");
+        world.sessions.handle_report(0, world.now);
+        assert_eq!(world.sessions.take_replaced(&stop), None);
+        let gone = (id(), "a".to_owned());
+        assert_eq!(world.sessions.take_replaced(&start), Some(gone));
+        assert_eq!(world.sessions.take_replaced(&start), None);
     }
 
     #[cfg(target_os = "linux")]

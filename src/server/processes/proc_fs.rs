@@ -2,7 +2,7 @@
 //!
 //! Only Linux has both. Elsewhere nothing is known, so no session is identified.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 14 of EDU_NOTES.md.
 
 #[cfg(target_os = "linux")]
 pub use self::linux::{is_readable, open_pidfd, status};

@@ -1,6 +1,6 @@
 //! One session: what its hooks say, and which process it lives in.
 //!
-//! Stop 9 of EDU_NOTES.md.
+//! Stop 14 of EDU_NOTES.md.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
@@ -16,9 +16,10 @@ use super::proc_fs;
 use crate::event::{Event, compact};
 use crate::peer::Peer;
 
-/// A longer path of a directory is not kept. The longest path has 4,096 bytes (`PATH_MAX`), and
-/// escapes make it longer.
-const MAX_CWD: usize = 8 << 10;
+/// A longer path of a directory is not kept: `GET /sessions` writes those of all sessions.
+const MAX_CWD: usize = 1 << 10;
+/// How many characters of an event's name are kept.
+const MAX_NAME: usize = 64;
 
 /// What a hook says about its session.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +96,11 @@ impl Session {
     pub(super) fn count(&mut self, hook: &SessionHook) {
         self.events += 1;
         hook.time.clone_into(&mut self.last);
-        hook.event_name.clone_into(&mut self.last_event);
+        let mut name = hook.event_name;
+        if let Some((end, _)) = name.char_indices().nth(MAX_NAME) {
+            name = &name[..end];
+        }
+        name.clone_into(&mut self.last_event);
         let cwd = hook.cwd.filter(|cwd| cwd.len() <= MAX_CWD);
         if self.cwd.as_deref() != cwd {
             self.cwd = cwd.map(str::to_owned);

@@ -2,7 +2,7 @@
 //!
 //! They run in the background by default: the turn of the main thread ends before them.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use super::calls::launched;
 use super::parts::{Agent, Time, id};

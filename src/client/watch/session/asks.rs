@@ -1,7 +1,7 @@
 //! Questions to the user that no tool call of its own asks: forms of MCP servers, and
 //! notifications.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use super::calls::is_of_server;
 use super::parts::{Ask, AskKind, Call, Time, Tool, id, message};

@@ -1,6 +1,6 @@
 //! Tool calls of a session: which run, how they end, and which failures only a batch shows.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use super::parts::{Ask, AskKind, Call, Time, Tool, id, summarize};
 use super::{SURE_ORDER, Session, push};

@@ -33,7 +33,7 @@
 //! events are late. Events that are not in the table, also unknown ones, change nothing, such
 //! as `MessageDisplay`, which can come after `Stop`.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 mod agents;
 mod asks;
@@ -243,9 +243,9 @@ impl Session {
             change.is_new_ask = self.asks.len() > asks;
         }
         if self.cwd.is_empty() {
-            self.cwd = message(event, "cwd").unwrap_or_default();
+            self.cwd = parts::path(event, "cwd");
         }
-        if self.state() != before {
+        if self.state() != before || self.events == 1 {
             self.since.clone_from(time);
         }
         change

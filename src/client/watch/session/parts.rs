@@ -1,9 +1,9 @@
 //! What a session consists of: tools that run, questions that wait for the user, subagents.
 //!
-//! Texts are short and safe for a terminal, and identifiers are limited, so a session's size
-//! is.
+//! Texts are short and safe for a terminal, and identifiers and paths are limited, so a
+//! session's size is.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -16,6 +16,8 @@ use crate::format::summary::{self, Summarizer};
 const SUMMARY_LENGTH: usize = 200;
 /// Characters of an identifier or a name. Real ones have 40 at most.
 const ID_LENGTH: usize = 100;
+/// Characters of a path: more than the kernel takes (`PATH_MAX`).
+const MAX_PATH: usize = 4096;
 
 /// The time of an event: its `_ts`, and the same in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -134,6 +136,12 @@ pub struct Agent {
 pub fn id(object: &Object, name: &str) -> Option<String> {
     let spelled = object.text(name)?;
     Some(summary::short(spelled.chars(), ID_LENGTH))
+}
+
+/// A path in an event, as it is.
+pub fn path(object: &Object, name: &str) -> String {
+    let path = object.text(name).unwrap_or_default();
+    path.chars().take(MAX_PATH).collect()
 }
 
 /// A text in an event, such as a message or an error.

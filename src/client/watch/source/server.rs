@@ -4,7 +4,7 @@
 //! A path does not show which of the two it is. So the request is sent to both: an output
 //! socket discards it, and what it sends is never `HTTP/`.
 //!
-//! Stop 1 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use serde::de::IgnoredAny;
 
-use super::{Input, LineSplitter, Mode, Stop, Taker};
+use super::{Input, Line, LineSplitter, Mode, Stop, Taker};
 use crate::client::readiness::retry_until_ready;
 use crate::client::request::{self, Failure};
 use crate::event::json_text::members;
@@ -30,10 +30,19 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_HEAD: usize = 16 << 10;
 /// The time between two attempts to reach a server that has ended.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// For so long, nothing has come when the past events are probably over.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long past events are read before their end is looked for.
+const ROUND: Duration = Duration::from_millis(25);
+/// The past events are over when less than this has come in each of [`QUIET_ROUNDS`]: what
+/// comes now is live. A server that has more to send fills the buffer of the socket, which is
+/// larger.
+const QUIET_SIZE: usize = 64 << 10;
+const QUIET_ROUNDS: usize = 2;
 /// Lines that are recognised when they come again. The history of a server has about 10,000.
 const REMEMBERED: usize = 1 << 16;
+
+/// Why the past events of an output socket cannot be read.
+const ONLY_LIVE: &str = "there are no past events. If it is an output socket, give the path of \
+                         the hook socket";
 
 /// What is known of the socket.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,10 +64,10 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
                 }
                 let mut events = Events::new(path, stream);
                 events.read_head(kind, mode)?;
-                events.read_lines(mode, &mut repeats, taker)?;
                 if mode == Mode::Once {
-                    return Ok(());
+                    return events.read_past(taker);
                 }
+                events.read_lines(&mut repeats, taker)?;
                 repeats.begin();
                 format!("the server at {shown} has ended: waiting for the next one")
             }
@@ -96,8 +105,6 @@ struct Events<'p> {
     path: &'p Path,
     stream: UnixStream,
     splitter: LineSplitter,
-    /// Whether the server answers requests, as a hook socket does.
-    is_http: bool,
 }
 
 impl<'p> Events<'p> {
@@ -106,7 +113,6 @@ impl<'p> Events<'p> {
             path,
             stream,
             splitter: LineSplitter::default(),
-            is_http: false,
         }
     }
 
@@ -127,10 +133,7 @@ impl<'p> Events<'p> {
                     return Err(self.error("the server did not answer within a second"));
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(self.error(
-                        "nothing came within a second. An output socket has no past events: \
-                         give the path of the hook socket",
-                    ));
+                    return Err(self.error(ONLY_LIVE));
                 }
                 Err(error) if is_end(&error, mode) => return Ok(()),
                 Err(error) => return Err(self.error(&error.to_string())),
@@ -138,13 +141,15 @@ impl<'p> Events<'p> {
             let compared = head.len().min(START.len());
             if head[..compared] != START[..compared] {
                 self.splitter.extend(&head);
-                return Ok(());
+                return match mode {
+                    Mode::Follow => Ok(()),
+                    Mode::Once => Err(self.error(ONLY_LIVE)),
+                };
             }
             if head.len() > MAX_HEAD {
                 return Err(self.error("the head of its response is too long"));
             }
         }
-        self.is_http = true;
         self.check_status(&String::from_utf8_lossy(&head))
     }
 
@@ -164,45 +169,54 @@ impl<'p> Events<'p> {
         }
     }
 
-    fn read_lines(
-        &mut self,
-        mode: Mode,
-        repeats: &mut Repeats,
-        taker: &mut Taker,
-    ) -> Result<(), Stop> {
+    /// Reads all events, until the server ends.
+    fn read_lines(&mut self, repeats: &mut Repeats, taker: &mut Taker) -> Result<(), Stop> {
         loop {
             self.splitter.take_lines(|line| match line {
-                super::Line::Whole(line) if repeats.contain(line) => Ok(()),
-                super::Line::Whole(line) => taker.take(Input::Line(line)),
-                super::Line::TooLong => taker.take(Input::TooLong),
+                Line::Whole(line) if repeats.contain(line) => Ok(()),
+                line => taker.line(line),
             })?;
             taker.take(Input::Pause)?;
-            match self.fill(mode) {
+            match self.fill(None) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(()),
-                Err(error) if is_end(&error, mode) => return Ok(()),
+                Err(error) if is_end(&error, Mode::Follow) => return Ok(()),
                 Err(error) => return Err(self.error(&error.to_string())),
             }
         }
     }
 
-    /// Reads what has come. If only past events are wanted, it fails with `TimedOut` when
-    /// they are over.
-    fn fill(&mut self, mode: Mode) -> io::Result<usize> {
-        let deadline = || (mode == Mode::Once).then(|| Instant::now() + PAUSE);
-        match self.fill_until(deadline()) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut && self.is_http => {
-                // The server may only be slow. It answers after it has written what there was
-                // room for, and there is room: nothing waits here.
-                let _ = request::response(self.path, "/health");
-                self.fill_until(deadline())
+    /// Reads the past events. Nothing marks their end, and live ones follow, which may never
+    /// pause.
+    fn read_past(&mut self, taker: &mut Taker) -> Result<(), Stop> {
+        let mut quiet_rounds = 0;
+        while quiet_rounds < QUIET_ROUNDS {
+            let end = Instant::now() + ROUND;
+            let mut size = 0;
+            loop {
+                match self.fill(Some(end)) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => size += count,
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
+                    Err(error) => return Err(self.error(&error.to_string())),
+                }
+                self.splitter.take_lines(|line| taker.line(line))?;
+                if Instant::now() > end {
+                    break;
+                }
             }
-            result => result,
+            // When the server answers, it has had a turn in which to send more.
+            let _ = request::response(self.path, "/health");
+            quiet_rounds = if size < QUIET_SIZE {
+                quiet_rounds + 1
+            } else {
+                0
+            };
         }
+        Ok(())
     }
 
-    fn fill_until(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
+    fn fill(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
         let stream = &self.stream;
         self.splitter.fill(|room| {
             retry_until_ready(stream.as_fd(), PollFlags::IN, deadline, || {
