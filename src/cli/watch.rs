@@ -144,14 +144,17 @@ struct SessionsArguments {
     tool: Option<Vec<String>>,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 4] = ["--socket", "--session", "--event", "--tool"];
+/// The options of `sessions` that take a value.
+pub(super) const SESSIONS_VALUED: [&str; 4] = ["--socket", "--session", "--event", "--tool"];
+/// The options of `watch` that take a value.
+pub(super) const WATCH_VALUED: [&str; 5] =
+    ["--socket", "--session", "--event", "--tool", "--on-wait"];
 
 pub(super) fn parse_watch(
     arguments: &[OsString],
     default_socket: PathBuf,
 ) -> Result<WatchOptions, Exit> {
-    let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments), &VALUED)?;
+    let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments), &WATCH_VALUED)?;
     let form = match (arguments.lines, arguments.yaml, arguments.json) {
         (false, false, false) => None,
         (true, false, false) => Some(Form::Lines),
@@ -177,7 +180,8 @@ pub(super) fn parse_sessions(
     arguments: &[OsString],
     default_socket: PathBuf,
 ) -> Result<SessionsOptions, Exit> {
-    let arguments: SessionsArguments = parse_with_argh(&SESSIONS, &with_stdin(arguments), &VALUED)?;
+    let arguments: SessionsArguments =
+        parse_with_argh(&SESSIONS, &with_stdin(arguments), &SESSIONS_VALUED)?;
     Ok(SessionsOptions {
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&SESSIONS, error))?,

@@ -2,7 +2,7 @@
 //!
 //! Only for what happens now: the past events that a source begins with cause nothing.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::collections::HashMap;
 use std::fs::File;

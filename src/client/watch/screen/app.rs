@@ -3,7 +3,7 @@
 //! This is pure: it draws nothing and reads no clock. `keys` changes what the user has chosen,
 //! and `draw` makes the screen from it.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use jiff::tz::TimeZone;
 

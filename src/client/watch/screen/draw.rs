@@ -13,7 +13,7 @@
 //! words say. A colour of the background always comes with one of the text, so the screen is
 //! readable on light and dark terminals.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;

@@ -1,6 +1,6 @@
 //! The rows of the events of one session.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use jiff::Timestamp;
 use ratatui::style::{Color, Modifier, Style};

@@ -3,7 +3,7 @@
 //! This is pure, like the states. Its memory is bounded: for each session, and for all of them
 //! together, with the whole events that the lines open.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;

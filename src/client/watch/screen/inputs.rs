@@ -3,7 +3,7 @@
 //! Each blocks in a thread of its own, which sends what it gets to one channel. A source that
 //! is faster than the screen waits for room; keys and signals never do.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};

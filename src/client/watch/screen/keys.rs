@@ -1,6 +1,6 @@
 //! What keys do.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 

@@ -9,7 +9,7 @@
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
 //! This one waits for a channel: there are always three inputs, and each may block its thread.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 mod app;
 mod draw;

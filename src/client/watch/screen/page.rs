@@ -1,6 +1,6 @@
 //! Text that covers the screen: a whole event, or the help. It can be scrolled.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use super::history::Entry;
 use crate::event::Event;

@@ -3,7 +3,7 @@
 //! Whatever a text contains, it stays inside its row: see [`cut_middle`]. Characters that join
 //! others are left out, since terminals disagree on the columns that the result takes.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};

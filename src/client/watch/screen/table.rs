@@ -1,6 +1,6 @@
 //! The rows of the sessions, with their subagents below them.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;

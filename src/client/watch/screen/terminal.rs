@@ -3,7 +3,7 @@
 //! It is given back at the end, also after a panic, and while the program is suspended.
 //! Ctrl+C and Ctrl+Z stay signals, so a key and kill(1) do the same.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -1,6 +1,6 @@
 //! The screen, drawn on ratatui's test backend, and the keys, as scripts.
 //!
-//! Stop 10 of EDU_NOTES.md.
+//! Stop 17 of EDU_NOTES.md.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
