@@ -305,25 +305,3 @@ fn while_nothing_happens_the_program_does_not_run() {
         since.elapsed() >= Duration::from_secs(1)
     });
 }
-
-#[test]
-fn a_dumb_terminal_gets_lines() {
-    if tool("setsid").is_none() {
-        return;
-    }
-    let folder = folder();
-    let path = folder.path().join("events");
-    fs::write(&path, "{\"_event\":\"Stop\",\"session_id\":\"s\"}\n").unwrap();
-    let (_keys, screen, terminal) = terminal_with_keys();
-    let mut child = Command::new(BINARY)
-        .arg("watch")
-        .arg(&path)
-        .env("TERM", "dumb")
-        .stdout(terminal)
-        .spawn()
-        .unwrap();
-    let shown = screen.wait("a line", |shown| shown.ends_with("\r\n"));
-    assert!(shown.ends_with("s    Stop\r\n"), "{shown:?}");
-    child.kill().unwrap();
-    child.wait().unwrap();
-}

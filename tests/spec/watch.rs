@@ -535,3 +535,25 @@ fn on_a_terminal_40_lines_of_one_text_are_shown_as_yaml() {
         "{printed}"
     );
 }
+
+/// Also any terminal, if the program was built without the screen.
+#[test]
+fn a_dumb_terminal_gets_lines() {
+    let folder = folder();
+    let path = folder.path().join("events");
+    fs::write(&path, event("s", "Stop")).unwrap();
+    let (screen, slave) = terminal();
+    let is_dumb = cfg!(feature = "watch");
+    let mut child = Command::new(BINARY)
+        .arg("watch")
+        .arg(&path)
+        .env("TERM", if is_dumb { "dumb" } else { "xterm" })
+        .env("NO_COLOR", "1")
+        .stdout(slave)
+        .spawn()
+        .unwrap();
+    let shown = screen.wait("a line", |shown| shown.ends_with("\r\n"));
+    assert!(shown.ends_with("s    Stop\r\n"), "{shown:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
