@@ -52,6 +52,11 @@ pub fn supports_colours(stream: &impl IsTerminal) -> bool {
         && env::var_os("TERM").is_none_or(|value| value != "dumb")
 }
 
+/// Whether this stream is a terminal with a cursor that can be moved.
+pub fn has_screen(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && env::var_os("TERM").is_none_or(|value| value != "dumb")
+}
+
 /// The columns of the terminal on stdout, now: a window can be resized.
 pub fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout());

@@ -197,8 +197,8 @@ mod tests {
             (&[][..], &serve::VALUED[..]),
             (&["send"], &send::VALUED),
             (&["hooks"], &hooks::VALUED),
-            (&["watch"], &watch::VALUED),
-            (&["sessions"], &watch::VALUED),
+            (&["watch"], &watch::WATCH_VALUED),
+            (&["sessions"], &watch::SESSIONS_VALUED),
         ] {
             let Err(Exit::Print(help)) = parse(&[command, &["--help"]].concat()) else {
                 panic!()

@@ -18,8 +18,13 @@ pub const STDIN: &str = "/dev/stdin";
 #[derive(Debug)]
 pub struct WatchOptions {
     pub source: SourceOption,
-    pub form: Form,
+    /// `None`: the screen on a terminal, else lines.
+    pub form: Option<Form>,
     pub filter: Filter,
+    /// Whether the terminal rings when a session asks the user.
+    pub notifies: bool,
+    /// The command that runs then.
+    pub on_wait: Option<String>,
 }
 
 /// What [`client::watch`](crate::client::watch) lists.
@@ -31,7 +36,7 @@ pub struct SessionsOptions {
 }
 
 /// Where events come from.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SourceOption {
     /// The server of this hook socket.
     Server(PathBuf),
@@ -48,7 +53,7 @@ pub enum Form {
 }
 
 /// Which events or sessions are shown. Empty lists mean all.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// How the session's id begins.
     pub session: String,
@@ -56,7 +61,7 @@ pub struct Filter {
     pub tools: Vec<String>,
 }
 
-/// Writes events as they happen, one line for each step of a tool call.
+/// Shows the sessions and their events on the whole terminal, or writes events as they happen.
 #[derive(FromArgs)]
 #[argh(
     help_triggers("-h", "--help"),
@@ -73,7 +78,7 @@ struct WatchArguments {
     #[argh(option, arg_name = "path")]
     socket: Option<String>,
 
-    /// write one line for each event (default)
+    /// write one line for each event (default, if stdout is no terminal)
     #[argh(switch)]
     lines: bool,
 
@@ -96,6 +101,14 @@ struct WatchArguments {
     /// show only events of these tools, such as Bash,Edit
     #[argh(option, arg_name = "names", from_str_fn(parse_names))]
     tool: Option<Vec<String>>,
+
+    /// ring the bell and show a notification (OSC 9 and 777) when a session begins to wait
+    #[argh(switch)]
+    notify: bool,
+
+    /// run a shell command when a session begins to wait, with the session as JSON on stdin
+    #[argh(option, arg_name = "command")]
+    on_wait: Option<String>,
 }
 
 /// Prints which sessions wait for the user, failed, are idle or work, and exits.
@@ -131,18 +144,22 @@ struct SessionsArguments {
     tool: Option<Vec<String>>,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 4] = ["--socket", "--session", "--event", "--tool"];
+/// The options of `sessions` that take a value.
+pub(super) const SESSIONS_VALUED: [&str; 4] = ["--socket", "--session", "--event", "--tool"];
+/// The options of `watch` that take a value.
+pub(super) const WATCH_VALUED: [&str; 5] =
+    ["--socket", "--session", "--event", "--tool", "--on-wait"];
 
 pub(super) fn parse_watch(
     arguments: &[OsString],
     default_socket: PathBuf,
 ) -> Result<WatchOptions, Exit> {
-    let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments), &VALUED)?;
+    let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments), &WATCH_VALUED)?;
     let form = match (arguments.lines, arguments.yaml, arguments.json) {
-        (_, false, false) => Form::Lines,
-        (false, true, false) => Form::Yaml,
-        (false, false, true) => Form::Json,
+        (false, false, false) => None,
+        (true, false, false) => Some(Form::Lines),
+        (false, true, false) => Some(Form::Yaml),
+        (false, false, true) => Some(Form::Json),
         _ => return Err(usage(&WATCH, "give one of --lines, --yaml and --json")),
     };
     Ok(WatchOptions {
@@ -154,6 +171,8 @@ pub(super) fn parse_watch(
             events: arguments.event.unwrap_or_default(),
             tools: arguments.tool.unwrap_or_default(),
         },
+        notifies: arguments.notify,
+        on_wait: arguments.on_wait,
     })
 }
 
@@ -161,7 +180,8 @@ pub(super) fn parse_sessions(
     arguments: &[OsString],
     default_socket: PathBuf,
 ) -> Result<SessionsOptions, Exit> {
-    let arguments: SessionsArguments = parse_with_argh(&SESSIONS, &with_stdin(arguments), &VALUED)?;
+    let arguments: SessionsArguments =
+        parse_with_argh(&SESSIONS, &with_stdin(arguments), &SESSIONS_VALUED)?;
     Ok(SessionsOptions {
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&SESSIONS, error))?,

@@ -187,7 +187,7 @@ fn write_action(
 }
 
 /// The duration of a tool call: `26ms`, `5.1s`, `1m05s`.
-fn describe(duration: Duration) -> String {
+pub fn describe(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{}ms", duration.as_millis()),
         seconds @ ..60 => format!("{seconds}.{}s", duration.subsec_millis() / 100),

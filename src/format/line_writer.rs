@@ -233,7 +233,7 @@ pub fn columns_of(text: &str) -> usize {
 /// this, the line would wrap, and the rest would look like a separate line. Terminals
 /// differ on characters that combine with the one before, and on halves of flags without the
 /// other half. glibc's `wcwidth` counts some as wider.
-fn columns(char: char) -> usize {
+pub fn columns(char: char) -> usize {
     match char {
         '\u{302e}' | '\u{302f}' | '\u{3248}'..='\u{324f}' | '\u{16ff0}' | '\u{16ff1}' => 2,
         '\u{1f1e6}'..='\u{1f1ff}' => 2,

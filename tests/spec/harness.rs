@@ -589,6 +589,12 @@ impl Stream {
 
 /// A terminal of unknown size: what is written to it, and its slave side for a child.
 pub fn terminal() -> (Stream, fs::File) {
+    let (_, screen, slave) = terminal_with_keys();
+    (screen, slave)
+}
+
+/// The same, and a file that keys are written to.
+pub fn terminal_with_keys() -> (fs::File, Stream, fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
@@ -599,7 +605,9 @@ pub fn terminal() -> (Stream, fs::File) {
         .write(true)
         .open(name.to_str().unwrap())
         .unwrap();
-    (Stream::collect(Some(fs::File::from(master))), slave)
+    let master = fs::File::from(master);
+    let keys = master.try_clone().unwrap();
+    (keys, Stream::collect(Some(master)), slave)
 }
 
 /// The path of a program that a test needs. If there is no such program, the test is to be

@@ -4,6 +4,7 @@
 //! Each module is a chapter, and the name of each test is a sentence.
 
 mod activation;
+mod alerts;
 mod architecture;
 mod crash;
 mod events;
@@ -23,6 +24,8 @@ mod options;
 mod processes;
 mod readers;
 mod recipes;
+#[cfg(feature = "watch")]
+mod screen;
 mod send;
 mod sessions;
 mod shutdown;

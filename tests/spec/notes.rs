@@ -25,7 +25,7 @@ use crate::harness::*;
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
 const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/processes src/listen src/http src/event src/format src/output \
      src/diagnostics src/client src/client/hooks src/client/watch src/client/watch/session \
-     src/client/watch/source";
+     src/client/watch/screen src/client/watch/source";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The line with which a file names its stop.
 const STOP: &str = r"(?m)^//! Stop (\d+) of EDU_NOTES\.md\.$";

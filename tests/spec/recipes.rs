@@ -265,7 +265,7 @@ fn the_table_in_the_readme_is_real() {
     };
     assert_eq!(
         without_ages(&printed),
-        without_ages(block(SESSIONS, "STATE"))
+        without_ages(block(SESSIONS, "SINCE"))
     );
 }
 
@@ -278,7 +278,7 @@ fn the_lines_in_the_readme_are_those_of_a_recorded_session_on_a_terminal() {
     std::fs::write(&path, record).unwrap();
     let mut command = Command::new(BINARY);
     command
-        .args(["watch", "-"])
+        .args(["watch", "--lines", "-"])
         .stdin(std::fs::File::open(path).unwrap());
     command.env("TZ", "UTC0").env("NO_COLOR", "1").stdout(slave);
     assert!(command.status().unwrap().success());
@@ -535,42 +535,40 @@ fn the_timeline_of_a_session_comes_from_the_record() {
 }
 
 #[test]
-fn a_permission_request_causes_a_desktop_notification() {
-    if tool("curl").is_none() || tool("jq").is_none() {
+fn a_session_that_waits_causes_a_desktop_notification() {
+    if tool("jq").is_none() {
         return;
     }
     let server = Server::start(&["--trace"]);
-    let notifier = server.folder.path().join("notify-send");
-    std::fs::write(&notifier, "#!/bin/sh\nprintf '<%s>' \"$@\"; echo\n").unwrap();
-    std::fs::set_permissions(&notifier, PermissionsExt::from_mode(0o755)).unwrap();
-    let folder = server.folder.path().display();
-    let command = format!(
-        "PATH={folder}:$PATH\n{}",
-        blocks("Desktop notifications")[0]
-    );
-    let (mut reader, notifications) = start_reader(&command, &server);
+    let folder = server.folder.path();
+    let shown = folder.join("notifications");
+    std::fs::write(&shown, "").unwrap();
+    let notify = "{ printf '<%s>' \"$@\"; echo; } >>";
+    let notifier = format!("{notify} {}", shown.display());
+    script(&folder.join("notify-send"), &notifier);
+    let command = blocks("Desktop notifications")[0];
+    let mut watch = shell(&format!("PATH={}:$PATH\nexec {command}", folder.display()))
+        .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
+        .spawn()
+        .unwrap();
     server
         .stderr
         .wait("the reader", |text| text.contains("becomes a reader"));
-    server.post(
-        "PreToolUse",
-        r#"{"tool_name":"Bash","tool_input":{"command":"ls"}}"#,
-    );
-    for body in [
-        r#"{"tool_name":"Bash","tool_input":{"command":"rm -rf \"$(pwd)\" \\\n  <b>"}}"#,
-        r#"{"tool_name":"mcp__db__drop","tool_input":{"table":"users"}}"#,
-    ] {
-        server.post("PermissionRequest", body);
-    }
-    let notifications =
-        notifications.wait("two notifications", |text| text.matches('\n').count() == 2);
-    drop(server);
-    assert!(reader.wait().unwrap().success());
+    let call = |session: &str, command: &str| {
+        let input = serde_json::json!({"command": command});
+        let cwd = format!("/home/dev/{session}");
+        serde_json::json!({"session_id": session, "cwd": cwd, "tool_name": "Bash", "tool_input": input}).to_string()
+    };
+    server.post("PreToolUse", call("a", "ls"));
+    server.post("PermissionRequest", call("b", "rm -r \"$(pwd)\" \n <b>"));
+    let notifications = || std::fs::read_to_string(&shown).unwrap();
+    wait_until("a notification", || notifications().ends_with('\n'));
     assert_eq!(
-        notifications,
-        "<--><Claude asks><Bash rm -rf &quot;$(pwd)&quot; \\ &lt;b&gt;>\n\
-         <--><Claude asks><mcp__db__drop {&quot;table&quot;:&quot;users&quot;}>\n"
+        notifications(),
+        "<--><Claude Code waits><b: permission for Bash: rm -r &quot;$(pwd)&quot; &lt;b&gt;>\n"
     );
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]

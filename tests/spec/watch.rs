@@ -493,7 +493,7 @@ fn on_a_terminal_sessions_have_colours_in_turn_and_long_lines_are_cut_in_the_mid
     let (screen, slave, _terminal) = terminal_of(80);
     let mut command = Command::new(BINARY);
     command
-        .arg("watch")
+        .args(["watch", "--lines"])
         .arg(&path)
         .env("TZ", "UTC0")
         .env_remove("NO_COLOR")
@@ -534,4 +534,26 @@ fn on_a_terminal_40_lines_of_one_text_are_shown_as_yaml() {
         printed.contains("\n  line 100\n") && !printed.contains('#'),
         "{printed}"
     );
+}
+
+/// Also any terminal, if the program was built without the screen.
+#[test]
+fn a_dumb_terminal_gets_lines() {
+    let folder = folder();
+    let path = folder.path().join("events");
+    fs::write(&path, event("s", "Stop")).unwrap();
+    let (screen, slave) = terminal();
+    let is_dumb = cfg!(feature = "watch");
+    let mut child = Command::new(BINARY)
+        .arg("watch")
+        .arg(&path)
+        .env("TERM", if is_dumb { "dumb" } else { "xterm" })
+        .env("NO_COLOR", "1")
+        .stdout(slave)
+        .spawn()
+        .unwrap();
+    let shown = screen.wait("a line", |shown| shown.ends_with("\r\n"));
+    assert!(shown.ends_with("s    Stop\r\n"), "{shown:?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -3,14 +3,18 @@
 //! - [`sessions`] and [`session`]: events in, states out, without I/O.
 //! - `source`: where lines come from, with `line_splitter`.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
+//! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
 //! - This file connects them, filters, and writes to stdout.
 //!
 //! This folder knows a server only by its sockets and its requests.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+mod alerts;
 mod line_splitter;
 mod lines;
+#[cfg(feature = "watch")]
+mod screen;
 pub mod session;
 pub mod sessions;
 mod source;
@@ -20,6 +24,7 @@ use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use self::alerts::Alerts;
 use self::lines::Lines;
 use self::sessions::Sessions;
 use self::source::{Input, Mode};
@@ -35,9 +40,20 @@ use crate::terminal;
 /// Output is collected up to this size before it is written.
 const BUFFER_SIZE: usize = 64 << 10;
 
-/// Writes events as they happen, until the source or stdout ends. The error is for the user.
+/// Shows events as they happen, until the source or stdout ends, or the user quits. The error
+/// is for the user.
 pub fn run(options: &WatchOptions) -> Result<(), String> {
-    let mut view = View::new(options);
+    let alerts = Alerts::new(options)?;
+    #[cfg(feature = "watch")]
+    if options.form.is_none() && terminal::has_screen(&io::stdout()) {
+        return screen::run(options, alerts);
+    }
+    write(options, alerts)
+}
+
+/// Writes events to stdout.
+fn write(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
+    let mut view = View::new(options, alerts);
     let result = source::read(&options.source, Mode::Follow, &mut |input| view.take(input));
     view.flush();
     report_damage(view.damaged);
@@ -117,6 +133,7 @@ fn report_losses(sessions: &Sessions) {
 struct View<'o> {
     filter: &'o Filter,
     form: Form,
+    alerts: Alerts,
     sessions: Sessions,
     lines: Lines,
     has_colours: bool,
@@ -129,12 +146,13 @@ struct View<'o> {
 }
 
 impl View<'_> {
-    fn new(options: &WatchOptions) -> View<'_> {
+    fn new(options: &WatchOptions, alerts: Alerts) -> View<'_> {
         let stdout = io::stdout();
         let has_colours = terminal::supports_colours(&stdout);
         View {
             filter: &options.filter,
-            form: options.form,
+            form: options.form.unwrap_or(Form::Lines),
+            alerts,
             sessions: Sessions::default(),
             lines: Lines::default(),
             has_colours,
@@ -173,6 +191,11 @@ impl View<'_> {
         let is_shown = is_shown(&object, self.filter);
         // States need also the events that are not shown.
         let session = self.sessions.apply(&object);
+        if let Some((session, change)) = &session
+            && let Err(error) = self.alerts.take(session, change)
+        {
+            say(error);
+        }
         match self.form {
             _ if !is_shown => {}
             Form::Lines => {

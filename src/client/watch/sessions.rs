@@ -19,7 +19,7 @@ use crate::event::object::Object;
 pub const MAX_SESSIONS: usize = 4096;
 
 /// The sessions of one stream of events.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Sessions {
     sessions: HashMap<String, Session>,
     /// The number of sessions that have appeared.
@@ -68,6 +68,11 @@ impl Sessions {
         let kept = orders[MAX_SESSIONS / 8];
         self.sessions.retain(|_, session| order(session) >= kept);
         self.forgotten += orders.len() - self.sessions.len();
+    }
+
+    /// The sessions, in any order.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values()
     }
 
     /// The sessions, those first that need the user, and of these the longest in their state.

@@ -100,10 +100,12 @@ pub struct Change {
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
     pub asks: bool,
+    /// Whether it asks for something that no event before has asked for.
+    pub is_new_ask: bool,
 }
 
 /// One session.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Session {
     pub id: String,
     /// Sessions are numbered as they appear.
@@ -226,7 +228,7 @@ impl Session {
     /// Takes the next event of the session.
     pub fn apply(&mut self, event: &Object, time: &Time) -> Change {
         let name = event.text("_event").unwrap_or_default();
-        let before = self.state();
+        let (before, asks) = (self.state(), self.asks.len());
         self.events += 1;
         self.last.clone_from(time);
         self.last_event = id(event, "_event").unwrap_or_default();
@@ -238,6 +240,7 @@ impl Session {
         let is_over = matches!(self.turn, Turn::Ended | Turn::Gone);
         if !is_over || begins || name == "SessionEnd" {
             change = self.transition(&name, event, time);
+            change.is_new_ask = self.asks.len() > asks;
         }
         if self.cwd.is_empty() {
             self.cwd = parts::path(event, "cwd");

@@ -1,0 +1,307 @@
+//! The screen of `watch`, on a real terminal: what it shows, and that the terminal is as before
+//! when the program has ended.
+//!
+//! setsid(1) makes the terminal the program's controlling one, so that Ctrl+C becomes a signal.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use regex_lite::Regex;
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use serde_json::json;
+
+use crate::harness::*;
+
+/// What the program writes when it takes the terminal, and when it gives it back: the title,
+/// the alternate screen, the cursor.
+const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[?25l";
+const GIVE: &str = "\x1b[?1049l\x1b[?25h\x1b[23;0t";
+
+/// `watch` on a terminal. It is killed when it is dropped.
+struct Watch {
+    child: Child,
+    screen: Stream,
+    keys: File,
+    terminal: File,
+    modes: String,
+}
+
+impl Watch {
+    /// Runs a command on a terminal of its own.
+    fn start(run: &Command) -> Watch {
+        let (keys, screen, terminal) = terminal_with_keys();
+        resize(&terminal, 100, 30);
+        let modes = modes(&terminal);
+        let copy = || terminal.try_clone().unwrap();
+        let mut command = Command::new("setsid");
+        command
+            .arg("--ctty")
+            .arg(run.get_program())
+            .args(run.get_args())
+            .env("TERM", "xterm-256color")
+            .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+            .env_remove("NO_COLOR")
+            .stdin(copy())
+            .stdout(copy())
+            .stderr(copy());
+        let child = command.spawn().unwrap();
+        let watch = Watch {
+            child,
+            screen,
+            keys,
+            terminal,
+            modes,
+        };
+        watch.wait_for(TAKE);
+        watch
+    }
+
+    /// A view of a server, once it has shown that there are no sessions.
+    fn of(server: &Server, arguments: &[&str]) -> Watch {
+        let mut command = Command::new(BINARY);
+        command.args(["watch", "--socket"]).arg(server.socket());
+        let watch = Watch::start(command.args(arguments));
+        watch.wait_for("No sessions yet");
+        watch
+    }
+
+    fn press(&self, keys: &str) {
+        (&self.keys).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for text on the screen.
+    fn wait_for(&self, text: &str) {
+        self.wait_for_more(0, text);
+    }
+
+    /// Waits for text that comes after so many bytes.
+    fn wait_for_more(&self, before: usize, text: &str) {
+        self.screen.wait(text, |shown| {
+            shown
+                .get(before..)
+                .is_some_and(|new| new.contains(text) || words(new).contains(text))
+        });
+    }
+
+    /// Waits until the program ends. The terminal must be as before.
+    fn end(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("the program ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        self.wait_for(GIVE);
+        assert_eq!(modes(&self.terminal), self.modes);
+        status.unwrap().code()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It fails if the program has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The text without escape sequences. The cursor jumps over spaces: then there is one.
+fn words(shown: &str) -> String {
+    let words = Regex::new(r"\x1b\[\d+;\d+H")
+        .unwrap()
+        .replace_all(shown, " ");
+    let others = Regex::new(r"\x1b\[[?\d;]*[a-zA-Z]").unwrap();
+    others.replace_all(&words, "").into_owned()
+}
+
+fn resize(terminal: &File, columns: u16, rows: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).unwrap();
+}
+
+fn modes(terminal: &File) -> String {
+    format!("{:?}", tcgetattr(terminal).unwrap())
+}
+
+fn call(session: &str) -> String {
+    json!({"session_id": session, "cwd": format!("/home/dev/{session}"), "tool_name": "Bash",
+        "tool_use_id": "t", "tool_input": {"command": "touch made"}})
+    .to_string()
+}
+
+/// Makes a session wait for a permission.
+fn ask(server: &Server, session: &str) {
+    server.post("PreToolUse", call(session));
+    server.post("PermissionRequest", call(session));
+}
+
+#[test]
+fn the_screen_shows_which_session_waits_and_the_title_counts_them() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let watch = Watch::of(&server, &[]);
+    ask(&server, "shop");
+    watch.wait_for("permission for Bash: touch made");
+    watch.wait_for("\x1b]0;1 waits · hooks-observatory\x07");
+    ask(&server, "api");
+    watch.wait_for("\x1b]0;2 wait · hooks-observatory\x07");
+    server.post("PostToolUse", call("shop"));
+    server.post("SessionEnd", call("api"));
+    watch.wait_for_more(
+        watch.screen.text().rfind("2 wait ").unwrap(),
+        "\x1b]0;hooks-observatory\x07",
+    );
+}
+
+#[test]
+fn after_every_end_the_terminal_is_as_before() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    for key in ["q", "\x03", "\x1c"] {
+        let mut watch = Watch::of(&server, &[]);
+        watch.press(key);
+        assert_eq!(watch.end(), Some(0), "{key:?}");
+    }
+    for name in ["TERM", "HUP", "INT"] {
+        let mut watch = Watch::of(&server, &[]);
+        assert!(signal(watch.child.id(), name));
+        assert_eq!(watch.end(), Some(0), "{name}");
+    }
+}
+
+#[test]
+fn an_error_is_shown_after_the_screen() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut watch = Watch::start(Command::new(BINARY).args(["watch", "/nonexistent"]));
+    assert_eq!(watch.end(), Some(1));
+    let end = watch.screen.text().find(GIVE).unwrap();
+    watch.wait_for_more(
+        end,
+        "Error: cannot open /nonexistent: No such file or directory (os error 2)\r\n",
+    );
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_until_the_program_is_continued() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut watch = Watch::of(&server, &[]);
+    watch.press("\x1a");
+    let stat = format!("/proc/{}/stat", watch.child.id());
+    wait_until("the program is stopped", || {
+        fs::read_to_string(&stat).unwrap().contains(") T ")
+    });
+    watch.wait_for(GIVE);
+    assert_eq!(modes(&watch.terminal), watch.modes);
+    let before = watch.screen.text().len();
+    ask(&server, "shop");
+    assert!(signal(watch.child.id(), "CONT"));
+    watch.wait_for_more(before, TAKE);
+    watch.wait_for_more(before, "permission for Bash: touch made");
+    assert_ne!(modes(&watch.terminal), watch.modes);
+    watch.press("q");
+    assert_eq!(watch.end(), Some(0));
+}
+
+#[test]
+fn a_resized_terminal_is_drawn_again() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut watch = Watch::of(&server, &[]);
+    ask(&server, "shop");
+    watch.wait_for("permission for Bash: touch made");
+    for (columns, rows, shown) in [(20, 5, "p…e"), (1, 1, "…"), (100, 30, "made")] {
+        let before = watch.screen.text().len();
+        resize(&watch.terminal, columns, rows);
+        watch.wait_for_more(before, shown);
+    }
+    watch.press("q");
+    assert_eq!(watch.end(), Some(0));
+}
+
+#[test]
+fn the_view_goes_on_when_the_server_comes_back() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut server = Server::start(&[]);
+    let watch = Watch::of(&server, &[]);
+    server.stop();
+    watch.wait_for("has ended: waiting for the next one");
+    let folder = std::mem::replace(&mut server.folder, folder());
+    let server = Server::start_in(folder, &[], |command| command);
+    ask(&server, "shop");
+    watch.wait_for("permission for Bash: touch made");
+}
+
+#[test]
+fn keys_come_from_the_terminal_when_the_source_is_stdin() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let folder = folder();
+    let path = folder.path().join("events");
+    let event = json!({"_ts": "2026-02-09T10:30:00+00:00", "_event": "Stop", "session_id": "s",
+        "cwd": "/home/dev/shop", "last_assistant_message": "All done."});
+    fs::write(&path, format!("{event}\n")).unwrap();
+    let shell = format!("cat {} | {BINARY} watch -", path.display());
+    let mut watch = Watch::start(Command::new("sh").args(["-c", &shell]));
+    watch.wait_for("All done.");
+    watch.wait_for("the source has ended");
+    watch.press("q");
+    assert_eq!(watch.end(), Some(0));
+}
+
+/// The kernel counts how often the threads have waited for something.
+#[test]
+fn while_nothing_happens_the_program_does_not_run() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let watch = Watch::of(&server, &[]);
+    let threads = || {
+        let folder = format!("/proc/{}/task", watch.child.id());
+        let threads = fs::read_dir(folder).unwrap();
+        let count = |path: PathBuf| {
+            // A thread can end meanwhile.
+            let status = fs::read_to_string(path.join("status")).ok()?;
+            let mut lines = status.lines();
+            lines
+                .find(|line| line.starts_with("voluntary"))
+                .map(str::to_owned)
+        };
+        threads
+            .filter_map(|thread| count(thread.unwrap().path()))
+            .collect::<Vec<String>>()
+    };
+    // The thread that lists the server's sessions ends after a second.
+    wait_until("four threads are left", || threads().len() == 4);
+    watch.press("j");
+    let mut before = threads();
+    let mut since = Instant::now();
+    wait_until("nothing has run for a second", || {
+        let now = threads();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+        since.elapsed() >= Duration::from_secs(1)
+    });
+}
