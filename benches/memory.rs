@@ -204,7 +204,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let (compact, pretty) = lengths(&body, format);
                 for readers in STALLED_READERS {
                     let case = format!("| {content} | {option} | {count} | {readers} |");
-                    if filters.iter().all(|filter| case.contains(filter)) {
+                    let is_selected = match filters[..] {
+                        // A few rows that take a minute.
+                        [] => format == Format::PrettyJson && count == 1 && readers != 1,
+                        _ => filters.iter().all(|filter| case.contains(filter)),
+                    };
+                    if is_selected {
                         let server = Server::start(option, readers)?;
                         server.post(&body, count)?;
                         let peak = server.peak().ok_or("the peak cannot be read")?;

@@ -236,8 +236,8 @@ criterion_group! {
     name = benches;
     config = Criterion::default()
         .without_plots()
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(3));
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_millis(1500));
     targets = head, framing, enrich, format, event_log
 }
 criterion_main!(benches);

@@ -24,7 +24,7 @@ pub struct Case {
     /// Idle connections that are open during the load.
     idle_connections: usize,
     stdout: Stdout,
-    /// Requests per round, uploads per round, or starts per round. With `--quick`, a fifth.
+    /// Requests per round, uploads per round, or starts per round. By default a fifth.
     requests: usize,
 }
 

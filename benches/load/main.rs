@@ -33,14 +33,15 @@ const COMMAND: &str = "cargo bench --bench load --";
 /// Measures what the server costs per hook, compared with a floor and with other servers.
 #[derive(FromArgs)]
 struct Options {
-    /// fewer rounds and requests: faster, less exact
+    /// 5 rounds and all requests: more exact, and several minutes. The default is 3 rounds and
+    /// a fifth of the requests
     #[argh(switch)]
-    quick: bool,
+    full: bool,
     /// another server to compare with, as NAME=COMMAND; {socket} in COMMAND becomes the path
     /// of the hook socket, and cases with readers add --output-socket PATH
     #[argh(option, arg_name = "NAME=COMMAND", from_str_fn(parse_peer))]
     peer: Vec<Candidate>,
-    /// rounds of each case (default: 5, with --quick 3)
+    /// rounds of each case, with all requests
     #[argh(option, arg_name = "N")]
     rounds: Option<usize>,
     /// run only cases whose name contains one of these texts
@@ -99,7 +100,8 @@ fn run_cases(options: &Options) -> std::io::Result<()> {
         filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter))
     };
     let cases: Vec<&Case> = CASES.iter().filter(is_selected).collect();
-    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 5 });
+    let is_quick = !options.full && options.rounds.is_none();
+    let rounds = options.rounds.unwrap_or(if is_quick { 3 } else { 5 });
     let mut rows = Vec::new();
     for (index, case) in cases.iter().enumerate() {
         if let Some(reason) = case.skip_reason() {
@@ -111,13 +113,9 @@ fn run_cases(options: &Options) -> std::io::Result<()> {
             eprintln!("{}", case.name);
         }
         let prefix = format!("{}/{} {}", index + 1, cases.len(), case.name);
-        rows.extend(run_case(
-            case,
-            &candidates,
-            rounds,
-            options.quick,
-            |status| show_progress(&format!("{prefix}: {status}")),
-        ));
+        rows.extend(run_case(case, &candidates, rounds, is_quick, |status| {
+            show_progress(&format!("{prefix}: {status}"))
+        }));
     }
     show_progress("");
     println!("{machine}\n\n{}", report::format_table(&rows));
