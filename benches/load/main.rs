@@ -33,8 +33,8 @@ const COMMAND: &str = "cargo bench --bench load --";
 /// Measures what the server costs per hook, compared with a floor and with other servers.
 #[derive(FromArgs)]
 struct Options {
-    /// 5 rounds and all requests: more exact, and several minutes. The default is 3 rounds and
-    /// a fifth of the requests
+    /// run 5 rounds with all requests, which takes several minutes; the default is 3 rounds with
+    /// a fifth of them
     #[argh(switch)]
     full: bool,
     /// another server to compare with, as NAME=COMMAND; {socket} in COMMAND becomes the path
