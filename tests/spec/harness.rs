@@ -595,8 +595,16 @@ pub fn terminal() -> (Stream, fs::File) {
 
 /// The same, and a file that keys are written to.
 pub fn terminal_with_keys() -> (fs::File, Stream, fs::File) {
+    let (master, slave) = pty();
+    let keys = master.try_clone().unwrap();
+    (keys, Stream::collect(Some(master)), slave)
+}
+
+/// Both sides of a terminal.
+pub fn pty() -> (fs::File, fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
@@ -605,9 +613,7 @@ pub fn terminal_with_keys() -> (fs::File, Stream, fs::File) {
         .write(true)
         .open(name.to_str().unwrap())
         .unwrap();
-    let master = fs::File::from(master);
-    let keys = master.try_clone().unwrap();
-    (keys, Stream::collect(Some(master)), slave)
+    (fs::File::from(master), slave)
 }
 
 /// The path of a program that a test needs. If there is no such program, the test is to be

@@ -4,7 +4,7 @@
 //! setsid(1) makes the terminal the program's controlling one, so that Ctrl+C becomes a signal.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -304,4 +304,26 @@ fn while_nothing_happens_the_program_does_not_run() {
         }
         since.elapsed() >= Duration::from_secs(1)
     });
+}
+
+/// Without a signal: the terminal is not the program's controlling one.
+#[test]
+fn a_terminal_that_is_gone_ends_the_program() {
+    let (mut master, terminal) = pty();
+    let mut child = Command::new(BINARY)
+        .args(["watch", "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(terminal.try_clone().unwrap())
+        .stderr(terminal)
+        .spawn()
+        .unwrap();
+    master.read_exact(&mut [0; TAKE.len()]).unwrap();
+    drop(master);
+    let mut status = None;
+    wait_until("the program ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(1));
 }

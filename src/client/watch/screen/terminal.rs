@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::panic;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ const RESTORE_TITLE: &str = "\x1b[23;0t";
 
 /// The terminal while the program has it. Dropping this gives it back.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    /// When it is dropped, ratatui shows the cursor again, and panics if the terminal is gone.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<File>>>>,
     modes: Arc<Modes>,
     title: String,
 }
@@ -38,8 +40,9 @@ impl Screen {
         // With any other viewport, the size would be that of the controlling terminal.
         let viewport = Viewport::Fixed(modes.size()?);
         let backend = CrosstermBackend::new(BufWriter::new(file));
+        let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
         let screen = Screen {
-            terminal: Terminal::with_options(backend, TerminalOptions { viewport })?,
+            terminal: ManuallyDrop::new(terminal),
             modes,
             title: String::new(),
         };
