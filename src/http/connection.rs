@@ -18,7 +18,7 @@
 //! | `ReadingHead` | bytes, head not complete | `ReadingHead` | `Read` |
 //! | `ReadingHead` | bytes, head refused | `WritingResponse` (400, 413, 414, 431, 501) | `Write` |
 //! | `ReadingHead` | bytes, head complete, body not | `ReadingBody` | `Read`, or `Write` (`100 Continue`) |
-//! | `ReadingHead` | bytes, request complete | `WritingResponse` (200, 404) | `Hook` or `Write` |
+//! | `ReadingHead` | bytes, request complete | `WritingResponse` (200, 400, 404) | `Hook` or `Write` |
 //! | `ReadingHead` | end of input, nothing received | | `Close` |
 //! | `ReadingHead` | end of input, part of a head received | `WritingResponse` (400) | `Write` |
 //! | `ReadingHead` | timeout, connection reused and idle | | `Close` |
@@ -26,7 +26,7 @@
 //! | `ReadingBody` | `100 Continue` written | `ReadingBody` | `Read` |
 //! | `ReadingBody` | bytes, body not complete | `ReadingBody` | `Read` |
 //! | `ReadingBody` | bytes, body refused | `WritingResponse` (400, 413, 431) | `Write` |
-//! | `ReadingBody` | bytes, body complete | `WritingResponse` (200, 404) | `Hook` or `Write` |
+//! | `ReadingBody` | bytes, body complete | `WritingResponse` (200, 400, 404) | `Hook` or `Write` |
 //! | `ReadingBody` | end of input, timeout | `WritingResponse` (400, 408) | `Write` |
 //! | `ReadingHead`, `ReadingBody` | request for events complete | `Authorizing` | `Subscribe` |
 //! | `Authorizing` | granted: the loop takes the socket | | |

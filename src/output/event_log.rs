@@ -5,6 +5,15 @@
 //! forms: the compact line, and the form that stdout and the output socket show. Each sink has
 //! a [`Cursor`], which is a position in the entries of one form.
 //!
+//! - The **floor** is the first entry that a lagging sink can still get. An append that would
+//!   make the entries that wait for sinks exceed `--buffer` raises it. A cursor below the floor
+//!   computes how many entries it missed, and its sink gets a **notice** with that number.
+//! - If a cursor that loses an entry is in the middle of it, the cursor keeps the rest beside the
+//!   log, as a **partial** entry. So a sink that stays connected never skips the rest of an entry.
+//! - The **history** is the last `--history` bytes of compact lines. They stay, also when every
+//!   sink has them. A cursor can begin there: a **replay**. Until it has reached the floor, it
+//!   loses only what leaves the log.
+//!
 //! ```text
 //!       dropped      │ oldest        floor                             end
 //!  ─── entry 3 ──────┼─ entry 4 ─┬─ entry 5 ─┬─ entry 6 ─┬─ entry 7 ─┤
@@ -16,14 +25,6 @@
 //!   then 5           │           what is older is lost to a sink that lags
 //! ```
 //!
-//! - An append that would make the entries that wait for sinks exceed `--buffer` raises the
-//!   **floor**. A cursor below it computes how many entries it missed. If it is in the middle
-//!   of an entry, it keeps the rest of that entry beside the log. So a sink that stays
-//!   connected never skips the rest of an entry.
-//! - The last `--history` bytes of compact lines stay, also when every sink has them. A cursor
-//!   can begin there: a **replay**. Until it has reached the floor, it loses only what leaves
-//!   the log.
-//!
 //! This file does not know what an entry contains, nor how a sink is written to.
 //!
 //! Stop 9 of EDU_NOTES.md.
@@ -34,7 +35,7 @@ use std::rc::Rc;
 use super::segments::Segments;
 use crate::format::Forms;
 
-/// What is dropped for want of room is at least this part of the limit, where entries are small.
+/// When a limit is exceeded, at least 1/64 of it is evicted at once, if entries are small.
 const STEP: usize = 64;
 
 /// A bounded queue of entries, numbered from 0 in the order of appending.

@@ -9,6 +9,10 @@
 //! counted, and the sink gets a notice with the count as soon as it has room: the event
 //! [`Event::dropped`].
 //!
+//! A sink is **slow** from when it has no room, or begins with a replay, until it has everything.
+//! It is **lagging** from when it loses events until it has everything. Responses wait for the
+//! **prompt** sinks: stdout while it has room, and readers that are not slow.
+//!
 //! This folder knows no HTTP and no JSON.
 //!
 //! Stop 9 of EDU_NOTES.md.
@@ -82,7 +86,7 @@ pub struct Output {
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
     needs_flush: bool,
-    /// How many bytes the sinks that keep up are behind, at most.
+    /// The largest number of bytes that a sink which is not slow still has to get.
     bytes_behind: usize,
 }
 
@@ -282,19 +286,19 @@ impl Output {
         first.unwrap_or(self.log.end())
     }
 
-    /// How many bytes the sinks that keep up are behind, at most.
+    /// The largest number of bytes that a sink which is not slow still has to get.
     pub fn bytes_behind(&self) -> usize {
         self.bytes_behind
     }
 
-    /// The same, computed. A stdout that catches up does not count: the hooks would wait until
-    /// it has everything.
+    /// The same, computed. A slow stdout does not count, also when it has room: the hooks would
+    /// wait until it has everything.
     fn count_bytes_behind(&self) -> usize {
         let stdout = self.stdout.iter().map(|sink| (sink.is_slow, &sink.cursor));
         let readers = self.readers.iter();
         let sinks = stdout.chain(readers.map(|(_, sink)| (sink.is_slow, &sink.cursor)));
-        let prompt = sinks.filter(|(is_slow, _)| !is_slow);
-        let bytes = prompt.map(|(_, cursor)| cursor.bytes_behind(&self.log));
+        let not_slow = sinks.filter(|(is_slow, _)| !is_slow);
+        let bytes = not_slow.map(|(_, cursor)| cursor.bytes_behind(&self.log));
         bytes.max().unwrap_or(0)
     }
 
@@ -370,9 +374,8 @@ impl Output {
         stdout.chain(readers.map(|(_, sink)| (sink.has_room, &sink.cursor)))
     }
 
-    /// The cursors of the sinks that responses wait for: stdout while it has room, and the
-    /// readers that keep up. A reader that has run out of room is slow until it has caught
-    /// up: with many such readers, the hooks would wait for one of them in every turn.
+    /// The cursors of the prompt sinks. A reader that has run out of room stays slow until it has
+    /// everything: with many such readers, the hooks would wait for one of them in every turn.
     fn prompt_cursors(&self) -> impl Iterator<Item = &Cursor> {
         let stdout = self.stdout.iter().filter(|sink| sink.has_room);
         let stdout = stdout.map(|sink| &sink.cursor);
@@ -410,7 +413,7 @@ impl Output {
         }
     }
 
-    /// Reports each sink that begins to lose events, once until it has caught up.
+    /// Reports each sink that begins to lag, once until it has everything.
     fn report_lagging(&mut self) {
         let log = &self.log;
         let stdout = self.stdout.iter_mut();

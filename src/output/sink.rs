@@ -23,7 +23,7 @@ pub struct Sink<W> {
     pub has_room: bool,
     /// Whether it had no room, or began with a replay, since it last had everything.
     pub is_slow: bool,
-    /// Whether it missed events and has not caught up since.
+    /// Whether it missed events and has not had everything since.
     pub is_lagging: bool,
     /// The end of the log when it last took bytes.
     pub written_at: u64,

@@ -1,19 +1,18 @@
 //! The clients of the hook socket: what a turn does for each, from accept to close.
 //!
 //! A client's [`Connection`] decides what comes next. This file does it: read, publish,
-//! write, close. What a client waits for is a state, and it is in one place at a time:
+//! write, close. Each client waits for one thing at a time:
 //!
-//! - **to be read**: in the queue `readable`. Its last read was not `WouldBlock`, or the poll
-//!   has reported it since.
+//! - **to be read**: in the queue `readable`. It is new, or its last read was not
+//!   `WouldBlock`, or the poll has reported it since.
 //! - **for input**, or **for room** to write: registered with the poll.
 //! - **for memory**: in `waiting`, not read and without a deadline, because the bodies in
 //!   flight leave no room for more of its own ([`Inflight`]).
 //! - **for its event**: with the worker, or in the log and not yet flushed ([`Pending`]).
 //!   Then it is not read, and its response is not written.
 //!
-//! The queues and deadlines know no kernel: sockets are behind the trait [`Socket`] and the
-//! output behind [`Publish`]. The model test at the end of this folder drives this file with
-//! random schedules.
+//! The queues and deadlines make no system calls: sockets are behind the trait [`Socket`] and the
+//! output behind [`Publish`]. The model test (`model.rs`) drives this file with random schedules.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
@@ -202,8 +201,7 @@ impl<S: Socket> Clients<S> {
         self.inflight.has_freed_room() && !self.waiting.is_empty()
     }
 
-    /// Has the bodies that find room now read again. Their clients get the time for a whole
-    /// request.
+    /// Queues the clients whose bodies have room now for reading. Each gets a new deadline.
     fn resume_waiting(&mut self, now: Instant) {
         if !self.may_resume() {
             return;
@@ -367,8 +365,9 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// There is nothing to read: waits for the poll's report. An overdue client is refused
-    /// instead, and during the shutdown an idle connection is closed.
+    /// There is nothing to read: waits for the poll's report. If the client is overdue, refuses it
+    /// instead, or closes its connection if that is idle after a response. During the shutdown
+    /// also closes an idle connection in time.
     fn wait_for_input(&mut self, key: usize, budget: &mut Budget, now: Instant) {
         let Some(client) = self.clients.get(key) else {
             return;
@@ -504,7 +503,9 @@ impl<S: Socket> Clients<S> {
             };
             if client.pending != Pending::Nothing {
                 // The server is late, not the client. `acknowledge` sets a new deadline.
-            } else if client.connection.unsent().is_empty() {
+                continue;
+            }
+            if client.connection.unsent().is_empty() {
                 client.overdue = Some(client.socket.unread());
                 self.readable.push(key);
             } else {

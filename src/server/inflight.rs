@@ -5,9 +5,10 @@
 //! [`LARGE_BODY`] bytes, and a quarter for ordinary bodies. So uploads cannot take the room of
 //! ordinary hooks. A body that finds no room is not read: it waits in its socket.
 //!
-//! The oldest body always finds room. Otherwise bodies could wait for each other for ever. The
-//! others leave it the room that it may still need. (So the limit is exceeded only by a body
-//! that is larger than three quarters of it.)
+//! The oldest body always finds room. Otherwise bodies could wait for each other for ever. Other
+//! uploads leave it the room that it may still need; ordinary bodies do not. So the limit is
+//! exceeded only by a body that is larger than three quarters of it, or by the last read, which
+//! adds at most 64 KiB.
 //!
 //! Stop 13 of EDU_NOTES.md.
 

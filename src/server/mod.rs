@@ -3,17 +3,20 @@
 //! Each turn of the loop waits only for the poll, and takes these steps:
 //!
 //! 1. **wait** until a source is ready, and **handle the reports** of the poll;
-//! 2. **accept clients** from the backlog;
-//! 3. **read** clients that have sent something, and append the event of each complete
-//!    request to the log; then that of each session whose process has ended;
-//! 4. **expire deadlines**: refuse clients that took too long;
-//! 5. **commit**: accept readers, write the log to stdout and to the readers, and only then
+//! 2. **restore files**: listen again where a socket's file has disappeared;
+//! 3. **reserve descriptors** for sessions;
+//! 4. **accept clients** from the backlog;
+//! 5. **read clients** that have sent something, and append the event of each complete
+//!    request to the log. Then append `_gone` for each session whose process has ended;
+//! 6. **expire deadlines**: refuse clients that took too long;
+//! 7. **commit**: accept readers, write the log to stdout and to the readers, and only then
 //!    send the responses;
-//! 6. **advance the shutdown**, if one has begun.
+//! 8. **advance the shutdown**, if one has begun;
+//! 9. **retry accept**, if a descriptor was closed.
 //!
 //! So a client that sees 200 knows that its event was given to every sink that had room.
 //! Under load one write carries the events of many clients (group commit). Each step has a
-//! budget, so that no turn takes long: what is left over goes on in the next turn.
+//! budget, so that no turn takes long. The rest waits for the next turn.
 //!
 //! What mio calls an event is a report here, since an event is what a hook becomes. Reports
 //! are edge-triggered (epoll(7), `EPOLLET`): each change is reported once.
@@ -25,7 +28,8 @@
 //! [`deadlines`], [`socket`], [`source`], [`signals`], [`worker`], and [`processes`], which
 //! finds out whether sessions are still there.
 //!
-//! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
+//! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
+//! [`processes`] writes the list of sessions.
 //!
 //! Stop 3 of EDU_NOTES.md.
 
@@ -439,7 +443,8 @@ fn open_listeners(
     Ok((hook_listener, output_listener))
 }
 
-/// What fails where the system has no watch left (inotify(7), `max_user_instances`).
+/// The action named in the error when inotify has no free instance (inotify(7),
+/// `max_user_instances`).
 const WATCH: &str = "watch the socket files";
 
 /// Watches the files of listeners. A service manager's sockets are not watched.

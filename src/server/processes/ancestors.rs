@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The nearest common ancestor is the client. Two hooks that follow each other at once could
-//! also come from one script, which would then be the nearest: hence the second between them.
+//! also come from one script, which would then be the nearest. So the two hooks must be at least
+//! one second apart.
 //!
 //! A walk goes from parent to parent, and ends where the parent need not be the process that
 //! started the child. If a process ends, its children get another parent, a reaper: pid 1, or
@@ -27,7 +28,7 @@ const MIN_DISTANCE: Duration = Duration::from_secs(1);
 /// The longest walk. A client is a few steps above its hooks.
 const MAX_ANCESTORS: usize = 16;
 
-/// A process. pids are reused: the start time tells a process from an earlier one.
+/// A process. pids are reused: the start time distinguishes a process from an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Process {
     pub pid: u32,
@@ -77,9 +78,9 @@ pub fn ancestors(pid: u32, uid: u32, mut read: impl FnMut(u32) -> Option<Status>
 /// Whether the parent may have started the child. If not, it is a reaper.
 ///
 /// A child inherits its parent's session (setsid(2)) and process group (setpgid(2)), or leads
-/// its own. (Or a shell made it a member of a pipeline's group. Such a child is no hook's peer,
-/// and above the client nothing is needed.) A child that a shell starts with `&` ignores
-/// SIGINT and SIGQUIT (POSIX, asynchronous lists). Only shells do this to a child.
+/// its own. One exception: a job-control shell puts a child into a pipeline's group. The walk
+/// then ends early, which does no harm above the client. A child that a shell starts with `&`
+/// ignores SIGINT and SIGQUIT (POSIX, asynchronous lists). Only shells do this to a child.
 fn is_born_of(pid: u32, child: &Status, parent: &Status) -> bool {
     let shares = |own: u32, parents: u32| own == parents || own == pid;
     let is_background = child.ignores_interrupts && !parent.ignores_interrupts;
@@ -96,7 +97,7 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// `None` if the hook says nothing.
+    /// `None` if there are no ancestors.
     pub fn new(ancestors: Vec<Process>, now: Instant) -> Option<Self> {
         (!ancestors.is_empty()).then_some(Candidates {
             ancestors,

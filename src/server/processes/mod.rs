@@ -1,9 +1,9 @@
 //! Sessions: the process that each lives in, and whether it is still there.
 //!
-//! Claude Code fires no hook when it is killed, so events alone do not tell a session that
-//! works from one that is gone. The kernel tells: who posts a hook (`SO_PEERCRED`), who
-//! started that process (/proc), and when a process ends (a pidfd, in the same poll as all
-//! else). What is known of a session's process only moves forward:
+//! Claude Code fires no hook when it is killed. So events alone do not show whether a session
+//! still runs. The kernel knows which process posted a hook (`SO_PEERCRED`), which process
+//! started that one (/proc), and when a process ends (a pidfd, in the same poll as all other
+//! descriptors). What is known about a session's process only moves forward:
 //!
 //! ```text
 //! Unknown ── a hook ──> Candidates ── a hook a second later ──> Watched ── it ends ──> Ended
@@ -37,7 +37,8 @@ use super::budget::Budget;
 use super::deadlines::Deadlines;
 use super::source::Source;
 
-/// Sessions that are known at a time. The least recently heard one makes room for another.
+/// Sessions that are known at a time. The least recently active one makes room for
+/// another.
 pub const MAX_SESSIONS: usize = 512;
 /// How long a `SessionEnd` may still come after the process has ended: the hook that posts it
 /// can outlive the client.
@@ -52,7 +53,7 @@ pub struct Sessions {
     /// The keys of the sessions, by their ids. There are few: comparing is faster than hashing.
     keys: BTreeMap<String, usize>,
     capacity: usize,
-    /// Sessions by when they were last heard. With no timeout, the least recent has expired.
+    /// Used as an LRU list: with no timeout, the first key is the least recently active.
     recency: Deadlines,
     gone_deadlines: Deadlines,
     /// Whether processes can be identified here.
@@ -130,7 +131,7 @@ impl Sessions {
         }
     }
 
-    /// Adds a session, in place of the least recently heard one if there are too many.
+    /// Adds a session, in place of the least recently active one if there are too many.
     fn add(&mut self, hook: &SessionHook, now: Instant) -> Option<usize> {
         if self.sessions.len() >= self.capacity {
             let oldest = self.recency.take_expired(now)?;
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_heard_session_makes_room() {
+    fn the_least_recently_active_session_makes_room() {
         let mut world = World::new(2);
         for id in ["a", "b", "a", "c"] {
             world.post("Stop", id);

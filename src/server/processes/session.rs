@@ -107,7 +107,7 @@ impl Session {
         }
     }
 
-    /// Comes closer to the process of the session, if this hook can help. Reads /proc only then.
+    /// Tries to identify the session's process. Reads /proc only if this hook can help.
     pub(super) fn identify(
         &mut self,
         key: usize,
