@@ -42,7 +42,7 @@ use super::source::Source;
 pub const MAX_SESSIONS: usize = 512;
 /// How long a `SessionEnd` may still come after the process has ended: the hook that posts it
 /// can outlive the client.
-const GONE_DELAY: Duration = Duration::from_millis(500);
+const SESSION_END_DELAY: Duration = Duration::from_millis(500);
 /// A session whose id is longer than this, as spelled, is not followed. Real ones have 38 bytes.
 const MAX_ID: usize = 256;
 
@@ -68,7 +68,7 @@ impl Sessions {
             keys: BTreeMap::new(),
             capacity: capacity.min(MAX_SESSIONS),
             recency: Deadlines::new(Duration::ZERO),
-            gone_deadlines: Deadlines::new(GONE_DELAY),
+            gone_deadlines: Deadlines::new(SESSION_END_DELAY),
             has_proc: proc_fs::is_readable(),
         }
     }
@@ -344,7 +344,7 @@ mod tests {
         }
         let ended_at = world.now;
         (0..2).for_each(|key| world.sessions.handle_report(key, ended_at));
-        world.now += GONE_DELAY;
+        world.now += SESSION_END_DELAY;
         assert_eq!(world.sessions.next_deadline(), Some(world.now));
         assert_eq!(
             world
