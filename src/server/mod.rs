@@ -33,9 +33,11 @@
 //!
 //! Stop 3 of EDU_NOTES.md.
 
+mod bodies;
 mod budget;
 mod client;
 mod clients;
+mod closing;
 mod deadlines;
 mod gone;
 mod inflight;
