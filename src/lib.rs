@@ -31,7 +31,7 @@
 //! what arrives. It shares `cli`, `peer`, `diagnostics`, `terminal`, `format` and the JSON text
 //! of `event` with the server.
 //!
-//! No two of these modules use each other. From the bottom up: `http`, `nonblocking`,
+//! There are no cyclic dependencies. From the bottom up: `http`, `nonblocking`,
 //! `peer`, `terminal`; `diagnostics`, `event`; `format`; `cli`; `client`, `listen`, `output`;
 //! `server`.
 //!

@@ -151,7 +151,7 @@ impl<'a> Event<'a> {
 pub fn decode_utf8(body: &[u8]) -> Cow<'_, str> {
     match str::from_utf8(body) {
         Ok(text) => text.into(),
-        // This one alone would do. It is several times slower on ASCII.
+        // `from_utf8_lossy` alone gives the same result, but is several times slower on ASCII.
         Err(_) => String::from_utf8_lossy(body),
     }
 }

@@ -10,6 +10,7 @@
 //! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
@@ -21,8 +22,8 @@ use super::{RESERVED_NAMES, SessionFields, compact};
 
 /// Real payloads have fewer keys. So few are compared faster than hashed.
 const FEW_KEYS: usize = 32;
-/// No offset. A longer body is kept as text.
-const NOWHERE: u32 = u32::MAX;
+/// No offset. A body of this length or more is kept as text.
+const NO_OFFSET: u32 = u32::MAX;
 
 /// Writes the members of a payload, each after a comma. A body that is not a JSON object
 /// becomes the text of `_raw`. Returns what the payload says about its session.
@@ -55,24 +56,38 @@ struct Members<'a> {
     /// quotes, and the last value.
     claimed: Vec<(&'a str, &'a str)>,
     /// The other keys that occur more than once, in order.
-    repeated: Vec<Key>,
+    repeated: Vec<RepeatedKey>,
     session: SessionFields<'a>,
 }
 
-/// A key that is not reserved.
+/// A key that is not reserved. This and the next two structs have the same size, so that a `Vec` of
+/// one becomes a `Vec` of the next in place.
 #[derive(Clone, Copy)]
 struct Key {
     /// Where in the body its text is, after the quote.
     offset: u32,
-    /// The length of its text. Then a hash. For a repeated key, then the offset of the key
-    /// whose value it gets, or [`NOWHERE`].
-    tag: u32,
+    length: u32,
+}
+
+/// A key, and the hash of its name.
+#[derive(Clone, Copy)]
+struct HashedKey {
+    offset: u32,
+    hash: u32,
+}
+
+/// A key that occurs more than once.
+#[derive(Clone, Copy)]
+struct RepeatedKey {
+    offset: u32,
+    /// The offset of the key whose value it gets. [`NO_OFFSET`]: it is not written.
+    value_offset: u32,
 }
 
 impl<'a> Members<'a> {
     /// Reads a body. `None`: it is not a JSON object, or so long that offsets do not fit.
     fn read(body: &'a str) -> Option<Self> {
-        if body.len() >= NOWHERE as usize {
+        if body.len() >= NO_OFFSET as usize {
             return None;
         }
         let mut json = serde_json::Deserializer::from_str(body);
@@ -103,12 +118,12 @@ impl<'a> Members<'a> {
         }
         let mut repeated = self.repeated.iter().peekable();
         for (key, mut value) in json_text::members(self.body) {
-            if let Some(key) = repeated.next_if(|other| other.offset == offset(key, self.body)) {
-                if key.tag == NOWHERE {
+            if let Some(key) = repeated.next_if(|other| other.offset == offset_in(self.body, key)) {
+                if key.value_offset == NO_OFFSET {
                     continue;
                 }
                 // From the quote before the key.
-                let last = tokens(&self.body[key.tag as usize - 1..]).take_member();
+                let last = tokens(&self.body[key.value_offset as usize - 1..]).take_member();
                 value = last.map_or(value, |(_, value)| value);
             } else if is_reserved(key) {
                 continue;
@@ -119,68 +134,101 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The keys that occur more than once. The first one gets the value of the last one and the
-/// others are not written, as in Python's `dict`.
-fn find_repeated(mut keys: Vec<Key>, body: &str) -> Vec<Key> {
+/// The keys that occur more than once, in order. The first one gets the value of the last one and
+/// the others are not written, as in Python's `dict`.
+fn find_repeated(keys: Vec<Key>, body: &str) -> Vec<RepeatedKey> {
     if are_distinct(&keys, body) {
         return Vec::new();
     }
-    // Random: no client can choose many keys with the same hash.
-    let hasher = RandomState::new();
-    for key in &mut keys {
-        key.tag = hasher.hash_one(json_text::canonical(text(*key, body))) as u32;
-    }
-    keys.sort_unstable_by_key(|key| (key.tag, key.offset));
-    for same_hash in keys.chunk_by_mut(|a, b| a.tag == b.tag) {
-        if !same_hash
-            .iter()
-            .all(|key| is_same(*key, same_hash[0], body))
-        {
-            same_hash.sort_unstable_by_key(|key| (name(*key, body), key.offset));
-        }
-        for same_name in same_hash.chunk_by_mut(|a, b| is_same(*a, *b, body)) {
-            let last = same_name.last().map(|key| key.offset);
-            same_name.iter_mut().for_each(|key| key.tag = NOWHERE);
-            same_name[0].tag = last.unwrap_or(NOWHERE);
+    let mut keys = link_to_last(sort_by_name(keys, body), body);
+    for same_name in keys.chunk_by_mut(|a, b| a.value_offset == b.value_offset) {
+        if let Some((_, later)) = same_name.split_last_mut() {
+            later
+                .iter_mut()
+                .for_each(|key| key.value_offset = NO_OFFSET);
         }
     }
-    keys.retain(|key| key.tag != key.offset);
+    keys.retain(|key| key.value_offset != key.offset);
     keys.sort_unstable_by_key(|key| key.offset);
     keys
 }
 
+/// Sorts keys so that those with the same name follow each other, the last one in the body first.
+fn sort_by_name(keys: Vec<Key>, body: &str) -> Vec<HashedKey> {
+    // Random: no client can choose many keys with the same hash.
+    let hasher = RandomState::new();
+    let hashed = keys.into_iter().map(|key| HashedKey {
+        offset: key.offset,
+        hash: hasher.hash_one(json_text::canonical(text(key, body))) as u32,
+    });
+    let mut keys: Vec<HashedKey> = hashed.collect();
+    keys.sort_unstable_by_key(|key| (key.hash, Reverse(key.offset)));
+    for same_hash in keys.chunk_by_mut(|a, b| a.hash == b.hash) {
+        let first = same_hash[0].offset;
+        if !same_hash
+            .iter()
+            .all(|key| have_same_name(key.offset, first, body))
+        {
+            same_hash.sort_unstable_by_key(|key| (name_at(key.offset, body), Reverse(key.offset)));
+        }
+    }
+    keys
+}
+
+/// Gives each key the value of the last key with the same name. The keys come from
+/// [`sort_by_name`], and their order stays.
+fn link_to_last(keys: Vec<HashedKey>, body: &str) -> Vec<RepeatedKey> {
+    let mut last = keys.first().copied();
+    let linked = keys.into_iter().map(|key| {
+        let is_same = |last: &HashedKey| {
+            last.hash == key.hash && have_same_name(last.offset, key.offset, body)
+        };
+        let last = match last.filter(is_same) {
+            Some(last) => last,
+            None => *last.insert(key),
+        };
+        RepeatedKey {
+            offset: key.offset,
+            value_offset: last.offset,
+        }
+    });
+    linked.collect()
+}
+
 /// Whether it is clear without hashes that no key is repeated. An escape can spell equal keys
-/// differently. Keys differ mostly in their lengths, which are their tags.
+/// differently. Keys differ mostly in their lengths, so these are compared first.
 fn are_distinct(keys: &[Key], body: &str) -> bool {
     let is_new = |(number, key): (usize, &Key)| {
-        let is_equal = |other: &Key| other.tag == key.tag && text(*other, body) == text(*key, body);
+        let is_equal =
+            |other: &Key| other.length == key.length && text(*other, body) == text(*key, body);
         !text(*key, body).contains('\\') && !keys[..number].iter().any(is_equal)
     };
     keys.len() <= FEW_KEYS && keys.iter().enumerate().all(is_new)
 }
 
-/// The text of a key whose tag is its length.
+/// A key as it is spelled.
 fn text(key: Key, body: &str) -> &str {
-    &body[key.offset as usize..][..key.tag as usize]
+    &body[key.offset as usize..][..key.length as usize]
 }
 
-/// A key as it is spelled.
-fn spelled(key: Key, body: &str) -> &str {
-    let rest = &body[key.offset as usize..];
+/// The key at this offset as it is spelled.
+fn text_at(offset: u32, body: &str) -> &str {
+    let rest = &body[offset as usize..];
     &rest[..string_length(rest.as_bytes())]
 }
 
-/// The name of a key: the same for all spellings.
-fn name(key: Key, body: &str) -> Cow<'_, str> {
-    json_text::canonical(spelled(key, body))
+/// The name of the key at this offset: the same for all spellings.
+fn name_at(offset: u32, body: &str) -> Cow<'_, str> {
+    json_text::canonical(text_at(offset, body))
 }
 
-fn is_same(a: Key, b: Key, body: &str) -> bool {
-    a.offset == b.offset || spelled(a, body) == spelled(b, body) || name(a, body) == name(b, body)
+/// Whether the keys at these offsets have the same name.
+fn have_same_name(a: u32, b: u32, body: &str) -> bool {
+    a == b || text_at(a, body) == text_at(b, body) || name_at(a, body) == name_at(b, body)
 }
 
-/// Where in the body a key is.
-fn offset(key: &str, body: &str) -> u32 {
+/// The offset of a key in the body that it is a part of.
+fn offset_in(body: &str, key: &str) -> u32 {
     (key.as_ptr().addr() - body.as_ptr().addr()) as u32
 }
 
@@ -208,8 +256,10 @@ impl<'a> KeyReader<'a> {
             _ if is_reserved(key) => return self.add_claimed(key, value),
             _ => {}
         }
-        let (offset, tag) = (offset(key, self.body), key.len() as u32);
-        self.keys.push(Key { offset, tag });
+        self.keys.push(Key {
+            offset: offset_in(self.body, key),
+            length: key.len() as u32,
+        });
     }
 
     fn add_claimed(&mut self, key: &'a str, value: &'a str) {

@@ -1,6 +1,6 @@
 //! Events as text, in four formats.
 //!
-//! - Compact JSON is what an [`Event`] is.
+//! - Compact JSON: the line that an [`Event`] holds.
 //! - [`json`]: the same, indented.
 //! - [`yaml`]: whole events, for people. [`bounded`] limits the length of both.
 //! - [`mod@line`]: for people, one line. [`summary`] chooses what it says of an event, and

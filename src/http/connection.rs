@@ -18,7 +18,7 @@
 //! | `ReadingHead` | bytes, head not complete | `ReadingHead` | `Read` |
 //! | `ReadingHead` | bytes, head refused | `WritingResponse` (400, 413, 414, 431, 501) | `Write` |
 //! | `ReadingHead` | bytes, head complete, body not | `ReadingBody` | `Read`, or `Write` (`100 Continue`) |
-//! | `ReadingHead` | bytes, request complete | `WritingResponse` (200, 404) | `Hook` or `Write` |
+//! | `ReadingHead` | bytes, request complete | `WritingResponse` (200, 400, 404) | `Hook` or `Write` |
 //! | `ReadingHead` | end of input, nothing received | | `Close` |
 //! | `ReadingHead` | end of input, part of a head received | `WritingResponse` (400) | `Write` |
 //! | `ReadingHead` | timeout, connection reused and idle | | `Close` |
@@ -26,7 +26,7 @@
 //! | `ReadingBody` | `100 Continue` written | `ReadingBody` | `Read` |
 //! | `ReadingBody` | bytes, body not complete | `ReadingBody` | `Read` |
 //! | `ReadingBody` | bytes, body refused | `WritingResponse` (400, 413, 431) | `Write` |
-//! | `ReadingBody` | bytes, body complete | `WritingResponse` (200, 404) | `Hook` or `Write` |
+//! | `ReadingBody` | bytes, body complete | `WritingResponse` (200, 400, 404) | `Hook` or `Write` |
 //! | `ReadingBody` | end of input, timeout | `WritingResponse` (400, 408) | `Write` |
 //! | `ReadingHead`, `ReadingBody` | request for events complete | `Authorizing` | `Subscribe` |
 //! | `Authorizing` | granted: the loop takes the socket | | |
@@ -48,7 +48,6 @@
 //! Stop 6 of EDU_NOTES.md.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use log::trace;
 
@@ -56,6 +55,8 @@ use super::chunked::Chunked;
 use super::request::{Framing, Head, MAX_HEAD, MAX_LINE, parse_head};
 use super::response::{CONTINUE, Status, json_response, response};
 use super::route::Route;
+use super::state::{AfterResponse, Body, State};
+pub use super::step::{Hook, PartialBody, Step};
 
 /// The state of one client's connection.
 #[derive(Debug)]
@@ -74,104 +75,6 @@ pub struct Connection {
     /// Whether it has stayed open after a response. Then the end of input before the next
     /// request is no error.
     is_reused: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    ReadingHead,
-    ReadingBody {
-        route: Route,
-        keep_alive: bool,
-        body: Body,
-        /// The rest of `100 Continue` that is not written yet.
-        interim: &'static [u8],
-    },
-    /// The loop decides whether the client may read events.
-    Authorizing {
-        keep_alive: bool,
-    },
-    /// The request body is the first `body_length` bytes of the inbox.
-    WritingResponse {
-        response: Cow<'static, [u8]>,
-        written: usize,
-        after: AfterResponse,
-        body_length: usize,
-    },
-}
-
-/// For the trace: the name of the state, and the status of a response.
-impl fmt::Display for State {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            State::ReadingHead => formatter.write_str("ReadingHead"),
-            State::ReadingBody { .. } => formatter.write_str("ReadingBody"),
-            State::Authorizing { .. } => formatter.write_str("Authorizing"),
-            State::WritingResponse { response, .. } => {
-                let line = response.split(|byte| *byte == b'\r').next();
-                let line = str::from_utf8(line.unwrap_or_default()).unwrap_or_default();
-                let status = line.trim_start_matches("HTTP/1.1 ");
-                write!(formatter, "WritingResponse ({status})")
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Body {
-    Length(u64),
-    Chunked(Chunked),
-}
-
-/// What follows a response.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum AfterResponse {
-    KeepAlive,
-    Close,
-    Linger,
-}
-
-/// What the loop does next for a connection.
-#[derive(Debug, PartialEq)]
-pub enum Step<'a> {
-    /// Read. Pass the bytes to [`Connection::received`], or call
-    /// [`Connection::end_of_input`] if there are no more.
-    Read,
-    /// Call [`Connection::received`] without bytes: at least a part of the next request
-    /// has arrived already.
-    Resume,
-    /// Publish this event, then do as for [`Step::Write`]: the response is ready.
-    Hook(Hook<'a>),
-    /// The client wants to become a reader of live events, and to get the last `replay` ones
-    /// first. Make it a reader that gets `EVENTS_HEAD` before all events,
-    /// or call [`Connection::decline`].
-    Subscribe { replay: u64 },
-    /// The client wants a list of the sessions. Call [`Connection::answer_json`] or
-    /// [`Connection::decline`].
-    ListSessions,
-    /// Write [`Connection::unsent`], then call [`Connection::written`].
-    Write,
-    /// The connection is over.
-    Close,
-    /// The connection is over, but the client may still be sending, and must be able to
-    /// read why it was refused: shut down writing, and discard input until its end, or until
-    /// the linger timeout.
-    Linger,
-}
-
-/// How much of a request's body has arrived, if not all of it has.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PartialBody {
-    /// Bytes in memory.
-    pub arrived: usize,
-    /// The Content-Length. `None`: the body is chunked.
-    pub announced: Option<u64>,
-}
-
-/// A complete hook request.
-#[derive(Debug, PartialEq)]
-pub struct Hook<'a> {
-    pub event_name: String,
-    pub body: &'a [u8],
 }
 
 impl Connection {

@@ -1,6 +1,7 @@
 //! HTTP/1.1 without I/O: bytes in, requests and responses out.
 //!
-//! - [`connection`] is the state machine of one client's connection.
+//! - [`connection`] is the state machine of one client's connection, [`state`] its states, and
+//!   [`step`] what it returns to the loop.
 //! - [`request`] parses the head of a request, and finds out where its body ends.
 //! - [`route`] decides what a request asks for.
 //! - [`chunked`] decodes chunked bodies.
@@ -16,3 +17,5 @@ pub mod connection;
 pub mod request;
 pub mod response;
 pub mod route;
+mod state;
+pub mod step;

@@ -1,4 +1,4 @@
-//! The responses: a fixed text for each status.
+//! The responses: a fixed text for each status, and JSON for `GET /sessions`.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
@@ -88,8 +88,8 @@ macro_rules! refusal {
 /// The bytes of a response. `keep_alive` is whether the connection stays open. A status
 /// that refuses a request closes it in any case.
 ///
-/// Only `/health` has a body: a hook that runs `curl -s` prints the body, and Claude Code reads
-/// what hooks print.
+/// Only `/health` and `/sessions` have a body: a hook that runs `curl -s` prints the body, and
+/// Claude Code reads what hooks print.
 pub fn response(status: Status, keep_alive: bool) -> &'static [u8] {
     let text = match status {
         Status::Ok => answer!(keep_alive, "200 OK", "0", ""),

@@ -1,5 +1,5 @@
-//! Notices when a socket's file disappears: a cleaner of `/tmp`, the end of a login session,
-//! a hand that slips. Without its file a server runs on, and nobody can reach it.
+//! Detects that a socket's file has disappeared. A cleaner of `/tmp`, the end of a login session
+//! or a mistaken `rm` can remove it. Without its file a server runs on, and nobody can reach it.
 //!
 //! The kernel reports it (inotify(7)), as a descriptor in the same poll as all others. The
 //! watch is on the socket's own inode: a watch on the directory would wake the server for

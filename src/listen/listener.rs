@@ -172,7 +172,7 @@ impl Listener {
         self.check_file_at = self.file.is_some().then_some(now);
     }
 
-    /// Has the file checked after a pause.
+    /// Schedules a check of the file.
     pub fn check_file_later(&mut self, now: Instant) {
         self.check_file_at = Some(now + RESTORE_BACKOFF);
     }
@@ -245,7 +245,7 @@ pub struct DescriptorLimits {
     pub live_readers: usize,
     /// Connections that the output listener may have open.
     pub readers: usize,
-    /// How many connections may stay closed in favour of sessions, see [`Listener::reserve`].
+    /// Descriptors that sessions may use at most, see [`Listener::reserve`].
     pub sessions: usize,
 }
 

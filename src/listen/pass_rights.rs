@@ -1,8 +1,8 @@
 //! Refuses descriptors that peers pass in messages (`SCM_RIGHTS`, unix(7)).
 //!
 //! This server never wants them, and they are dangerous: a descriptor that a read discards
-//! is closed by the kernel during the read, and that last close can block for as long as its
-//! sender likes (a TCP socket with `SO_LINGER` and unsent data). The whole loop would wait.
+//! is closed by the kernel during the read, and that last close can block for a time that the
+//! sender chooses (a TCP socket with `SO_LINGER` and unsent data). The whole loop would wait.
 //! Reading with recvmsg(2), closing the connection and closing the listener block in the
 //! same way, so descriptors must not arrive at all.
 //!

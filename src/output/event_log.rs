@@ -5,6 +5,15 @@
 //! forms: the compact line, and the form that stdout and the output socket show. Each sink has
 //! a [`Cursor`], which is a position in the entries of one form.
 //!
+//! - The **floor** is the first entry that a lagging sink can still get. An append that would
+//!   make the entries that wait for sinks exceed `--buffer` raises it. A cursor below the floor
+//!   computes how many entries it missed, and its sink gets a **notice** with that number.
+//! - If a cursor that loses an entry is in the middle of it, the cursor keeps the rest beside the
+//!   log, as a **partial** entry. So a sink that stays connected never skips the rest of an entry.
+//! - The **history** is the last `--history` bytes of compact lines. They stay, also when every
+//!   sink has them. A cursor can begin there: a **replay**. Until it has reached the floor, it
+//!   loses only what leaves the log.
+//!
 //! ```text
 //!       dropped      │ oldest        floor                             end
 //!  ─── entry 3 ──────┼─ entry 4 ─┬─ entry 5 ─┬─ entry 6 ─┬─ entry 7 ─┤
@@ -16,14 +25,6 @@
 //!   then 5           │           what is older is lost to a sink that lags
 //! ```
 //!
-//! - An append that would make the entries that wait for sinks exceed `--buffer` raises the
-//!   **floor**. A cursor below it computes how many entries it missed. If it is in the middle
-//!   of an entry, it keeps the rest of that entry beside the log. So a sink that stays
-//!   connected never skips the rest of an entry.
-//! - The last `--history` bytes of compact lines stay, also when every sink has them. A cursor
-//!   can begin there: a **replay**. Until it has reached the floor, it loses only what leaves
-//!   the log.
-//!
 //! This file does not know what an entry contains, nor how a sink is written to.
 //!
 //! Stop 9 of EDU_NOTES.md.
@@ -34,7 +35,7 @@ use std::rc::Rc;
 use super::segments::Segments;
 use crate::format::Forms;
 
-/// What is dropped for want of room is at least this part of the limit, where entries are small.
+/// When a limit is exceeded, at least 1/64 of it is evicted at once, if entries are small.
 const STEP: usize = 64;
 
 /// A bounded queue of entries, numbered from 0 in the order of appending.
@@ -84,20 +85,20 @@ pub struct Cursor {
     /// Whether the sink began with a replay and has not reached the floor since.
     is_replaying: bool,
     /// What the sink gets before it reads on in the log.
-    partial: Option<Partial>,
+    prefix: Option<Prefix>,
 }
 
 /// Bytes that a cursor reads beside the log: an entry that it lost while the sink had a part
 /// of it, a notice of missed entries, or what precedes all entries.
 #[derive(Debug)]
-struct Partial {
+struct Prefix {
     /// Shared by all cursors that are in the middle of the same entry.
     bytes: Rc<Vec<u8>>,
     read: usize,
     /// How many entries these bytes stand for.
     entries: u64,
     /// Whether it is the rest of an entry.
-    is_rest: bool,
+    is_rest_of_entry: bool,
 }
 
 impl EventLog {
@@ -136,8 +137,8 @@ impl EventLog {
         self.display.is_some()
     }
 
-    /// A sink joins, and needs the entries from this one on.
-    pub fn need(&mut self, form: Form, entry: u64) {
+    /// Keeps the entries of a form from this one on, for a sink that joins.
+    pub fn keep_from(&mut self, form: Form, entry: u64) {
         let unread = match (form, &self.display) {
             (Form::Display, Some(_)) => &mut self.unread.display,
             _ => &mut self.unread.compact,
@@ -247,11 +248,11 @@ impl EventLog {
             }
             let bytes = shared.entry((form, entry));
             let bytes = bytes.or_insert_with(|| segments.share_entry(entry));
-            cursor.partial = Some(Partial {
+            cursor.prefix = Some(Prefix {
                 bytes: bytes.clone(),
                 read: (cursor.offset - start) as usize,
                 entries: 1,
-                is_rest: true,
+                is_rest_of_entry: true,
             });
             cursor.entry += 1;
             cursor.offset = segments.start_of(cursor.entry);
@@ -293,20 +294,20 @@ impl Cursor {
             entry,
             offset: log.segments(form).start_of(entry),
             is_replaying: entry < log.end() && form == Form::Compact,
-            partial: None,
+            prefix: None,
         }
     }
 
     /// A cursor whose sink gets `head` before all entries.
     pub fn with_head(self, head: &[u8]) -> Self {
-        let partial = Partial {
+        let prefix = Prefix {
             bytes: Rc::new(head.to_vec()),
             read: 0,
             entries: 0,
-            is_rest: false,
+            is_rest_of_entry: false,
         };
         Cursor {
-            partial: Some(partial),
+            prefix: Some(prefix),
             ..self
         }
     }
@@ -323,7 +324,7 @@ impl Cursor {
 
     /// Whether the sink has every entry before number `end`.
     pub fn has_reached(&self, end: u64) -> bool {
-        self.partial.is_none() && self.entry >= end
+        self.prefix.is_none() && self.entry >= end
     }
 
     /// The first entry that the sink can get.
@@ -345,11 +346,11 @@ impl Cursor {
     /// Gives the sink `notice` instead of the entries that it missed. Call it when
     /// [`Cursor::unread`] is empty.
     pub fn skip_missed(&mut self, log: &EventLog, notice: &[u8]) {
-        self.partial = Some(Partial {
+        self.prefix = Some(Prefix {
             bytes: Rc::new(notice.to_vec()),
             read: 0,
             entries: self.missed(log),
-            is_rest: false,
+            is_rest_of_entry: false,
         });
         self.entry = self.first_available(log);
         self.offset = log.segments(self.form).start_of(self.entry);
@@ -357,9 +358,9 @@ impl Cursor {
 
     /// How many entries the sink has not received completely.
     pub fn outstanding(&self, log: &EventLog) -> u64 {
-        let partial = self.partial.as_ref().map_or(0, |partial| partial.entries);
+        let prefix = self.prefix.as_ref().map_or(0, |prefix| prefix.entries);
         let rest = log.end().saturating_sub(self.entry);
-        partial + rest - log.hidden_between(self.form, self.entry, log.end())
+        prefix + rest - log.hidden_between(self.form, self.entry, log.end())
     }
 
     /// Moves over entries that have no form for this sink. Call it before
@@ -374,7 +375,7 @@ impl Cursor {
     /// The next bytes for the sink, not always all of them. Empty if it has everything, or
     /// if it missed entries and needs a notice first.
     pub fn unread<'a>(&'a self, log: &'a EventLog) -> &'a [u8] {
-        if let Some(Partial { bytes, read, .. }) = &self.partial {
+        if let Some(Prefix { bytes, read, .. }) = &self.prefix {
             return &bytes[*read..];
         }
         if self.entry < self.first_available(log) {
@@ -393,10 +394,10 @@ impl Cursor {
 
     /// The sink has received the first `count` bytes of [`Cursor::unread`].
     pub fn advance(&mut self, log: &EventLog, count: usize) {
-        if let Some(Partial { bytes, read, .. }) = &mut self.partial {
+        if let Some(Prefix { bytes, read, .. }) = &mut self.prefix {
             *read += count;
             if *read == bytes.len() {
-                self.partial = None;
+                self.prefix = None;
             }
             return;
         }
@@ -416,7 +417,8 @@ impl Cursor {
     /// The rest of an entry that is kept for this cursor beside the log: its address, which
     /// cursors in the middle of the same entry share, and the length of that memory in bytes.
     pub fn partial_memory(&self) -> Option<(*const u8, usize)> {
-        let partial = self.partial.as_ref().filter(|partial| partial.is_rest)?;
-        Some((partial.bytes.as_ptr(), partial.bytes.len()))
+        let prefix = self.prefix.as_ref();
+        let rest = prefix.filter(|prefix| prefix.is_rest_of_entry)?;
+        Some((rest.bytes.as_ptr(), rest.bytes.len()))
     }
 }

@@ -1,7 +1,7 @@
 //! The output: one log of events, and the sinks that read it, stdout and the readers.
 //!
 //! - This file holds the sinks, and decides what each of them gets.
-//! - [`sink`] writes to one of them.
+//! - [`flush`] writes to all of them, and [`sink`] to one.
 //! - [`event_log`] holds the events that they have not taken, and the cursors that read them.
 //!   Their bytes are in [`segments`].
 //!
@@ -9,11 +9,16 @@
 //! counted, and the sink gets a notice with the count as soon as it has room: the event
 //! [`Event::dropped`].
 //!
+//! A sink is **slow** from when it has no room, or begins with a replay, until it has everything.
+//! It is **lagging** from when it loses events until it has everything. Responses wait for the
+//! **prompt** sinks: stdout while it has room, and readers that are not slow.
+//!
 //! This folder knows no HTTP and no JSON.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
 pub mod event_log;
+mod flush;
 mod segments;
 mod sink;
 
@@ -26,41 +31,13 @@ use log::trace;
 use mio::net::UnixStream;
 use slab::Slab;
 
-use self::event_log::{Cursor, EventLog, Form, Unread};
+use self::event_log::{Cursor, EventLog, Form};
+pub use self::flush::FlushBudget;
 use self::sink::Sink;
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
 use crate::format::{Format, Forms};
 use crate::nonblocking::NonblockingFd;
-
-/// The delay before a failed write to a file on stdout (a full disk) is tried again, if no new
-/// event causes a flush earlier.
-const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// What one flush writes at most, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct FlushBudget {
-    /// To stdout.
-    pub stdout: usize,
-    /// To one reader.
-    pub reader: usize,
-    /// To all readers together.
-    pub all_readers: usize,
-    /// How many readers it writes to.
-    pub writes: usize,
-    /// Whether slow readers get nothing.
-    pub skips_slow_readers: bool,
-}
-
-impl FlushBudget {
-    /// A flush writes whatever the prompt sinks have room for.
-    pub const PROMPT_SINKS: FlushBudget = FlushBudget {
-        stdout: usize::MAX,
-        reader: usize::MAX,
-        all_readers: usize::MAX,
-        writes: usize::MAX,
-        skips_slow_readers: true,
-    };
-}
 
 /// The log and its sinks.
 #[derive(Debug)]
@@ -70,7 +47,7 @@ pub struct Output {
     /// Bytes that may wait for slow sinks.
     buffer: usize,
     /// The end of the log at the last flush.
-    last_flush: u64,
+    end_at_last_flush: u64,
     stdout: Option<Sink<NonblockingFd>>,
     retry_stdout_at: Option<Instant>,
     /// Whether the last write to stdout failed.
@@ -82,7 +59,7 @@ pub struct Output {
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
     needs_flush: bool,
-    /// How many bytes the sinks that keep up are behind, at most.
+    /// The largest number of bytes that a sink which is not slow still has to get.
     bytes_behind: usize,
 }
 
@@ -100,7 +77,7 @@ impl Output {
         Output {
             format,
             buffer,
-            last_flush: 0,
+            end_at_last_flush: 0,
             stdout: stdout.map(|writer| Sink::new(writer, cursor(&log), 0)),
             retry_stdout_at: None,
             stdout_failed: false,
@@ -123,7 +100,8 @@ impl Output {
     pub fn has_room_for(&self, forms: &Forms) -> bool {
         let floor = self.log.floor_after(forms.length());
         let mut prompt = self.prompt_cursors().map(Cursor::entry);
-        floor == self.log.floor() || self.last_flush >= floor && prompt.all(|entry| entry >= floor)
+        floor == self.log.floor()
+            || self.end_at_last_flush >= floor && prompt.all(|entry| entry >= floor)
     }
 
     /// Appends an event to the log. Returns the number of its entry: see
@@ -146,7 +124,7 @@ impl Output {
     /// Adds a reader of the output socket, and returns it with its key. It gets every event
     /// appended since the last flush: it may have connected before these were posted.
     pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
-        let cursor = Cursor::new(&self.log, Form::Display, self.last_flush);
+        let cursor = Cursor::new(&self.log, Form::Display, self.end_at_last_flush);
         let key = self
             .readers
             .insert(Sink::new(stream, cursor, self.log.end()));
@@ -169,7 +147,7 @@ impl Output {
         let mut sink = Sink::new(stream, cursor, self.log.end());
         // Responses to hooks do not wait for the replay.
         sink.is_slow = first < end;
-        self.log.need(Form::Compact, first);
+        self.log.keep_from(Form::Compact, first);
         self.live_readers += 1;
         self.needs_flush = true;
         let key = self.readers.insert(sink);
@@ -282,85 +260,9 @@ impl Output {
         first.unwrap_or(self.log.end())
     }
 
-    /// How many bytes the sinks that keep up are behind, at most.
+    /// The largest number of bytes that a sink which is not slow still has to get.
     pub fn bytes_behind(&self) -> usize {
         self.bytes_behind
-    }
-
-    /// The same, computed. A stdout that catches up does not count: the hooks would wait until
-    /// it has everything.
-    fn count_bytes_behind(&self) -> usize {
-        let stdout = self.stdout.iter().map(|sink| (sink.is_slow, &sink.cursor));
-        let readers = self.readers.iter();
-        let sinks = stdout.chain(readers.map(|(_, sink)| (sink.is_slow, &sink.cursor)));
-        let prompt = sinks.filter(|(is_slow, _)| !is_slow);
-        let bytes = prompt.map(|(_, cursor)| cursor.bytes_behind(&self.log));
-        bytes.max().unwrap_or(0)
-    }
-
-    /// Writes to each sink what it has not received, as far as it has room and the budget
-    /// allows.
-    pub fn flush(&mut self, budget: FlushBudget) {
-        if self.retry_stdout_at.is_some_and(|at| at <= Instant::now()) {
-            self.retry_stdout_at = None;
-            self.needs_flush = true;
-        }
-        if !std::mem::take(&mut self.needs_flush) {
-            return;
-        }
-        self.flush_stdout(budget.stdout);
-        self.flush_readers(budget);
-        self.last_flush = self.log.end();
-        let end = self.last_flush;
-        let can_continue =
-            |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(end);
-        let needs_flush = self.sinks().any(can_continue);
-        self.needs_flush = needs_flush;
-        self.log.release(Unread {
-            compact: self.first_unread(Form::Compact),
-            display: self.first_unread(Form::Display),
-        });
-        self.bytes_behind = self.count_bytes_behind();
-    }
-
-    /// Writes to the readers, and removes those that have disconnected. It begins where the last
-    /// flush used up its budget, so that each reader has its turn.
-    fn flush_readers(&mut self, budget: FlushBudget) {
-        let (mut left, mut writes) = (budget.all_readers, budget.writes);
-        let mut gone = Vec::new();
-        // A flush that skips readers does not use up anybody's turn.
-        let first = match budget.skips_slow_readers {
-            true => self.next_reader,
-            false => std::mem::take(&mut self.next_reader),
-        };
-        let end = self.readers.capacity();
-        for key in (first..end).chain(0..first.min(end)) {
-            let Some(reader) = self.readers.get_mut(key) else {
-                continue;
-            };
-            if budget.skips_slow_readers && reader.is_slow {
-                continue;
-            }
-            if left == 0 || writes == 0 {
-                self.next_reader = key;
-                break;
-            }
-            let name = format_args!("reader {key}");
-            match reader.flush(name, &self.log, self.format, left.min(budget.reader)) {
-                Ok(0) => {}
-                Ok(count) => (left, writes) = (left - count, writes - 1),
-                Err(_) => gone.push(key),
-            }
-        }
-        gone.into_iter().for_each(|key| self.remove_reader(key));
-    }
-
-    /// The first entry that some sink of this form has not received.
-    fn first_unread(&self, form: Form) -> u64 {
-        let cursors = self.sinks().map(|(_, cursor)| cursor);
-        let cursors = cursors.filter(|cursor| cursor.form() == form);
-        let first = cursors.map(Cursor::entry).min();
-        first.unwrap_or(self.log.end())
     }
 
     /// For each sink, whether it has room, and its cursor.
@@ -370,9 +272,8 @@ impl Output {
         stdout.chain(readers.map(|(_, sink)| (sink.has_room, &sink.cursor)))
     }
 
-    /// The cursors of the sinks that responses wait for: stdout while it has room, and the
-    /// readers that keep up. A reader that has run out of room is slow until it has caught
-    /// up: with many such readers, the hooks would wait for one of them in every turn.
+    /// The cursors of the prompt sinks. A reader that has run out of room stays slow until it has
+    /// everything: with many such readers, the hooks would wait for one of them in every turn.
     fn prompt_cursors(&self) -> impl Iterator<Item = &Cursor> {
         let stdout = self.stdout.iter().filter(|sink| sink.has_room);
         let stdout = stdout.map(|sink| &sink.cursor);
@@ -381,43 +282,14 @@ impl Output {
         stdout.chain(readers.map(|sink| &sink.cursor))
     }
 
-    /// Writes to stdout. An error of a pipe or terminal closes it: its reader is gone. A file is
-    /// tried again later.
-    fn flush_stdout(&mut self, budget: usize) {
-        let Some(stdout) = &mut self.stdout else {
-            return;
-        };
-        let is_file = stdout.writer.pollable_fd().is_none();
-        stdout.has_room |= is_file;
-        match stdout.flush("stdout", &self.log, self.format, budget) {
-            Ok(_) => {
-                let waits = is_file && !stdout.has_room;
-                self.retry_stdout_at = waits.then(|| Instant::now() + STDOUT_RETRY_DELAY);
-                self.stdout_failed = false;
-            }
-            Err(error) if is_file => {
-                stdout.set_full();
-                self.retry_stdout_at = Some(Instant::now() + STDOUT_RETRY_DELAY);
-                if !std::mem::replace(&mut self.stdout_failed, true) {
-                    say(format_args!(
-                        "cannot write to stdout ({error}): up to {} bytes of events wait in \
-                         memory, and the server tries again every second",
-                        self.buffer
-                    ));
-                }
-            }
-            Err(_) => self.close_stdout(),
-        }
-    }
-
-    /// Reports each sink that begins to lose events, once until it has caught up.
+    /// Reports each sink that begins to lag, once until it has everything.
     fn report_lagging(&mut self) {
         let log = &self.log;
         let stdout = self.stdout.iter_mut();
-        let stdout = stdout.filter_map(|sink| sink.begins_to_lag(log).then(|| "stdout".into()));
+        let stdout = stdout.filter_map(|sink| sink.mark_lagging(log).then(|| "stdout".into()));
         let readers = self.readers.iter_mut();
         let readers =
-            readers.filter_map(|(_, sink)| sink.begins_to_lag(log).then(|| sink.describe()));
+            readers.filter_map(|(_, sink)| sink.mark_lagging(log).then(|| sink.describe()));
         for name in stdout.chain(readers) {
             say(format_args!(
                 "{name} is too slow: its oldest events are dropped"
@@ -440,7 +312,7 @@ impl Output {
             }
             let candidate = |(key, sink): (usize, &Sink<UnixStream>)| {
                 let (_, length) = sink.cursor.partial_memory()?;
-                Some((Reverse(sink.written_at), length, key))
+                Some((Reverse(sink.last_progress), length, key))
             };
             let Some((_, length, key)) = self.readers.iter().filter_map(candidate).max() else {
                 return;

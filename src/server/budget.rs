@@ -2,7 +2,9 @@
 //!
 //! Clients and readers decide how much they send. The loop decides how much of it one turn
 //! handles, with the goal that no turn takes more than 25 ms of CPU time. Work beyond the budget
-//! stays queued for the next turn, in order, so nobody is starved.
+//! stays queued for the next turn, in order, so nobody is starved. One thing has no budget: all
+//! readers in the backlog of the output socket are accepted at once. There are at most
+//! `somaxconn` (listen(2)), 4,096 by default.
 //!
 //! All limits of a turn are in this file. Work on a single item that exceeds them (a large
 //! body) goes to the [`worker`](super::worker).
@@ -71,7 +73,7 @@ impl Budget {
         }
     }
 
-    /// Whether some part of it is used up.
+    /// Whether the budget for reading is used up. Walks do not count.
     pub fn is_spent(&self) -> bool {
         self.reads == 0 || self.read_bytes == 0 || self.event_bytes == 0
     }

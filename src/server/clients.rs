@@ -1,32 +1,34 @@
 //! The clients of the hook socket: what a turn does for each, from accept to close.
 //!
 //! A client's [`Connection`] decides what comes next. This file does it: read, publish,
-//! write, close. What a client waits for is a state, and it is in one place at a time:
+//! write, close. Each client waits for one thing at a time:
 //!
-//! - **to be read**: in the queue `readable`. Its last read was not `WouldBlock`, or the poll
-//!   has reported it since.
+//! - **to be read**: in the queue `readable`. It is new, or its last read was not
+//!   `WouldBlock`, or the poll has reported it since.
 //! - **for input**, or **for room** to write: registered with the poll.
-//! - **for memory**: in `waiting`, not read and without a deadline, because the bodies in
+//! - **for memory**: in `waiting_for_room`, not read and without a deadline, because the bodies in
 //!   flight leave no room for more of its own ([`Inflight`]).
 //! - **for its event**: with the worker, or in the log and not yet flushed ([`Pending`]).
 //!   Then it is not read, and its response is not written.
 //!
-//! The queues and deadlines know no kernel: sockets are behind the trait [`Socket`] and the
-//! output behind [`Publish`]. The model test at the end of this folder drives this file with
-//! random schedules.
+//! The queues and deadlines make no system calls: sockets are behind the trait [`Socket`] and the
+//! output behind [`Publish`]. The model test (`model.rs`) drives this file with random schedules.
+//!
+//! Two parts of it have files of their own: `closing.rs`, how a connection ends, and `bodies.rs`,
+//! the clients whose body is in flight.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
-use std::io;
 use std::time::{Duration, Instant};
 
 use log::trace;
 use mio::Interest;
 use slab::Slab;
 
-use super::budget::{Budget, CLOSES, LARGE_BODY, READS_PER_CLIENT, WRITES};
+use super::budget::{Budget, LARGE_BODY, READS_PER_CLIENT, WRITES};
 use super::client::{Client, Pending};
+use super::closing::LINGER_TIMEOUT;
 use super::deadlines::Deadlines;
 use super::inflight::Inflight;
 use super::processes::SessionHook;
@@ -41,8 +43,6 @@ use crate::http::connection::{Connection, Hook, Step};
 use crate::http::response::Status;
 use crate::peer::{self, Peer};
 
-/// How long a closing connection waits for its client to close its side.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that one read can return. All clients share one buffer of this size.
 const SCRATCH_SIZE: usize = 64 << 10;
 
@@ -60,15 +60,15 @@ pub(super) struct Subscriber<S> {
 
 /// All clients, and what each of them waits for.
 pub(super) struct Clients<S: Socket> {
-    clients: Slab<Client<S>>,
+    pub(super) clients: Slab<Client<S>>,
     registry: S::Registry,
     /// Clients to read from.
-    readable: ReadyQueue,
+    pub(super) readable: ReadyQueue,
     /// Clients to write to.
-    writable: ReadyQueue,
+    pub(super) writable: ReadyQueue,
     /// Clients whose body must wait for room, in the order in which they began to wait.
-    waiting: ReadyQueue,
-    inflight: Inflight,
+    pub(super) waiting_for_room: ReadyQueue,
+    pub(super) inflight: Inflight,
     /// Clients whose event is in the log and not flushed: the event's number and the client's
     /// key, in the order of the log.
     unflushed: VecDeque<(u64, usize)>,
@@ -77,13 +77,13 @@ pub(super) struct Clients<S: Socket> {
     /// Clients that have become readers.
     subscribers: Vec<Subscriber<S>>,
     /// By when a client's request must be complete and its response written.
-    request_deadlines: Deadlines,
+    pub(super) request_deadlines: Deadlines,
     /// By when a lingering client is closed.
-    linger_deadlines: Deadlines,
-    is_shutting_down: bool,
+    pub(super) linger_deadlines: Deadlines,
+    pub(super) is_shutting_down: bool,
     /// Whether a descriptor was closed since this was last asked.
-    has_freed_fd: bool,
-    scratch: Box<[u8]>,
+    pub(super) has_freed_fd: bool,
+    pub(super) scratch: Box<[u8]>,
     clock: Clock,
 }
 
@@ -95,7 +95,7 @@ impl<S: Socket> Clients<S> {
             registry,
             readable: ReadyQueue::default(),
             writable: ReadyQueue::default(),
-            waiting: ReadyQueue::default(),
+            waiting_for_room: ReadyQueue::default(),
             inflight,
             unflushed: VecDeque::new(),
             jobs: Vec::new(),
@@ -180,10 +180,10 @@ impl<S: Socket> Clients<S> {
 
     /// Reads from the clients in `readable`, each at most once, while the budget lasts. The
     /// others stay in the queue for the next turn.
-    pub(super) fn read(&mut self, events: &mut impl Publish, budget: &mut Budget, now: Instant) {
+    pub(super) fn read(&mut self, publisher: &mut impl Publish, budget: &mut Budget, now: Instant) {
         self.resume_waiting(now);
         for _ in 0..self.readable.len() {
-            if budget.is_spent() || events.is_congested() {
+            if budget.is_spent() || publisher.is_congested() {
                 return;
             }
             let Some(key) = self.readable.pop() else {
@@ -191,34 +191,7 @@ impl<S: Socket> Clients<S> {
             };
             match self.clients.get(key) {
                 Some(client) if client.is_lingering => self.drain_lingering(key, budget),
-                Some(_) => self.read_client(key, events, budget, now),
-                None => {}
-            }
-        }
-    }
-
-    /// Whether bodies that wait may find room.
-    pub(super) fn may_resume(&self) -> bool {
-        self.inflight.has_freed_room() && !self.waiting.is_empty()
-    }
-
-    /// Has the bodies that find room now read again. Their clients get the time for a whole
-    /// request.
-    fn resume_waiting(&mut self, now: Instant) {
-        if !self.may_resume() {
-            return;
-        }
-        self.inflight.set_offered();
-        for _ in 0..self.waiting.len() {
-            let Some(key) = self.waiting.pop() else {
-                return;
-            };
-            match self.clients.get(key).and_then(|client| client.body) {
-                Some(body) if self.inflight.has_room(body) => {
-                    self.request_deadlines.set(key, now);
-                    self.readable.push(key);
-                }
-                Some(_) => self.waiting.push(key),
+                Some(_) => self.read_client(key, publisher, budget, now),
                 None => {}
             }
         }
@@ -229,51 +202,39 @@ impl<S: Socket> Clients<S> {
     fn read_client(
         &mut self,
         key: usize,
-        events: &mut impl Publish,
+        publisher: &mut impl Publish,
         budget: &mut Budget,
         now: Instant,
     ) {
         let source = Source::Client(key);
         for _ in 0..READS_PER_CLIENT {
+            if self.must_wait(key) {
+                return;
+            }
             let Some(client) = self.clients.get_mut(key) else {
                 return;
             };
-            // The next request waits until the client has its response.
-            if !client.connection.unsent().is_empty() {
-                return;
-            }
-            if client
-                .body
-                .is_some_and(|body| !self.inflight.has_room(body))
-            {
-                return self.wait_for_room(key);
-            }
             let (peer, was_idle) = (client.peer, client.connection.is_idle());
             let Some(step) = client.next_step(source, &mut self.scratch, budget) else {
                 return self.wait_for_input(key, budget, now);
             };
             match step {
                 Step::Read | Step::Resume => {
-                    // On a reused connection the time runs from the first byte of a request.
-                    if was_idle && !client.connection.is_idle() {
-                        client.overdue = None;
-                        self.request_deadlines.set(key, now);
-                    } else if client.overdue == Some(0) {
-                        return self.time_out(key, budget, now);
+                    if !self.continue_request(key, was_idle, budget, now) {
+                        return;
                     }
-                    self.account_body(key);
                 }
                 Step::Write => return self.begin_response(key, now),
                 Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
-                Step::Subscribe { replay } => return self.subscribe(key, replay, events, now),
-                Step::ListSessions => return self.list_sessions(key, events, budget, now),
+                Step::Subscribe { replay } => return self.subscribe(key, replay, publisher, now),
+                Step::ListSessions => return self.list_sessions(key, publisher, budget, now),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
                 Step::Hook(hook) => {
                     trace!("{source}: event {}", hook.event_name);
-                    budget.charge_event(hook.body.len());
-                    let number = publish(events, self.clock.now(), &peer, &hook, budget, now);
+                    let number =
+                        publish_small(publisher, self.clock.now(), &peer, &hook, budget, now);
                     client.connection.take_body();
                     self.account_body(key);
                     return self.wait_for_flush(key, number);
@@ -283,18 +244,58 @@ impl<S: Socket> Clients<S> {
         self.readable.push(key);
     }
 
+    /// Whether a client may not be read now. If its body has no room, it waits for that.
+    fn must_wait(&mut self, key: usize) -> bool {
+        let Some(client) = self.clients.get(key) else {
+            return true;
+        };
+        // The next request waits until the client has its response.
+        if !client.connection.unsent().is_empty() {
+            return true;
+        }
+        let has_room = client.body.is_none_or(|body| self.inflight.has_room(body));
+        if !has_room {
+            self.wait_for_room(key);
+        }
+        !has_room
+    }
+
+    /// A part of a request was read. Returns false if it came too late: then the client is
+    /// refused.
+    fn continue_request(
+        &mut self,
+        key: usize,
+        was_idle: bool,
+        budget: &mut Budget,
+        now: Instant,
+    ) -> bool {
+        let Some(client) = self.clients.get_mut(key) else {
+            return false;
+        };
+        // On a reused connection the time runs from the first byte of a request.
+        if was_idle && !client.connection.is_idle() {
+            client.unread_at_deadline = None;
+            self.request_deadlines.set(key, now);
+        } else if client.unread_at_deadline == Some(0) {
+            self.time_out(key, budget, now);
+            return false;
+        }
+        self.account_body(key);
+        true
+    }
+
     /// Makes a client a reader of live events, if it may be one.
-    fn subscribe(&mut self, key: usize, replay: u64, events: &impl Publish, now: Instant) {
+    fn subscribe(&mut self, key: usize, replay: u64, publisher: &impl Publish, now: Instant) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         let status = if !peer::is_self_or_root(client.peer.uid) {
             Status::Forbidden
-        } else if events.room_for_readers() <= self.subscribers.len() {
+        } else if publisher.room_for_readers() <= self.subscribers.len() {
             Status::Unavailable
         } else {
             trace!("{}: becomes a reader", Source::Client(key));
-            let client = self.take(key);
+            let client = self.remove(key);
             let subscriber = client.map(|client| Subscriber {
                 socket: client.socket,
                 is_registered: client.interest.is_some(),
@@ -310,7 +311,7 @@ impl<S: Socket> Clients<S> {
     fn list_sessions(
         &mut self,
         key: usize,
-        events: &impl Publish,
+        publisher: &impl Publish,
         budget: &mut Budget,
         now: Instant,
     ) {
@@ -318,7 +319,7 @@ impl<S: Socket> Clients<S> {
             return;
         };
         if peer::is_self_or_root(client.peer.uid) {
-            let json = events.sessions_json();
+            let json = publisher.sessions_json();
             budget.charge_event(json.len());
             client.connection.answer_json(&json);
         } else {
@@ -335,45 +336,20 @@ impl<S: Socket> Clients<S> {
         };
         // With a body to come it is only `100 Continue`, and the request's time goes on.
         if client.connection.partial_body().is_none() {
-            client.overdue = None;
+            client.unread_at_deadline = None;
             self.request_deadlines.set(key, now);
         }
         self.writable.push(key);
     }
 
-    /// Records how much of a client's body is in memory.
-    fn account_body(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        match (client.body, client.connection.partial_body()) {
-            (None, None) => {}
-            (None, Some(body)) => client.body = Some(self.inflight.begin(body)),
-            (Some(id), Some(body)) => self.inflight.update(id, body),
-            (Some(id), None) => {
-                client.body = None;
-                self.inflight.end(id);
-            }
-        }
-    }
-
-    /// A client's body finds no room: it is not read, and its deadline stops.
-    fn wait_for_room(&mut self, key: usize) {
-        trace!("{}: no room for more of its body", Source::Client(key));
-        if let Some(client) = self.clients.get_mut(key) {
-            client.overdue = None;
-            self.request_deadlines.clear(key);
-            self.waiting.push(key);
-        }
-    }
-
-    /// There is nothing to read: waits for the poll's report. An overdue client is refused
-    /// instead, and during the shutdown an idle connection is closed.
+    /// There is nothing to read: waits for the poll's report. If its deadline has passed, refuses it
+    /// instead, or closes its connection if that is idle after a response. During the shutdown
+    /// also closes an idle connection in time.
     fn wait_for_input(&mut self, key: usize, budget: &mut Budget, now: Instant) {
         let Some(client) = self.clients.get(key) else {
             return;
         };
-        if client.overdue.is_some() {
+        if client.unread_at_deadline.is_some() {
             self.time_out(key, budget, now);
         } else if self.is_shutting_down && client.connection.is_idle() {
             self.drain_and_close(key, budget, now);
@@ -416,7 +392,7 @@ impl<S: Socket> Clients<S> {
     pub(super) fn finish_job(
         &mut self,
         finished: Finished,
-        events: &mut impl Publish,
+        publisher: &mut impl Publish,
         budget: &mut Budget,
         now: Instant,
     ) {
@@ -429,10 +405,10 @@ impl<S: Socket> Clients<S> {
                 session_id,
                 cwd: finished.cwd.as_deref(),
             };
-            events.handle_session(&hook, budget, now);
+            publisher.handle_session(&hook, budget, now);
         }
         let key = finished.job.client;
-        let number = events.publish_forms(finished.forms);
+        let number = publisher.publish_forms(finished.forms);
         self.account_body(key);
         self.wait_for_flush(key, number);
     }
@@ -447,7 +423,9 @@ impl<S: Socket> Clients<S> {
             if let Some(client) = self.clients.get_mut(key) {
                 client.pending = Pending::Nothing;
                 // The request was in time. Now the client must read the response.
-                if client.overdue.take().is_some() || self.request_deadlines.is_unset(key) {
+                if client.unread_at_deadline.take().is_some()
+                    || self.request_deadlines.is_unset(key)
+                {
                     self.request_deadlines.set(key, now);
                 }
                 self.writable.push(key);
@@ -482,7 +460,7 @@ impl<S: Socket> Clients<S> {
             Step::Close => self.drain_and_close(key, budget, now),
             step => {
                 if step == Step::Resume || client.connection.is_idle() {
-                    client.overdue = None;
+                    client.unread_at_deadline = None;
                     self.request_deadlines.set(key, now);
                 }
                 self.readable.push(key);
@@ -490,59 +468,9 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Handles the deadlines that have passed. A client has until now to be read from, and to
-    /// read its response: only what it has not sent in time is refused. Call it after the
-    /// reads of a turn.
-    pub(super) fn expire_deadlines(&mut self, budget: &mut Budget, now: Instant) {
-        for _ in 0..CLOSES {
-            let Some(key) = self.request_deadlines.take_expired(now) else {
-                break;
-            };
-            trace!("{}: deadline passed", Source::Client(key));
-            let Some(client) = self.clients.get_mut(key) else {
-                continue;
-            };
-            if client.pending != Pending::Nothing {
-                // The server is late, not the client. `acknowledge` sets a new deadline.
-            } else if client.connection.unsent().is_empty() {
-                client.overdue = Some(client.socket.unread());
-                self.readable.push(key);
-            } else {
-                client.overdue = Some(0);
-                self.writable.push(key);
-            }
-        }
-        for _ in 0..CLOSES {
-            let Some(key) = self.linger_deadlines.take_expired(now) else {
-                break;
-            };
-            if let Some(client) = self.clients.get_mut(key) {
-                // Closing with unread input would cost the client its response.
-                let _ = client.discard_input(&mut self.scratch, budget);
-            }
-            self.remove(key);
-        }
-    }
-
-    /// Refuses a client that is late, or closes its connection if it has sent nothing.
-    fn time_out(&mut self, key: usize, budget: &mut Budget, now: Instant) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        match client.connection.time_out() {
-            Step::Write => {
-                client.overdue = None;
-                self.request_deadlines.set(key, now);
-                self.writable.push(key);
-                self.account_body(key);
-            }
-            _ => self.drain_and_close(key, budget, now),
-        }
-    }
-
     /// Registers a client with the poll, or changes its interest. Nothing that happened
     /// before is missed: epoll reports at once what is ready when it is added.
-    fn register(&mut self, key: usize, interest: Interest) {
+    pub(super) fn register(&mut self, key: usize, interest: Interest) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
@@ -560,106 +488,25 @@ impl<S: Socket> Clients<S> {
             say(format_args!(
                 "cannot register a client with the poll: {error}"
             ));
-            self.remove(key);
+            self.close(key);
         }
-    }
-
-    /// Discards the input that has arrived, then closes the connection. Closing a Unix
-    /// socket with unread input turns the peer's end of file into ECONNRESET.
-    fn drain_and_close(&mut self, key: usize, budget: &mut Budget, now: Instant) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        match client.discard_input(&mut self.scratch, budget) {
-            Ok(true) => self.linger(key, now),
-            Ok(false) | Err(_) => self.remove(key),
-        }
-    }
-
-    /// Shuts down writing, and discards what the client still sends until it closes its
-    /// side, or for [`LINGER_TIMEOUT`].
-    fn linger(&mut self, key: usize, now: Instant) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        trace!("{}: lingering", Source::Client(key));
-        client.socket.shutdown_write();
-        client.is_lingering = true;
-        self.request_deadlines.clear(key);
-        self.linger_deadlines.set(key, now);
-        self.readable.push(key);
-    }
-
-    /// Discards the input of a lingering client, and closes it at the end of input.
-    fn drain_lingering(&mut self, key: usize, budget: &mut Budget) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        match client.discard_input(&mut self.scratch, budget) {
-            Ok(true) => self.readable.push(key),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.register(key, Interest::READABLE);
-            }
-            Ok(false) | Err(_) => self.remove(key),
-        }
-    }
-
-    /// Closes a client's connection.
-    fn remove(&mut self, key: usize) {
-        if let Some(client) = self.take(key) {
-            let elapsed = client.age().as_secs_f64() * 1e3;
-            trace!("{}: closed after {elapsed:.3} ms", Source::Client(key));
-            self.has_freed_fd = true;
-        }
-    }
-
-    /// Removes a client, and all that waits for it.
-    fn take(&mut self, key: usize) -> Option<Client<S>> {
-        let client = self.clients.try_remove(key)?;
-        if let Some(body) = client.body {
-            self.inflight.end(body);
-        }
-        self.request_deadlines.clear(key);
-        self.linger_deadlines.clear(key);
-        Some(client)
-    }
-
-    /// Makes every request the last one of its connection.
-    pub(super) fn begin_shutdown(&mut self) {
-        self.is_shutting_down = true;
-        for (key, client) in &mut self.clients {
-            client.connection.disable_keep_alive();
-            // Reading finds out whether the connection is idle and can be closed.
-            self.readable.push(key);
-        }
-    }
-
-    /// Closes all connections. Returns how many clients did not get their response.
-    pub(super) fn abandon(&mut self) -> usize {
-        let unanswered = self
-            .clients
-            .iter()
-            .filter(|(_, client)| !client.is_lingering);
-        let count = unanswered.count();
-        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.remove(key));
-        count
     }
 }
 
-/// Makes the event of a hook and publishes it. Returns its number.
-fn publish(
-    events: &mut impl Publish,
+/// Makes the event of a small body and publishes it. Returns its number.
+fn publish_small(
+    publisher: &mut impl Publish,
     time: &str,
     peer: &Peer,
     hook: &Hook,
     budget: &mut Budget,
     now: Instant,
 ) -> u64 {
+    budget.charge_event(hook.body.len());
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);
     if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
-        events.handle_session(&hook, budget, now);
+        publisher.handle_session(&hook, budget, now);
     }
-    events.publish(event)
+    publisher.publish(event)
 }

@@ -1,10 +1,9 @@
 //! Deadlines with one common timeout.
 //!
-//! All connections here wait for the same thing and have the same timeout, so the one that
-//! starts to wait last is due last: a queue in the order of starting is sorted already. It is a
-//! linked list through an array, indexed by the connections' keys. So setting, clearing and
-//! finding the earliest deadline are O(1).
-//! Another timeout is another queue.
+//! All keys in a queue (of connections or sessions) have the same timeout, so the one whose
+//! deadline is set last expires last: a queue in the order of setting is sorted already. It is a
+//! linked list through an array, indexed by the keys. So setting, clearing and finding the
+//! earliest deadline are O(1). Another timeout needs another queue.
 //!
 //! Stop 12 of EDU_NOTES.md.
 

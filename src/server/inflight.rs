@@ -5,9 +5,10 @@
 //! [`LARGE_BODY`] bytes, and a quarter for ordinary bodies. So uploads cannot take the room of
 //! ordinary hooks. A body that finds no room is not read: it waits in its socket.
 //!
-//! The oldest body always finds room. Otherwise bodies could wait for each other for ever. The
-//! others leave it the room that it may still need. (So the limit is exceeded only by a body
-//! that is larger than three quarters of it.)
+//! The oldest body always finds room. Otherwise bodies could wait for each other for ever. Other
+//! uploads leave it the room that it may still need; ordinary bodies do not. So the limit is
+//! exceeded only by a body that is larger than three quarters of it, or by the last read, which
+//! adds at most 64 KiB.
 //!
 //! Stop 13 of EDU_NOTES.md.
 
@@ -28,9 +29,9 @@ pub(super) struct Inflight {
     max_body: u64,
     bodies: BTreeMap<BodyId, PartialBody>,
     /// Bytes of the bodies that are no uploads.
-    ordinary: usize,
+    ordinary_bytes: usize,
     /// Bytes of the uploads.
-    uploads: usize,
+    upload_bytes: usize,
     next_id: BodyId,
     /// Whether a body has ended since those that wait were offered the room.
     has_freed_room: bool,
@@ -43,8 +44,8 @@ impl Inflight {
             limit,
             max_body,
             bodies: BTreeMap::new(),
-            ordinary: 0,
-            uploads: 0,
+            ordinary_bytes: 0,
+            upload_bytes: 0,
             next_id: 0,
             has_freed_room: false,
         }
@@ -91,8 +92,8 @@ impl Inflight {
         let reserved = self.max_length(*oldest).saturating_sub(oldest.arrived);
         id == *oldest_id
             || match is_upload(*body) {
-                true => self.uploads + reserved < self.limit / 4 * 3,
-                false => self.ordinary < self.limit / 4,
+                true => self.upload_bytes + reserved < self.limit / 4 * 3,
+                false => self.ordinary_bytes < self.limit / 4,
             }
     }
 
@@ -114,8 +115,8 @@ impl Inflight {
     /// The total to which a body counts.
     fn total(&mut self, body: PartialBody) -> &mut usize {
         match is_upload(body) {
-            true => &mut self.uploads,
-            false => &mut self.ordinary,
+            true => &mut self.upload_bytes,
+            false => &mut self.ordinary_bytes,
         }
     }
 

@@ -3,42 +3,50 @@
 //! Each turn of the loop waits only for the poll, and takes these steps:
 //!
 //! 1. **wait** until a source is ready, and **handle the reports** of the poll;
-//! 2. **accept clients** from the backlog;
-//! 3. **read** clients that have sent something, and append the event of each complete
-//!    request to the log; then that of each session whose process has ended;
-//! 4. **expire deadlines**: refuse clients that took too long;
-//! 5. **commit**: accept readers, write the log to stdout and to the readers, and only then
+//! 2. **restore files**: listen again where a socket's file has disappeared;
+//! 3. **reserve descriptors** for sessions;
+//! 4. **accept clients** from the backlog;
+//! 5. **read clients** that have sent something, and append the event of each complete
+//!    request to the log. Then append `_gone` for each session whose process has ended;
+//! 6. **expire deadlines**: refuse clients that took too long;
+//! 7. **commit**: accept readers, write the log to stdout and to the readers, and only then
 //!    send the responses;
-//! 6. **advance the shutdown**, if one has begun.
+//! 8. **advance the shutdown**, if one has begun;
+//! 9. **retry accept**, if a descriptor was closed.
 //!
 //! So a client that sees 200 knows that its event was given to every sink that had room.
 //! Under load one write carries the events of many clients (group commit). Each step has a
-//! budget, so that no turn takes long: what is left over goes on in the next turn.
+//! budget, so that no turn takes long. The rest waits for the next turn.
 //!
 //! What mio calls an event is a report here, since an event is what a hook becomes. Reports
 //! are edge-triggered (epoll(7), `EPOLLET`): each change is reported once.
 //! Code that stops before `WouldBlock` must remember to continue without a report.
 //!
-//! The loop is spread over four files: this one; [`clients`], what a turn does for each
-//! client; [`publisher`], what it does for stdout and readers; and [`shutdown`]. The others
-//! are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
+//! The loop is spread over these files: this one; [`setup`], the start; [`clients`], what a turn
+//! does for each client; [`publisher`], what it does for stdout and readers; [`gone`], when it
+//! publishes `_gone`; and [`shutdown`]. The others are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
 //! [`deadlines`], [`socket`], [`source`], [`signals`], [`worker`], and [`processes`], which
 //! finds out whether sessions are still there.
 //!
-//! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON.
+//! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
+//! [`processes`] writes the list of sessions.
 //!
 //! Stop 3 of EDU_NOTES.md.
 
+mod bodies;
 mod budget;
 mod client;
 mod clients;
+mod closing;
 mod deadlines;
+mod gone;
 mod inflight;
 #[cfg(test)]
 mod model;
 mod processes;
 mod publisher;
 mod ready_queue;
+mod setup;
 mod shutdown;
 mod signals;
 mod socket;
@@ -50,16 +58,14 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use log::trace;
-use mio::event::{Event as Report, Source as Pollable};
+use mio::event::Event as Report;
 use mio::net::UnixStream;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Waker};
+use mio::{Events, Poll};
 
 use self::budget::{Budget, LongestTurn};
 use self::clients::Clients;
-use self::inflight::Inflight;
-use self::processes::Sessions;
 use self::publisher::{Publish, Publisher};
+use self::setup::{WATCH, announce, context, register};
 use self::shutdown::Phase;
 use self::source::Source;
 use self::worker::Worker;
@@ -67,9 +73,7 @@ use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;
 use crate::listen::activation::ActivationSockets;
 use crate::listen::file_watch::FileWatch;
-use crate::listen::listener::{self, DescriptorLimits, Listener};
-use crate::nonblocking::NonblockingFd;
-use crate::output::Output;
+use crate::listen::listener::Listener;
 use crate::peer;
 
 /// Serves until a signal, or until nobody can receive events any more. Uses the activation
@@ -93,21 +97,6 @@ pub fn run(options: &ServerOptions, activated: ActivationSockets) -> Result<(), 
         .map_err(|error| format!("the event loop failed: {error}"))
 }
 
-fn announce(options: &ServerOptions) {
-    if let Some(path) = &options.output_socket {
-        say(format_args!("Output socket: {}", path.display()));
-    }
-    say(format_args!(
-        "Claude Code Hooks Observatory (mio) listening on {}",
-        options.socket.display()
-    ));
-    say(format_args!("Socket permissions: {:#o}", options.mode));
-    say("Press Ctrl+C to stop\n");
-}
-
-/// How long a session is not reported as gone because its `SessionEnd` may be unread.
-const GONE_TIMEOUT: Duration = Duration::from_secs(2);
-
 struct Server {
     poll: Poll,
     signals: UnixStream,
@@ -121,56 +110,13 @@ struct Server {
     /// Whether the worker may have results: it woke the poll, and not all were taken since.
     has_results: bool,
     phase: Phase,
-    /// Since when some session is to be reported as gone, but input waits that may be its end.
+    /// Since when `_gone` is due for some session, but unread input may be its `SessionEnd`.
     gone_since: Option<Instant>,
     /// When this turn began.
     now: Instant,
 }
 
 impl Server {
-    fn start(options: &ServerOptions, activated: ActivationSockets) -> Result<Self, String> {
-        let poll = Poll::new().map_err(context("create an epoll"))?;
-        let registry = || {
-            poll.registry()
-                .try_clone()
-                .map_err(context("share an epoll"))
-        };
-        // Before a socket file exists that a signal could leave behind.
-        let mut signals = signals::catch().map_err(context("catch signals"))?;
-        register(&poll, &mut signals, Source::Signals)?;
-        let limits = listener::descriptor_limits(options.output_socket.is_some());
-        let (mut hook_listener, mut output_listener) =
-            open_listeners(&poll, options, activated, limits)?;
-        let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
-        let file_watch = watch_files(&poll, listeners.into_iter().flatten());
-        let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
-        let stdout = stdout.transpose().map_err(context("write to stdout"))?;
-        let inflight = Inflight::new(options.max_inflight, options.max_body);
-        let output = Output::new(options.format, options.buffer, options.history, stdout);
-        let waker = Waker::new(poll.registry(), Source::Worker.token());
-        let waker = waker.map_err(context("create a waker"))?;
-        Ok(Server {
-            signals,
-            hook_listener: Some(hook_listener),
-            file_watch: file_watch.inspect_err(|error| say(error)).ok(),
-            clients: Clients::new(registry()?, options.timeout, inflight),
-            publisher: Publisher::new(
-                registry()?,
-                output,
-                output_listener,
-                limits.live_readers,
-                Sessions::new(limits.sessions),
-                options.sessions,
-            )?,
-            worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
-            has_results: false,
-            phase: Phase::Serving,
-            gone_since: None,
-            now: Instant::now(),
-            poll,
-        })
-    }
-
     /// Runs until shutdown. Returns the time left for flushing.
     fn serve(&mut self) -> io::Result<Duration> {
         let mut reports = Events::with_capacity(1024);
@@ -310,34 +256,6 @@ impl Server {
         }
     }
 
-    /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`. If the
-    /// server is late, its `SessionEnd` may have come in time and still be unread: then this waits
-    /// until nothing is unread, or for [`GONE_TIMEOUT`].
-    fn publish_gone(&mut self) {
-        let deadline = self.publisher.sessions.next_deadline();
-        if deadline.is_none_or(|deadline| deadline > self.now) {
-            self.gone_since = None;
-            return;
-        }
-        let open = self.hook_connections();
-        let listener = self.hook_listener.as_ref();
-        let has_backlog = listener.is_some_and(|listener| listener.can_accept(open, self.now));
-        let has_unread = has_backlog || self.clients.has_unread() || self.worker.has_jobs();
-        let since = *self.gone_since.get_or_insert(self.now);
-        if !has_unread || self.now >= since + GONE_TIMEOUT {
-            self.publisher.publish_gone_until(self.now);
-            self.gone_since = None;
-        }
-    }
-
-    /// When [`Server::publish_gone`] has something to do.
-    fn gone_deadline(&self) -> Option<Instant> {
-        match self.gone_since {
-            Some(since) => Some(since + GONE_TIMEOUT),
-            None => self.publisher.sessions.next_deadline(),
-        }
-    }
-
     /// Reads from clients, and publishes the events that the worker has made.
     fn read_clients(&mut self, budget: &mut Budget) {
         self.clients.read(&mut self.publisher, budget, self.now);
@@ -349,8 +267,9 @@ impl Server {
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
                 Some(finished) => {
-                    let events = &mut self.publisher;
-                    self.clients.finish_job(finished, events, budget, self.now);
+                    let publisher = &mut self.publisher;
+                    self.clients
+                        .finish_job(finished, publisher, budget, self.now);
                 }
                 None => self.has_results = false,
             }
@@ -405,70 +324,6 @@ impl Server {
         let listeners = [&mut self.hook_listener, &mut self.publisher.listener];
         listeners.into_iter().flatten()
     }
-}
-
-/// Opens the output listener and then the hook listener, so that the output socket exists as
-/// soon as the hook socket does.
-fn open_listeners(
-    poll: &Poll,
-    options: &ServerOptions,
-    activated: ActivationSockets,
-    limits: DescriptorLimits,
-) -> Result<(Listener, Option<Listener>), String> {
-    let mut output_listener = match &options.output_socket {
-        Some(path) => Some(Listener::open(
-            activated.output,
-            path,
-            options.output_mode,
-            limits.readers,
-        )?),
-        None => None,
-    };
-    if let Some(listener) = &mut output_listener {
-        let socket = listener.socket();
-        register(poll, socket, Source::OutputListener)?;
-    }
-    let mut hook_listener = Listener::open(
-        activated.hooks,
-        &options.socket,
-        options.mode,
-        limits.clients,
-    )?;
-    let socket = hook_listener.socket();
-    register(poll, socket, Source::HookListener)?;
-    Ok((hook_listener, output_listener))
-}
-
-/// What fails where the system has no watch left (inotify(7), `max_user_instances`).
-const WATCH: &str = "watch the socket files";
-
-/// Watches the files of listeners. A service manager's sockets are not watched.
-fn watch_files<'l>(
-    poll: &Poll,
-    listeners: impl Iterator<Item = &'l mut Listener>,
-) -> Result<FileWatch, String> {
-    let file_watch = FileWatch::new().map_err(context(WATCH))?;
-    register(poll, &mut SourceFd(&file_watch.fd()), Source::SocketFiles)?;
-    for listener in listeners {
-        let result = listener.path().map_or(Ok(()), |path| file_watch.add(path));
-        if let Err(error) = result {
-            // The file may have disappeared already.
-            say(context(WATCH)(error));
-            listener.set_file_changed(Instant::now());
-        }
-    }
-    Ok(file_watch)
-}
-
-fn register(poll: &Poll, socket: &mut dyn Pollable, source: Source) -> Result<(), String> {
-    let registry = poll.registry();
-    let result = registry.register(socket, source.token(), Interest::READABLE);
-    result.map_err(|error| format!("cannot register {source} with the poll: {error}"))
-}
-
-/// Adds to an error what the program cannot do because of it.
-fn context(what: &str) -> impl Fn(io::Error) -> String {
-    move |error| format!("cannot {what}: {error}")
 }
 
 fn set_readable(listener: &mut Option<Listener>) {

@@ -41,7 +41,7 @@ pub(super) trait Publish {
     /// How many more readers of live events the limit of descriptors allows.
     fn room_for_readers(&self) -> usize;
 
-    /// A hook says something about its session, and its peer waits for the response.
+    /// Handles a hook with a session id. Its peer still waits for the response.
     fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant);
 
     /// Whether sinks are so far behind that no more events should come in this turn.

@@ -1,7 +1,7 @@
-//! The clients, or readers, that are due in the next turn.
+//! A queue of keys (clients or readers) for the next turn. A key is in the queue at most once.
 //!
-//! Being due is a state: a key is in the queue or not, and however often it is pushed, it is
-//! served once a turn. Keys are served in the order in which they were pushed.
+//! So a key that is pushed several times is served once. Keys are served in the order in which
+//! they were pushed.
 //!
 //! Stop 7 of EDU_NOTES.md.
 

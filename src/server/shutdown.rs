@@ -93,7 +93,7 @@ impl Server {
         output.has_stdout() || output.reader_count() > 0 || self.publisher.listener.is_some()
     }
 
-    /// Closes all connections, and reports how many clients had to go without a response.
+    /// Closes all connections, and reports how many clients did not get a response.
     fn abandon_clients(&mut self) {
         self.hook_listener = None;
         let count = self.clients.abandon();

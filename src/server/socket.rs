@@ -27,7 +27,7 @@ pub(super) trait Socket: Read + Write {
     /// The number of bytes that have arrived and are not read yet.
     fn unread(&self) -> u64;
 
-    /// Tells the peer that nothing more will be written.
+    /// Shuts down writing (shutdown(2)).
     fn shutdown_write(&self);
 }
 

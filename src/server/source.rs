@@ -32,7 +32,7 @@ pub enum Source {
     Reader(usize),
 }
 
-/// The tokens of sessions start here. There are not many.
+/// The tokens of sessions start here. There are at most [`MAX_SESSIONS`].
 const FIRST_SESSION_TOKEN: usize = 6;
 /// The tokens of clients and readers start here: even ones are clients, odd ones readers.
 const FIRST_KEYED_TOKEN: usize = FIRST_SESSION_TOKEN + MAX_SESSIONS;

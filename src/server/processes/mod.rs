@@ -1,9 +1,9 @@
 //! Sessions: the process that each lives in, and whether it is still there.
 //!
-//! Claude Code fires no hook when it is killed, so events alone do not tell a session that
-//! works from one that is gone. The kernel tells: who posts a hook (`SO_PEERCRED`), who
-//! started that process (/proc), and when a process ends (a pidfd, in the same poll as all
-//! else). What is known of a session's process only moves forward:
+//! Claude Code fires no hook when it is killed. So events alone do not show whether a session
+//! still runs. The kernel knows which process posted a hook (`SO_PEERCRED`), which process
+//! started that one (/proc), and when a process ends (a pidfd, in the same poll as all other
+//! descriptors). What is known about a session's process only moves forward:
 //!
 //! ```text
 //! Unknown ── a hook ──> Candidates ── a hook a second later ──> Watched ── it ends ──> Ended
@@ -37,11 +37,12 @@ use super::budget::Budget;
 use super::deadlines::Deadlines;
 use super::source::Source;
 
-/// Sessions that are known at a time. The least recently heard one makes room for another.
+/// Sessions that are known at a time. The least recently active one makes room for
+/// another.
 pub const MAX_SESSIONS: usize = 512;
 /// How long a `SessionEnd` may still come after the process has ended: the hook that posts it
 /// can outlive the client.
-const GONE_DELAY: Duration = Duration::from_millis(500);
+const SESSION_END_DELAY: Duration = Duration::from_millis(500);
 /// A session whose id is longer than this, as spelled, is not followed. Real ones have 38 bytes.
 const MAX_ID: usize = 256;
 
@@ -52,7 +53,7 @@ pub struct Sessions {
     /// The keys of the sessions, by their ids. There are few: comparing is faster than hashing.
     keys: BTreeMap<String, usize>,
     capacity: usize,
-    /// Sessions by when they were last heard. With no timeout, the least recent has expired.
+    /// Used as an LRU list: with no timeout, the first key is the least recently active.
     recency: Deadlines,
     gone_deadlines: Deadlines,
     /// Whether processes can be identified here.
@@ -67,7 +68,7 @@ impl Sessions {
             keys: BTreeMap::new(),
             capacity: capacity.min(MAX_SESSIONS),
             recency: Deadlines::new(Duration::ZERO),
-            gone_deadlines: Deadlines::new(GONE_DELAY),
+            gone_deadlines: Deadlines::new(SESSION_END_DELAY),
             has_proc: proc_fs::is_readable(),
         }
     }
@@ -123,14 +124,14 @@ impl Sessions {
         if session.uid != hook.peer.uid {
             return;
         }
-        session.count(hook);
+        session.record(hook);
         self.recency.set(key, now);
         if self.has_proc {
             session.identify(key, hook, registry, budget, now);
         }
     }
 
-    /// Adds a session, in place of the least recently heard one if there are too many.
+    /// Adds a session, in place of the least recently active one if there are too many.
     fn add(&mut self, hook: &SessionHook, now: Instant) -> Option<usize> {
         if self.sessions.len() >= self.capacity {
             let oldest = self.recency.take_expired(now)?;
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_heard_session_makes_room() {
+    fn the_least_recently_active_session_makes_room() {
         let mut world = World::new(2);
         for id in ["a", "b", "a", "c"] {
             world.post("Stop", id);
@@ -275,7 +276,7 @@ mod tests {
         world.peer.uid += 1;
         world.post("SessionEnd", "a");
         world.post("Stop", "a");
-        assert_eq!(world.sessions.sessions[0].events, 1);
+        assert_eq!(world.sessions.sessions[0].event_count, 1);
         world.peer.uid -= 1;
         world.post("SessionEnd", "a");
         assert!(world.ids().is_empty());
@@ -343,7 +344,7 @@ mod tests {
         }
         let ended_at = world.now;
         (0..2).for_each(|key| world.sessions.handle_report(key, ended_at));
-        world.now += GONE_DELAY;
+        world.now += SESSION_END_DELAY;
         assert_eq!(world.sessions.next_deadline(), Some(world.now));
         assert_eq!(
             world

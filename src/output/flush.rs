@@ -1,0 +1,146 @@
+//! The flush: writes to each sink what it has not received, within a budget.
+//!
+//! Stop 9 of EDU_NOTES.md.
+
+use std::time::{Duration, Instant};
+
+use super::Output;
+use super::event_log::{Cursor, Form, Unread};
+use crate::diagnostics::stderr::say;
+
+/// The delay before a failed write to a file on stdout (a full disk) is tried again, if no new
+/// event causes a flush earlier.
+const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// What one flush writes at most, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct FlushBudget {
+    /// To stdout.
+    pub stdout: usize,
+    /// To one reader.
+    pub reader: usize,
+    /// To all readers together.
+    pub all_readers: usize,
+    /// How many readers it writes to.
+    pub writes: usize,
+    /// Whether slow readers get nothing.
+    pub skips_slow_readers: bool,
+}
+
+impl FlushBudget {
+    /// A flush writes whatever the prompt sinks have room for.
+    pub const PROMPT_SINKS: FlushBudget = FlushBudget {
+        stdout: usize::MAX,
+        reader: usize::MAX,
+        all_readers: usize::MAX,
+        writes: usize::MAX,
+        skips_slow_readers: true,
+    };
+}
+
+impl Output {
+    /// Writes to each sink what it has not received, as far as it has room and the budget
+    /// allows.
+    pub fn flush(&mut self, budget: FlushBudget) {
+        if self.retry_stdout_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_stdout_at = None;
+            self.needs_flush = true;
+        }
+        if !std::mem::take(&mut self.needs_flush) {
+            return;
+        }
+        self.flush_stdout(budget.stdout);
+        self.flush_readers(budget);
+        self.end_at_last_flush = self.log.end();
+        let end = self.end_at_last_flush;
+        let can_continue =
+            |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(end);
+        let needs_flush = self.sinks().any(can_continue);
+        self.needs_flush = needs_flush;
+        self.log.release(Unread {
+            compact: self.first_unread(Form::Compact),
+            display: self.first_unread(Form::Display),
+        });
+        self.bytes_behind = self.count_bytes_behind();
+    }
+
+    /// Writes to the readers, and removes those that have disconnected. It begins where the last
+    /// flush used up its budget, so that each reader has its turn.
+    fn flush_readers(&mut self, budget: FlushBudget) {
+        let (mut left, mut writes) = (budget.all_readers, budget.writes);
+        let mut gone = Vec::new();
+        // A flush that skips readers does not use up anybody's turn.
+        let first = match budget.skips_slow_readers {
+            true => self.next_reader,
+            false => std::mem::take(&mut self.next_reader),
+        };
+        let end = self.readers.capacity();
+        for key in (first..end).chain(0..first.min(end)) {
+            let Some(reader) = self.readers.get_mut(key) else {
+                continue;
+            };
+            if budget.skips_slow_readers && reader.is_slow {
+                continue;
+            }
+            if left == 0 || writes == 0 {
+                self.next_reader = key;
+                break;
+            }
+            let name = format_args!("reader {key}");
+            match reader.flush(name, &self.log, self.format, left.min(budget.reader)) {
+                Ok(0) => {}
+                Ok(count) => (left, writes) = (left - count, writes - 1),
+                Err(_) => gone.push(key),
+            }
+        }
+        gone.into_iter().for_each(|key| self.remove_reader(key));
+    }
+
+    /// Writes to stdout. An error of a pipe or terminal closes it: its reader is gone. A file is
+    /// tried again later.
+    fn flush_stdout(&mut self, budget: usize) {
+        let Some(stdout) = &mut self.stdout else {
+            return;
+        };
+        let is_file = stdout.writer.pollable_fd().is_none();
+        stdout.has_room |= is_file;
+        match stdout.flush("stdout", &self.log, self.format, budget) {
+            Ok(_) => {
+                let waits = is_file && !stdout.has_room;
+                self.retry_stdout_at = waits.then(|| Instant::now() + STDOUT_RETRY_DELAY);
+                self.stdout_failed = false;
+            }
+            Err(error) if is_file => {
+                stdout.set_full();
+                self.retry_stdout_at = Some(Instant::now() + STDOUT_RETRY_DELAY);
+                if !std::mem::replace(&mut self.stdout_failed, true) {
+                    say(format_args!(
+                        "cannot write to stdout ({error}): up to {} bytes of events wait in \
+                         memory, and the server tries again every second",
+                        self.buffer
+                    ));
+                }
+            }
+            Err(_) => self.close_stdout(),
+        }
+    }
+
+    /// The first entry that some sink of this form has not received.
+    fn first_unread(&self, form: Form) -> u64 {
+        let cursors = self.sinks().map(|(_, cursor)| cursor);
+        let cursors = cursors.filter(|cursor| cursor.form() == form);
+        let first = cursors.map(Cursor::entry).min();
+        first.unwrap_or(self.log.end())
+    }
+
+    /// The same, computed. A slow stdout does not count, also when it has room: the hooks would
+    /// wait until it has everything.
+    fn count_bytes_behind(&self) -> usize {
+        let stdout = self.stdout.iter().map(|sink| (sink.is_slow, &sink.cursor));
+        let readers = self.readers.iter();
+        let sinks = stdout.chain(readers.map(|(_, sink)| (sink.is_slow, &sink.cursor)));
+        let not_slow = sinks.filter(|(is_slow, _)| !is_slow);
+        let bytes = not_slow.map(|(_, cursor)| cursor.bytes_behind(&self.log));
+        bytes.max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,158 @@
+//! The start of the server: opens the sockets, and registers everything with the poll.
+//!
+//! Stop 3 of EDU_NOTES.md.
+
+use std::io;
+use std::time::Instant;
+
+use mio::event::Source as Pollable;
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Waker};
+
+use super::clients::Clients;
+use super::inflight::Inflight;
+use super::processes::Sessions;
+use super::publisher::Publisher;
+use super::shutdown::Phase;
+use super::source::Source;
+use super::worker::Worker;
+use super::{Server, signals};
+use crate::cli::ServerOptions;
+use crate::diagnostics::stderr::say;
+use crate::listen::activation::ActivationSockets;
+use crate::listen::file_watch::FileWatch;
+use crate::listen::listener::{self, DescriptorLimits, Listener};
+use crate::nonblocking::NonblockingFd;
+use crate::output::Output;
+
+impl Server {
+    /// Opens everything. The error says what failed and what to do.
+    pub(super) fn start(
+        options: &ServerOptions,
+        activated: ActivationSockets,
+    ) -> Result<Self, String> {
+        let poll = Poll::new().map_err(context("create an epoll"))?;
+        let registry = || {
+            poll.registry()
+                .try_clone()
+                .map_err(context("share an epoll"))
+        };
+        // Before a socket file exists that a signal could leave behind.
+        let mut signals = signals::catch().map_err(context("catch signals"))?;
+        register(&poll, &mut signals, Source::Signals)?;
+        let limits = listener::descriptor_limits(options.output_socket.is_some());
+        let (mut hook_listener, mut output_listener) =
+            open_listeners(&poll, options, activated, limits)?;
+        let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
+        let file_watch = watch_files(&poll, listeners.into_iter().flatten());
+        let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
+        let stdout = stdout.transpose().map_err(context("write to stdout"))?;
+        let inflight = Inflight::new(options.max_inflight, options.max_body);
+        let output = Output::new(options.format, options.buffer, options.history, stdout);
+        let waker = Waker::new(poll.registry(), Source::Worker.token());
+        let waker = waker.map_err(context("create a waker"))?;
+        Ok(Server {
+            signals,
+            hook_listener: Some(hook_listener),
+            file_watch: file_watch.inspect_err(|error| say(error)).ok(),
+            clients: Clients::new(registry()?, options.timeout, inflight),
+            publisher: Publisher::new(
+                registry()?,
+                output,
+                output_listener,
+                limits.live_readers,
+                Sessions::new(limits.sessions),
+                options.sessions,
+            )?,
+            worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
+            has_results: false,
+            phase: Phase::Serving,
+            gone_since: None,
+            now: Instant::now(),
+            poll,
+        })
+    }
+}
+
+/// Says on stderr where the server listens.
+pub(super) fn announce(options: &ServerOptions) {
+    if let Some(path) = &options.output_socket {
+        say(format_args!("Output socket: {}", path.display()));
+    }
+    say(format_args!(
+        "Claude Code Hooks Observatory (mio) listening on {}",
+        options.socket.display()
+    ));
+    say(format_args!("Socket permissions: {:#o}", options.mode));
+    say("Press Ctrl+C to stop\n");
+}
+
+/// Opens the output listener and then the hook listener, so that the output socket exists as
+/// soon as the hook socket does.
+fn open_listeners(
+    poll: &Poll,
+    options: &ServerOptions,
+    activated: ActivationSockets,
+    limits: DescriptorLimits,
+) -> Result<(Listener, Option<Listener>), String> {
+    let mut output_listener = match &options.output_socket {
+        Some(path) => Some(Listener::open(
+            activated.output,
+            path,
+            options.output_mode,
+            limits.readers,
+        )?),
+        None => None,
+    };
+    if let Some(listener) = &mut output_listener {
+        let socket = listener.socket();
+        register(poll, socket, Source::OutputListener)?;
+    }
+    let mut hook_listener = Listener::open(
+        activated.hooks,
+        &options.socket,
+        options.mode,
+        limits.clients,
+    )?;
+    let socket = hook_listener.socket();
+    register(poll, socket, Source::HookListener)?;
+    Ok((hook_listener, output_listener))
+}
+
+/// The action named in the error when inotify has no free instance (inotify(7),
+/// `max_user_instances`).
+pub(super) const WATCH: &str = "watch the socket files";
+
+/// Watches the files of listeners. A service manager's sockets are not watched.
+fn watch_files<'l>(
+    poll: &Poll,
+    listeners: impl Iterator<Item = &'l mut Listener>,
+) -> Result<FileWatch, String> {
+    let file_watch = FileWatch::new().map_err(context(WATCH))?;
+    register(poll, &mut SourceFd(&file_watch.fd()), Source::SocketFiles)?;
+    for listener in listeners {
+        let result = listener.path().map_or(Ok(()), |path| file_watch.add(path));
+        if let Err(error) = result {
+            // The file may have disappeared already.
+            say(context(WATCH)(error));
+            listener.set_file_changed(Instant::now());
+        }
+    }
+    Ok(file_watch)
+}
+
+/// Registers a source with the poll, for reading.
+pub(super) fn register(
+    poll: &Poll,
+    socket: &mut dyn Pollable,
+    source: Source,
+) -> Result<(), String> {
+    let registry = poll.registry();
+    let result = registry.register(socket, source.token(), Interest::READABLE);
+    result.map_err(|error| format!("cannot register {source} with the poll: {error}"))
+}
+
+/// Adds to an error what the program cannot do because of it.
+pub(super) fn context(what: &str) -> impl Fn(io::Error) -> String {
+    move |error| format!("cannot {what}: {error}")
+}
