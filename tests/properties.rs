@@ -574,7 +574,7 @@ impl Model {
             Form::Display => cursor,
             Form::Compact => cursor.with_head(HEAD.as_bytes()),
         };
-        self.log.need(form, first);
+        self.log.keep_from(form, first);
         self.sinks.push(Sink {
             cursor,
             first,

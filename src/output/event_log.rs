@@ -85,20 +85,20 @@ pub struct Cursor {
     /// Whether the sink began with a replay and has not reached the floor since.
     is_replaying: bool,
     /// What the sink gets before it reads on in the log.
-    partial: Option<Partial>,
+    prefix: Option<Prefix>,
 }
 
 /// Bytes that a cursor reads beside the log: an entry that it lost while the sink had a part
 /// of it, a notice of missed entries, or what precedes all entries.
 #[derive(Debug)]
-struct Partial {
+struct Prefix {
     /// Shared by all cursors that are in the middle of the same entry.
     bytes: Rc<Vec<u8>>,
     read: usize,
     /// How many entries these bytes stand for.
     entries: u64,
     /// Whether it is the rest of an entry.
-    is_rest: bool,
+    is_rest_of_entry: bool,
 }
 
 impl EventLog {
@@ -137,8 +137,8 @@ impl EventLog {
         self.display.is_some()
     }
 
-    /// A sink joins, and needs the entries from this one on.
-    pub fn need(&mut self, form: Form, entry: u64) {
+    /// Keeps the entries of a form from this one on, for a sink that joins.
+    pub fn keep_from(&mut self, form: Form, entry: u64) {
         let unread = match (form, &self.display) {
             (Form::Display, Some(_)) => &mut self.unread.display,
             _ => &mut self.unread.compact,
@@ -248,11 +248,11 @@ impl EventLog {
             }
             let bytes = shared.entry((form, entry));
             let bytes = bytes.or_insert_with(|| segments.share_entry(entry));
-            cursor.partial = Some(Partial {
+            cursor.prefix = Some(Prefix {
                 bytes: bytes.clone(),
                 read: (cursor.offset - start) as usize,
                 entries: 1,
-                is_rest: true,
+                is_rest_of_entry: true,
             });
             cursor.entry += 1;
             cursor.offset = segments.start_of(cursor.entry);
@@ -294,20 +294,20 @@ impl Cursor {
             entry,
             offset: log.segments(form).start_of(entry),
             is_replaying: entry < log.end() && form == Form::Compact,
-            partial: None,
+            prefix: None,
         }
     }
 
     /// A cursor whose sink gets `head` before all entries.
     pub fn with_head(self, head: &[u8]) -> Self {
-        let partial = Partial {
+        let prefix = Prefix {
             bytes: Rc::new(head.to_vec()),
             read: 0,
             entries: 0,
-            is_rest: false,
+            is_rest_of_entry: false,
         };
         Cursor {
-            partial: Some(partial),
+            prefix: Some(prefix),
             ..self
         }
     }
@@ -324,7 +324,7 @@ impl Cursor {
 
     /// Whether the sink has every entry before number `end`.
     pub fn has_reached(&self, end: u64) -> bool {
-        self.partial.is_none() && self.entry >= end
+        self.prefix.is_none() && self.entry >= end
     }
 
     /// The first entry that the sink can get.
@@ -346,11 +346,11 @@ impl Cursor {
     /// Gives the sink `notice` instead of the entries that it missed. Call it when
     /// [`Cursor::unread`] is empty.
     pub fn skip_missed(&mut self, log: &EventLog, notice: &[u8]) {
-        self.partial = Some(Partial {
+        self.prefix = Some(Prefix {
             bytes: Rc::new(notice.to_vec()),
             read: 0,
             entries: self.missed(log),
-            is_rest: false,
+            is_rest_of_entry: false,
         });
         self.entry = self.first_available(log);
         self.offset = log.segments(self.form).start_of(self.entry);
@@ -358,9 +358,9 @@ impl Cursor {
 
     /// How many entries the sink has not received completely.
     pub fn outstanding(&self, log: &EventLog) -> u64 {
-        let partial = self.partial.as_ref().map_or(0, |partial| partial.entries);
+        let prefix = self.prefix.as_ref().map_or(0, |prefix| prefix.entries);
         let rest = log.end().saturating_sub(self.entry);
-        partial + rest - log.hidden_between(self.form, self.entry, log.end())
+        prefix + rest - log.hidden_between(self.form, self.entry, log.end())
     }
 
     /// Moves over entries that have no form for this sink. Call it before
@@ -375,7 +375,7 @@ impl Cursor {
     /// The next bytes for the sink, not always all of them. Empty if it has everything, or
     /// if it missed entries and needs a notice first.
     pub fn unread<'a>(&'a self, log: &'a EventLog) -> &'a [u8] {
-        if let Some(Partial { bytes, read, .. }) = &self.partial {
+        if let Some(Prefix { bytes, read, .. }) = &self.prefix {
             return &bytes[*read..];
         }
         if self.entry < self.first_available(log) {
@@ -394,10 +394,10 @@ impl Cursor {
 
     /// The sink has received the first `count` bytes of [`Cursor::unread`].
     pub fn advance(&mut self, log: &EventLog, count: usize) {
-        if let Some(Partial { bytes, read, .. }) = &mut self.partial {
+        if let Some(Prefix { bytes, read, .. }) = &mut self.prefix {
             *read += count;
             if *read == bytes.len() {
-                self.partial = None;
+                self.prefix = None;
             }
             return;
         }
@@ -417,7 +417,8 @@ impl Cursor {
     /// The rest of an entry that is kept for this cursor beside the log: its address, which
     /// cursors in the middle of the same entry share, and the length of that memory in bytes.
     pub fn partial_memory(&self) -> Option<(*const u8, usize)> {
-        let partial = self.partial.as_ref().filter(|partial| partial.is_rest)?;
-        Some((partial.bytes.as_ptr(), partial.bytes.len()))
+        let prefix = self.prefix.as_ref();
+        let rest = prefix.filter(|prefix| prefix.is_rest_of_entry)?;
+        Some((rest.bytes.as_ptr(), rest.bytes.len()))
     }
 }

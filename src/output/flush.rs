@@ -51,8 +51,8 @@ impl Output {
         }
         self.flush_stdout(budget.stdout);
         self.flush_readers(budget);
-        self.last_flush = self.log.end();
-        let end = self.last_flush;
+        self.end_at_last_flush = self.log.end();
+        let end = self.end_at_last_flush;
         let can_continue =
             |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(end);
         let needs_flush = self.sinks().any(can_continue);

@@ -47,7 +47,7 @@ pub struct Output {
     /// Bytes that may wait for slow sinks.
     buffer: usize,
     /// The end of the log at the last flush.
-    last_flush: u64,
+    end_at_last_flush: u64,
     stdout: Option<Sink<NonblockingFd>>,
     retry_stdout_at: Option<Instant>,
     /// Whether the last write to stdout failed.
@@ -77,7 +77,7 @@ impl Output {
         Output {
             format,
             buffer,
-            last_flush: 0,
+            end_at_last_flush: 0,
             stdout: stdout.map(|writer| Sink::new(writer, cursor(&log), 0)),
             retry_stdout_at: None,
             stdout_failed: false,
@@ -100,7 +100,8 @@ impl Output {
     pub fn has_room_for(&self, forms: &Forms) -> bool {
         let floor = self.log.floor_after(forms.length());
         let mut prompt = self.prompt_cursors().map(Cursor::entry);
-        floor == self.log.floor() || self.last_flush >= floor && prompt.all(|entry| entry >= floor)
+        floor == self.log.floor()
+            || self.end_at_last_flush >= floor && prompt.all(|entry| entry >= floor)
     }
 
     /// Appends an event to the log. Returns the number of its entry: see
@@ -123,7 +124,7 @@ impl Output {
     /// Adds a reader of the output socket, and returns it with its key. It gets every event
     /// appended since the last flush: it may have connected before these were posted.
     pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
-        let cursor = Cursor::new(&self.log, Form::Display, self.last_flush);
+        let cursor = Cursor::new(&self.log, Form::Display, self.end_at_last_flush);
         let key = self
             .readers
             .insert(Sink::new(stream, cursor, self.log.end()));
@@ -146,7 +147,7 @@ impl Output {
         let mut sink = Sink::new(stream, cursor, self.log.end());
         // Responses to hooks do not wait for the replay.
         sink.is_slow = first < end;
-        self.log.need(Form::Compact, first);
+        self.log.keep_from(Form::Compact, first);
         self.live_readers += 1;
         self.needs_flush = true;
         let key = self.readers.insert(sink);
@@ -285,10 +286,10 @@ impl Output {
     fn report_lagging(&mut self) {
         let log = &self.log;
         let stdout = self.stdout.iter_mut();
-        let stdout = stdout.filter_map(|sink| sink.begins_to_lag(log).then(|| "stdout".into()));
+        let stdout = stdout.filter_map(|sink| sink.mark_lagging(log).then(|| "stdout".into()));
         let readers = self.readers.iter_mut();
         let readers =
-            readers.filter_map(|(_, sink)| sink.begins_to_lag(log).then(|| sink.describe()));
+            readers.filter_map(|(_, sink)| sink.mark_lagging(log).then(|| sink.describe()));
         for name in stdout.chain(readers) {
             say(format_args!(
                 "{name} is too slow: its oldest events are dropped"
@@ -311,7 +312,7 @@ impl Output {
             }
             let candidate = |(key, sink): (usize, &Sink<UnixStream>)| {
                 let (_, length) = sink.cursor.partial_memory()?;
-                Some((Reverse(sink.written_at), length, key))
+                Some((Reverse(sink.last_progress), length, key))
             };
             let Some((_, length, key)) = self.readers.iter().filter_map(candidate).max() else {
                 return;

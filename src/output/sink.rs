@@ -26,7 +26,7 @@ pub struct Sink<W> {
     /// Whether it missed events and has not had everything since.
     pub is_lagging: bool,
     /// The end of the log when it last took bytes.
-    pub written_at: u64,
+    pub last_progress: u64,
     /// Whether the poll reports room.
     is_watched: bool,
     /// Whether the poll should report room: only while the sink has none.
@@ -42,7 +42,7 @@ impl<W: Write> Sink<W> {
             has_room: true,
             is_slow: false,
             is_lagging: false,
-            written_at: end,
+            last_progress: end,
             is_watched: false,
             wants_watch: false,
         }
@@ -101,7 +101,7 @@ impl<W: Write> Sink<W> {
                 Ok(count) => {
                     trace!("{name}: wrote {count} bytes");
                     self.cursor.advance(log, count);
-                    self.written_at = log.end();
+                    self.last_progress = log.end();
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -115,8 +115,8 @@ impl<W: Write> Sink<W> {
         Ok(budget - left)
     }
 
-    /// Whether the sink has begun to miss events since this was last asked.
-    pub fn begins_to_lag(&mut self, log: &EventLog) -> bool {
+    /// Marks the sink as lagging if it has missed events. Returns whether it was not lagging before.
+    pub fn mark_lagging(&mut self, log: &EventLog) -> bool {
         self.cursor.missed(log) > 0 && !std::mem::replace(&mut self.is_lagging, true)
     }
 

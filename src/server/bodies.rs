@@ -13,7 +13,7 @@ use super::source::Source;
 impl<S: Socket> Clients<S> {
     /// Whether bodies that wait may find room.
     pub(super) fn may_resume(&self) -> bool {
-        self.inflight.has_freed_room() && !self.waiting.is_empty()
+        self.inflight.has_freed_room() && !self.waiting_for_room.is_empty()
     }
 
     /// Queues the clients whose bodies have room now for reading. Each gets a new deadline.
@@ -22,8 +22,8 @@ impl<S: Socket> Clients<S> {
             return;
         }
         self.inflight.set_offered();
-        for _ in 0..self.waiting.len() {
-            let Some(key) = self.waiting.pop() else {
+        for _ in 0..self.waiting_for_room.len() {
+            let Some(key) = self.waiting_for_room.pop() else {
                 return;
             };
             match self.clients.get(key).and_then(|client| client.body) {
@@ -31,7 +31,7 @@ impl<S: Socket> Clients<S> {
                     self.request_deadlines.set(key, now);
                     self.readable.push(key);
                 }
-                Some(_) => self.waiting.push(key),
+                Some(_) => self.waiting_for_room.push(key),
                 None => {}
             }
         }
@@ -57,9 +57,9 @@ impl<S: Socket> Clients<S> {
     pub(super) fn wait_for_room(&mut self, key: usize) {
         trace!("{}: no room for more of its body", Source::Client(key));
         if let Some(client) = self.clients.get_mut(key) {
-            client.overdue = None;
+            client.unread_at_deadline = None;
             self.request_deadlines.clear(key);
-            self.waiting.push(key);
+            self.waiting_for_room.push(key);
         }
     }
 }

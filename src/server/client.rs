@@ -26,7 +26,7 @@ pub(super) struct Client<S> {
     /// Its body in flight, if there is one.
     pub(super) body: Option<BodyId>,
     /// Set once its deadline has passed: bytes that had arrived by then and are not read yet.
-    pub(super) overdue: Option<u64>,
+    pub(super) unread_at_deadline: Option<u64>,
     /// Whether the connection is over, and is read from only so that the client can read
     /// its response (RFC 9112 section 9.6).
     pub(super) is_lingering: bool,
@@ -53,7 +53,7 @@ impl<S: Socket> Client<S> {
             interest: None,
             pending: Pending::Nothing,
             body: None,
-            overdue: None,
+            unread_at_deadline: None,
             is_lingering: false,
             accepted_at: now,
         }
@@ -94,7 +94,7 @@ impl<S: Socket> Client<S> {
         match result {
             Ok(0) => Some(self.connection.end_of_input()),
             Ok(count) => {
-                if let Some(left) = &mut self.overdue {
+                if let Some(left) = &mut self.unread_at_deadline {
                     *left = left.saturating_sub(count as u64);
                 }
                 Some(self.connection.received(&scratch[..count]))
@@ -141,7 +141,8 @@ impl<S: Socket> Client<S> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && self.overdue.is_none() =>
+                    if error.kind() == io::ErrorKind::WouldBlock
+                        && self.unread_at_deadline.is_none() =>
                 {
                     return None;
                 }

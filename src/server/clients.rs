@@ -6,7 +6,7 @@
 //! - **to be read**: in the queue `readable`. It is new, or its last read was not
 //!   `WouldBlock`, or the poll has reported it since.
 //! - **for input**, or **for room** to write: registered with the poll.
-//! - **for memory**: in `waiting`, not read and without a deadline, because the bodies in
+//! - **for memory**: in `waiting_for_room`, not read and without a deadline, because the bodies in
 //!   flight leave no room for more of its own ([`Inflight`]).
 //! - **for its event**: with the worker, or in the log and not yet flushed ([`Pending`]).
 //!   Then it is not read, and its response is not written.
@@ -67,7 +67,7 @@ pub(super) struct Clients<S: Socket> {
     /// Clients to write to.
     pub(super) writable: ReadyQueue,
     /// Clients whose body must wait for room, in the order in which they began to wait.
-    pub(super) waiting: ReadyQueue,
+    pub(super) waiting_for_room: ReadyQueue,
     pub(super) inflight: Inflight,
     /// Clients whose event is in the log and not flushed: the event's number and the client's
     /// key, in the order of the log.
@@ -95,7 +95,7 @@ impl<S: Socket> Clients<S> {
             registry,
             readable: ReadyQueue::default(),
             writable: ReadyQueue::default(),
-            waiting: ReadyQueue::default(),
+            waiting_for_room: ReadyQueue::default(),
             inflight,
             unflushed: VecDeque::new(),
             jobs: Vec::new(),
@@ -180,10 +180,10 @@ impl<S: Socket> Clients<S> {
 
     /// Reads from the clients in `readable`, each at most once, while the budget lasts. The
     /// others stay in the queue for the next turn.
-    pub(super) fn read(&mut self, events: &mut impl Publish, budget: &mut Budget, now: Instant) {
+    pub(super) fn read(&mut self, publisher: &mut impl Publish, budget: &mut Budget, now: Instant) {
         self.resume_waiting(now);
         for _ in 0..self.readable.len() {
-            if budget.is_spent() || events.is_congested() {
+            if budget.is_spent() || publisher.is_congested() {
                 return;
             }
             let Some(key) = self.readable.pop() else {
@@ -191,7 +191,7 @@ impl<S: Socket> Clients<S> {
             };
             match self.clients.get(key) {
                 Some(client) if client.is_lingering => self.drain_lingering(key, budget),
-                Some(_) => self.read_client(key, events, budget, now),
+                Some(_) => self.read_client(key, publisher, budget, now),
                 None => {}
             }
         }
@@ -202,7 +202,7 @@ impl<S: Socket> Clients<S> {
     fn read_client(
         &mut self,
         key: usize,
-        events: &mut impl Publish,
+        publisher: &mut impl Publish,
         budget: &mut Budget,
         now: Instant,
     ) {
@@ -226,14 +226,15 @@ impl<S: Socket> Clients<S> {
                 }
                 Step::Write => return self.begin_response(key, now),
                 Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
-                Step::Subscribe { replay } => return self.subscribe(key, replay, events, now),
-                Step::ListSessions => return self.list_sessions(key, events, budget, now),
+                Step::Subscribe { replay } => return self.subscribe(key, replay, publisher, now),
+                Step::ListSessions => return self.list_sessions(key, publisher, budget, now),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
                 Step::Hook(hook) => {
                     trace!("{source}: event {}", hook.event_name);
-                    let number = publish_small(events, self.clock.now(), &peer, &hook, budget, now);
+                    let number =
+                        publish_small(publisher, self.clock.now(), &peer, &hook, budget, now);
                     client.connection.take_body();
                     self.account_body(key);
                     return self.wait_for_flush(key, number);
@@ -273,9 +274,9 @@ impl<S: Socket> Clients<S> {
         };
         // On a reused connection the time runs from the first byte of a request.
         if was_idle && !client.connection.is_idle() {
-            client.overdue = None;
+            client.unread_at_deadline = None;
             self.request_deadlines.set(key, now);
-        } else if client.overdue == Some(0) {
+        } else if client.unread_at_deadline == Some(0) {
             self.time_out(key, budget, now);
             return false;
         }
@@ -284,17 +285,17 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Makes a client a reader of live events, if it may be one.
-    fn subscribe(&mut self, key: usize, replay: u64, events: &impl Publish, now: Instant) {
+    fn subscribe(&mut self, key: usize, replay: u64, publisher: &impl Publish, now: Instant) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         let status = if !peer::is_self_or_root(client.peer.uid) {
             Status::Forbidden
-        } else if events.room_for_readers() <= self.subscribers.len() {
+        } else if publisher.room_for_readers() <= self.subscribers.len() {
             Status::Unavailable
         } else {
             trace!("{}: becomes a reader", Source::Client(key));
-            let client = self.take(key);
+            let client = self.remove(key);
             let subscriber = client.map(|client| Subscriber {
                 socket: client.socket,
                 is_registered: client.interest.is_some(),
@@ -310,7 +311,7 @@ impl<S: Socket> Clients<S> {
     fn list_sessions(
         &mut self,
         key: usize,
-        events: &impl Publish,
+        publisher: &impl Publish,
         budget: &mut Budget,
         now: Instant,
     ) {
@@ -318,7 +319,7 @@ impl<S: Socket> Clients<S> {
             return;
         };
         if peer::is_self_or_root(client.peer.uid) {
-            let json = events.sessions_json();
+            let json = publisher.sessions_json();
             budget.charge_event(json.len());
             client.connection.answer_json(&json);
         } else {
@@ -335,20 +336,20 @@ impl<S: Socket> Clients<S> {
         };
         // With a body to come it is only `100 Continue`, and the request's time goes on.
         if client.connection.partial_body().is_none() {
-            client.overdue = None;
+            client.unread_at_deadline = None;
             self.request_deadlines.set(key, now);
         }
         self.writable.push(key);
     }
 
-    /// There is nothing to read: waits for the poll's report. If the client is overdue, refuses it
-    /// instead, or closes its connection if that is idle after a response. During the shutdown
-    /// also closes an idle connection in time.
+    /// There is nothing to read: waits for the poll's report. A client whose deadline has passed is
+    /// refused instead, or its connection is closed if that is idle after a response. During the
+    /// shutdown an idle connection is closed in any case.
     fn wait_for_input(&mut self, key: usize, budget: &mut Budget, now: Instant) {
         let Some(client) = self.clients.get(key) else {
             return;
         };
-        if client.overdue.is_some() {
+        if client.unread_at_deadline.is_some() {
             self.time_out(key, budget, now);
         } else if self.is_shutting_down && client.connection.is_idle() {
             self.drain_and_close(key, budget, now);
@@ -391,7 +392,7 @@ impl<S: Socket> Clients<S> {
     pub(super) fn finish_job(
         &mut self,
         finished: Finished,
-        events: &mut impl Publish,
+        publisher: &mut impl Publish,
         budget: &mut Budget,
         now: Instant,
     ) {
@@ -404,10 +405,10 @@ impl<S: Socket> Clients<S> {
                 session_id,
                 cwd: finished.cwd.as_deref(),
             };
-            events.handle_session(&hook, budget, now);
+            publisher.handle_session(&hook, budget, now);
         }
         let key = finished.job.client;
-        let number = events.publish_forms(finished.forms);
+        let number = publisher.publish_forms(finished.forms);
         self.account_body(key);
         self.wait_for_flush(key, number);
     }
@@ -422,7 +423,9 @@ impl<S: Socket> Clients<S> {
             if let Some(client) = self.clients.get_mut(key) {
                 client.pending = Pending::Nothing;
                 // The request was in time. Now the client must read the response.
-                if client.overdue.take().is_some() || self.request_deadlines.is_unset(key) {
+                if client.unread_at_deadline.take().is_some()
+                    || self.request_deadlines.is_unset(key)
+                {
                     self.request_deadlines.set(key, now);
                 }
                 self.writable.push(key);
@@ -457,7 +460,7 @@ impl<S: Socket> Clients<S> {
             Step::Close => self.drain_and_close(key, budget, now),
             step => {
                 if step == Step::Resume || client.connection.is_idle() {
-                    client.overdue = None;
+                    client.unread_at_deadline = None;
                     self.request_deadlines.set(key, now);
                 }
                 self.readable.push(key);
@@ -485,14 +488,14 @@ impl<S: Socket> Clients<S> {
             say(format_args!(
                 "cannot register a client with the poll: {error}"
             ));
-            self.remove(key);
+            self.close(key);
         }
     }
 }
 
 /// Makes the event of a small body and publishes it. Returns its number.
 fn publish_small(
-    events: &mut impl Publish,
+    publisher: &mut impl Publish,
     time: &str,
     peer: &Peer,
     hook: &Hook,
@@ -503,7 +506,7 @@ fn publish_small(
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);
     if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
-        events.handle_session(&hook, budget, now);
+        publisher.handle_session(&hook, budget, now);
     }
-    events.publish(event)
+    publisher.publish(event)
 }

@@ -39,10 +39,10 @@ impl<S: Socket> Clients<S> {
                 continue;
             }
             if client.connection.unsent().is_empty() {
-                client.overdue = Some(client.socket.unread());
+                client.unread_at_deadline = Some(client.socket.unread());
                 self.readable.push(key);
             } else {
-                client.overdue = Some(0);
+                client.unread_at_deadline = Some(0);
                 self.writable.push(key);
             }
         }
@@ -53,7 +53,7 @@ impl<S: Socket> Clients<S> {
             if let Some(client) = self.clients.get_mut(key) {
                 let _ = client.discard_input(&mut self.scratch, budget);
             }
-            self.remove(key);
+            self.close(key);
         }
     }
 
@@ -64,7 +64,7 @@ impl<S: Socket> Clients<S> {
         };
         match client.connection.time_out() {
             Step::Write => {
-                client.overdue = None;
+                client.unread_at_deadline = None;
                 self.request_deadlines.set(key, now);
                 self.writable.push(key);
                 self.account_body(key);
@@ -80,7 +80,7 @@ impl<S: Socket> Clients<S> {
         };
         match client.discard_input(&mut self.scratch, budget) {
             Ok(true) => self.linger(key, now),
-            Ok(false) | Err(_) => self.remove(key),
+            Ok(false) | Err(_) => self.close(key),
         }
     }
 
@@ -108,13 +108,13 @@ impl<S: Socket> Clients<S> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.register(key, Interest::READABLE);
             }
-            Ok(false) | Err(_) => self.remove(key),
+            Ok(false) | Err(_) => self.close(key),
         }
     }
 
     /// Closes a client's connection.
-    pub(super) fn remove(&mut self, key: usize) {
-        if let Some(client) = self.take(key) {
+    pub(super) fn close(&mut self, key: usize) {
+        if let Some(client) = self.remove(key) {
             let elapsed = client.age().as_secs_f64() * 1e3;
             trace!("{}: closed after {elapsed:.3} ms", Source::Client(key));
             self.has_freed_fd = true;
@@ -122,7 +122,7 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Removes a client, and all that waits for it.
-    pub(super) fn take(&mut self, key: usize) -> Option<Client<S>> {
+    pub(super) fn remove(&mut self, key: usize) -> Option<Client<S>> {
         let client = self.clients.try_remove(key)?;
         if let Some(body) = client.body {
             self.inflight.end(body);
@@ -150,7 +150,7 @@ impl<S: Socket> Clients<S> {
             .filter(|(_, client)| !client.is_lingering);
         let count = unanswered.count();
         let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.remove(key));
+        keys.into_iter().for_each(|key| self.close(key));
         count
     }
 }

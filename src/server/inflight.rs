@@ -29,9 +29,9 @@ pub(super) struct Inflight {
     max_body: u64,
     bodies: BTreeMap<BodyId, PartialBody>,
     /// Bytes of the bodies that are no uploads.
-    ordinary: usize,
+    ordinary_bytes: usize,
     /// Bytes of the uploads.
-    uploads: usize,
+    upload_bytes: usize,
     next_id: BodyId,
     /// Whether a body has ended since those that wait were offered the room.
     has_freed_room: bool,
@@ -44,8 +44,8 @@ impl Inflight {
             limit,
             max_body,
             bodies: BTreeMap::new(),
-            ordinary: 0,
-            uploads: 0,
+            ordinary_bytes: 0,
+            upload_bytes: 0,
             next_id: 0,
             has_freed_room: false,
         }
@@ -92,8 +92,8 @@ impl Inflight {
         let reserved = self.max_length(*oldest).saturating_sub(oldest.arrived);
         id == *oldest_id
             || match is_upload(*body) {
-                true => self.uploads + reserved < self.limit / 4 * 3,
-                false => self.ordinary < self.limit / 4,
+                true => self.upload_bytes + reserved < self.limit / 4 * 3,
+                false => self.ordinary_bytes < self.limit / 4,
             }
     }
 
@@ -115,8 +115,8 @@ impl Inflight {
     /// The total to which a body counts.
     fn total(&mut self, body: PartialBody) -> &mut usize {
         match is_upload(body) {
-            true => &mut self.uploads,
-            false => &mut self.ordinary,
+            true => &mut self.upload_bytes,
+            false => &mut self.ordinary_bytes,
         }
     }
 

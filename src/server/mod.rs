@@ -267,8 +267,9 @@ impl Server {
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
                 Some(finished) => {
-                    let events = &mut self.publisher;
-                    self.clients.finish_job(finished, events, budget, self.now);
+                    let publisher = &mut self.publisher;
+                    self.clients
+                        .finish_job(finished, publisher, budget, self.now);
                 }
                 None => self.has_results = false,
             }

@@ -15,7 +15,7 @@
 //! started the child. If a process ends, its children get another parent, a reaper: pid 1, or
 //! an ancestor that asked for it (`PR_SET_CHILD_SUBREAPER`, prctl(2)), such as `systemd
 //! --user`. A reaper says nothing about its child. /proc does not show who is one, but it
-//! shows what a child inherits, see [`is_born_of`].
+//! shows what a child inherits, see [`may_be_started_by`].
 //!
 //! This file is pure: what /proc says comes in as [`Status`].
 //!
@@ -64,7 +64,7 @@ pub fn ancestors(pid: u32, uid: u32, mut read: impl FnMut(u32) -> Option<Status>
         && let Some(parent) = read(status.parent)
         && !parent.is_init
         && parent.uid == uid
-        && is_born_of(child_pid, &status, &parent)
+        && may_be_started_by(child_pid, &status, &parent)
     {
         ancestors.push(Process {
             pid: status.parent,
@@ -81,7 +81,7 @@ pub fn ancestors(pid: u32, uid: u32, mut read: impl FnMut(u32) -> Option<Status>
 /// its own. One exception: a job-control shell puts a child into a pipeline's group. The walk
 /// then ends early, which does no harm above the client. A child that a shell starts with `&`
 /// ignores SIGINT and SIGQUIT (POSIX, asynchronous lists). Only shells do this to a child.
-fn is_born_of(pid: u32, child: &Status, parent: &Status) -> bool {
+fn may_be_started_by(pid: u32, child: &Status, parent: &Status) -> bool {
     let shares = |own: u32, parents: u32| own == parents || own == pid;
     let is_background = child.ignores_interrupts && !parent.ignores_interrupts;
     shares(child.session, parent.session)
@@ -301,7 +301,7 @@ mod tests {
             ignores_interrupts: false,
             is_shell: false,
         };
-        for (session, group, is_born) in [
+        for (session, group, may_be) in [
             (1, 2, true),
             (1, 7, true),
             (7, 7, true),
@@ -309,8 +309,8 @@ mod tests {
             (3, 2, false),
             (3, 7, false),
         ] {
-            let is_same = is_born_of(7, &status(session, group), &status(1, 2));
-            assert_eq!(is_same, is_born, "session {session}, group {group}");
+            let is_same = may_be_started_by(7, &status(session, group), &status(1, 2));
+            assert_eq!(is_same, may_be, "session {session}, group {group}");
         }
     }
 
@@ -322,14 +322,14 @@ mod tests {
             is_init: false,
             ..init().pop().flatten().unwrap()
         };
-        for (child, parent, is_shell, is_born) in [
+        for (child, parent, is_shell, may_be) in [
             (false, false, false, true),
             (true, true, false, true),
             (true, false, true, true),
             (true, false, false, false),
         ] {
             let (child, parent) = (status(child, false), status(parent, is_shell));
-            assert_eq!(is_born_of(7, &child, &parent), is_born);
+            assert_eq!(may_be_started_by(7, &child, &parent), may_be);
         }
     }
 

@@ -124,7 +124,7 @@ impl Sessions {
         if session.uid != hook.peer.uid {
             return;
         }
-        session.count(hook);
+        session.record(hook);
         self.recency.set(key, now);
         if self.has_proc {
             session.identify(key, hook, registry, budget, now);
@@ -276,7 +276,7 @@ mod tests {
         world.peer.uid += 1;
         world.post("SessionEnd", "a");
         world.post("Stop", "a");
-        assert_eq!(world.sessions.sessions[0].events, 1);
+        assert_eq!(world.sessions.sessions[0].event_count, 1);
         world.peer.uid -= 1;
         world.post("SessionEnd", "a");
         assert!(world.ids().is_empty());

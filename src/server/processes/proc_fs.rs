@@ -7,7 +7,7 @@
 #[cfg(target_os = "linux")]
 pub use self::linux::{is_readable, open_pidfd, status};
 #[cfg(not(target_os = "linux"))]
-pub use self::nothing::{is_readable, open_pidfd, status};
+pub use self::unsupported::{is_readable, open_pidfd, status};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -136,7 +136,7 @@ mod linux {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod nothing {
+mod unsupported {
     use std::os::fd::OwnedFd;
 
     use super::super::ancestors::Status;

@@ -72,10 +72,10 @@ pub(super) struct Session {
     /// The user whose hooks count. Other users cannot end the session.
     pub(super) uid: u32,
     cwd: Option<String>,
-    started: String,
-    last: String,
+    first_time: String,
+    last_time: String,
     last_event: String,
-    pub(super) events: u64,
+    pub(super) event_count: u64,
     pub(super) state: State,
 }
 
@@ -85,17 +85,17 @@ impl Session {
             id: hook.session_id.to_owned(),
             uid: hook.peer.uid,
             cwd: None,
-            started: hook.time.to_owned(),
-            last: String::new(),
+            first_time: hook.time.to_owned(),
+            last_time: String::new(),
             last_event: String::new(),
-            events: 0,
+            event_count: 0,
             state: State::Unknown,
         }
     }
 
-    pub(super) fn count(&mut self, hook: &SessionHook) {
-        self.events += 1;
-        hook.time.clone_into(&mut self.last);
+    pub(super) fn record(&mut self, hook: &SessionHook) {
+        self.event_count += 1;
+        hook.time.clone_into(&mut self.last_time);
         let mut name = hook.event_name;
         if let Some((end, _)) = name.char_indices().nth(MAX_NAME) {
             name = &name[..end];
@@ -158,14 +158,14 @@ impl Session {
         out.push_str(&format!(",\"pid\":{pid},\"uid\":{},\"cwd\":", self.uid));
         compact::write(self.cwd.as_deref().unwrap_or("null"), out);
         for (name, text) in [
-            ("started", &self.started),
-            ("last", &self.last),
+            ("started", &self.first_time),
+            ("last", &self.last_time),
             ("last_event", &self.last_event),
         ] {
             out.push_str(&format!(",\"{name}\":"));
             compact::write_string(text, out);
         }
-        out.push_str(&format!(",\"events\":{}}}", self.events));
+        out.push_str(&format!(",\"events\":{}}}", self.event_count));
     }
 }
 
@@ -211,11 +211,11 @@ mod tests {
             cwd: Some("x"),
         };
         let mut session = Session::new(&hook);
-        session.count(&hook);
+        session.record(&hook);
         assert_eq!(session.cwd.as_deref(), Some("x"));
         let long = "x".repeat(MAX_CWD + 1);
         hook.cwd = Some(&long);
-        session.count(&hook);
+        session.record(&hook);
         assert_eq!(session.cwd, None);
     }
 }
