@@ -64,11 +64,7 @@ impl<'a> Event<'a> {
     /// The event of one hook. `time` is a [`timestamp`], `name` comes from the target of the
     /// request, and `body` from [`decode_utf8`].
     pub fn hook(time: &str, name: &str, peer: &Peer, body: &'a str) -> Self {
-        let mut line = String::with_capacity(METADATA_SIZE + body.len());
-        line.push_str("{\"_ts\":");
-        compact::write_string(time, &mut line);
-        line.push_str(",\"_event\":");
-        compact::write_string(name, &mut line);
+        let mut line = begin_line(time, name, body.len());
         for (name, number) in [
             ("pid", peer.pid.map(i64::from)),
             ("uid", Some(peer.uid.into())),
@@ -84,11 +80,8 @@ impl<'a> Event<'a> {
 
     /// The notice that a sink missed `count` events.
     pub fn dropped(time: &str, count: u64) -> Self {
-        let mut line = String::from("{\"_ts\":");
-        compact::write_string(time, &mut line);
-        line.push_str(&format!(
-            ",\"_event\":\"_dropped\",\"_dropped\":{count}}}\n"
-        ));
+        let mut line = begin_line(time, "_dropped", 0);
+        line.push_str(&format!(",\"_dropped\":{count}}}\n"));
         Event {
             line,
             session: SessionFields::default(),
@@ -98,11 +91,8 @@ impl<'a> Event<'a> {
     /// The notice that the process `pid` of a session has ended without a `SessionEnd`.
     /// `session_id` is a JSON string.
     pub fn gone(time: &str, pid: u32, session_id: &str) -> Self {
-        let mut line = String::from("{\"_ts\":");
-        compact::write_string(time, &mut line);
-        line.push_str(&format!(
-            ",\"_event\":\"_gone\",\"_gone\":{pid},\"session_id\":"
-        ));
+        let mut line = begin_line(time, "_gone", session_id.len());
+        line.push_str(&format!(",\"_gone\":{pid},\"session_id\":"));
         compact::write(session_id, &mut line);
         line.push_str("}\n");
         Event {
@@ -145,6 +135,17 @@ impl<'a> Event<'a> {
     pub fn into_line(self) -> String {
         self.line
     }
+}
+
+/// Begins a line with the two members that every event has. `payload_length` is how many bytes come
+/// after the metadata.
+fn begin_line(time: &str, name: &str, payload_length: usize) -> String {
+    let mut line = String::with_capacity(METADATA_SIZE + payload_length);
+    line.push_str("{\"_ts\":");
+    compact::write_string(time, &mut line);
+    line.push_str(",\"_event\":");
+    compact::write_string(name, &mut line);
+    line
 }
 
 /// The text of a body. Bytes that are not UTF-8 become U+FFFD.

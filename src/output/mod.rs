@@ -156,13 +156,18 @@ impl Output {
 
     /// Says on stderr that a reader of the output socket has connected or disconnected.
     fn report_readers(&self, change: &str) {
-        let count = self.readers.len() - self.live_readers;
+        let count = self.output_reader_count();
         say(format_args!("Output reader {change} ({count} total)"));
     }
 
     /// The number of connected readers, of both kinds.
     pub fn reader_count(&self) -> usize {
         self.readers.len()
+    }
+
+    /// How many of them came through the output socket.
+    pub fn output_reader_count(&self) -> usize {
+        self.readers.len() - self.live_readers
     }
 
     /// How many of them read live events.

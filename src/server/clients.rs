@@ -342,9 +342,9 @@ impl<S: Socket> Clients<S> {
         self.writable.push(key);
     }
 
-    /// There is nothing to read: waits for the poll's report. If its deadline has passed, refuses it
-    /// instead, or closes its connection if that is idle after a response. During the shutdown
-    /// also closes an idle connection in time.
+    /// There is nothing to read: waits for the poll's report. A client whose deadline has passed is
+    /// refused instead, or its connection is closed if that is idle after a response. During the
+    /// shutdown an idle connection is closed in any case.
     fn wait_for_input(&mut self, key: usize, budget: &mut Budget, now: Instant) {
         let Some(client) = self.clients.get(key) else {
             return;

@@ -194,7 +194,7 @@ impl Server {
             || can_accept(&self.hook_listener, self.hook_connections())
             || can_accept(
                 &self.publisher.listener,
-                self.publisher.output_reader_count(),
+                self.publisher.output.output_reader_count(),
             )
     }
 
@@ -311,7 +311,7 @@ impl Server {
                 Some(file_watch) => file_watch.add(path).map_err(context(WATCH)),
                 None => Ok(()),
             };
-            let registered = register(&self.poll, listener.socket(), source);
+            let registered = register(self.poll.registry(), listener.socket(), source);
             // It may have disappeared again before it was watched.
             listener.check_file_later(self.now);
             if let Err(error) = watched.and(registered) {

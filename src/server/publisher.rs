@@ -19,6 +19,7 @@ use super::budget::{Budget, CONGESTION, FLUSH};
 use super::clients::Subscriber;
 use super::processes::{SessionHook, Sessions};
 use super::ready_queue::ReadyQueue;
+use super::setup::register;
 use super::source::Source;
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
@@ -79,13 +80,7 @@ impl Publisher {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
             // for writability while it has no room.
-            registry
-                .register(
-                    &mut SourceFd(&fd),
-                    Source::Stdout.token(),
-                    Interest::READABLE,
-                )
-                .map_err(|error| format!("cannot register stdout with the poll: {error}"))?;
+            register(&registry, &mut SourceFd(&fd), Source::Stdout)?;
         }
         Ok(Publisher {
             registry,
@@ -167,9 +162,8 @@ impl Publisher {
         if self.output.needs_flush() {
             listener.set_readable();
         }
-        let live_readers = self.output.live_reader_count();
         let mut failed = Vec::new();
-        while let Some(stream) = listener.accept(self.output.reader_count() - live_readers, now) {
+        while let Some(stream) = listener.accept(self.output.output_reader_count(), now) {
             let (key, stream) = self.output.add_reader(stream);
             let source = Source::Reader(key);
             trace!("{source}: accepted");
@@ -210,11 +204,6 @@ impl Publisher {
             ));
             self.remove_reader(key);
         }
-    }
-
-    /// The readers that came through the output socket.
-    pub(super) fn output_reader_count(&self) -> usize {
-        self.output.reader_count() - self.output.live_reader_count()
     }
 
     /// Writes this turn's events to the sinks, within the budget. Returns the number of the

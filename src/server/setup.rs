@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mio::event::Source as Pollable;
 use mio::unix::SourceFd;
-use mio::{Interest, Poll, Waker};
+use mio::{Interest, Poll, Registry, Waker};
 
 use super::clients::Clients;
 use super::inflight::Inflight;
@@ -39,12 +39,12 @@ impl Server {
         };
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
-        register(&poll, &mut signals, Source::Signals)?;
+        register(poll.registry(), &mut signals, Source::Signals)?;
         let limits = listener::descriptor_limits(options.output_socket.is_some());
         let (mut hook_listener, mut output_listener) =
-            open_listeners(&poll, options, activated, limits)?;
+            open_listeners(poll.registry(), options, activated, limits)?;
         let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
-        let file_watch = watch_files(&poll, listeners.into_iter().flatten());
+        let file_watch = watch_files(poll.registry(), listeners.into_iter().flatten());
         let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
         let stdout = stdout.transpose().map_err(context("write to stdout"))?;
         let inflight = Inflight::new(options.max_inflight, options.max_body);
@@ -90,7 +90,7 @@ pub(super) fn announce(options: &ServerOptions) {
 /// Opens the output listener and then the hook listener, so that the output socket exists as
 /// soon as the hook socket does.
 fn open_listeners(
-    poll: &Poll,
+    registry: &Registry,
     options: &ServerOptions,
     activated: ActivationSockets,
     limits: DescriptorLimits,
@@ -106,7 +106,7 @@ fn open_listeners(
     };
     if let Some(listener) = &mut output_listener {
         let socket = listener.socket();
-        register(poll, socket, Source::OutputListener)?;
+        register(registry, socket, Source::OutputListener)?;
     }
     let mut hook_listener = Listener::open(
         activated.hooks,
@@ -115,7 +115,7 @@ fn open_listeners(
         limits.clients,
     )?;
     let socket = hook_listener.socket();
-    register(poll, socket, Source::HookListener)?;
+    register(registry, socket, Source::HookListener)?;
     Ok((hook_listener, output_listener))
 }
 
@@ -125,11 +125,15 @@ pub(super) const WATCH: &str = "watch the socket files";
 
 /// Watches the files of listeners. A service manager's sockets are not watched.
 fn watch_files<'l>(
-    poll: &Poll,
+    registry: &Registry,
     listeners: impl Iterator<Item = &'l mut Listener>,
 ) -> Result<FileWatch, String> {
     let file_watch = FileWatch::new().map_err(context(WATCH))?;
-    register(poll, &mut SourceFd(&file_watch.fd()), Source::SocketFiles)?;
+    register(
+        registry,
+        &mut SourceFd(&file_watch.fd()),
+        Source::SocketFiles,
+    )?;
     for listener in listeners {
         let result = listener.path().map_or(Ok(()), |path| file_watch.add(path));
         if let Err(error) = result {
@@ -143,11 +147,10 @@ fn watch_files<'l>(
 
 /// Registers a source with the poll, for reading.
 pub(super) fn register(
-    poll: &Poll,
+    registry: &Registry,
     socket: &mut dyn Pollable,
     source: Source,
 ) -> Result<(), String> {
-    let registry = poll.registry();
     let result = registry.register(socket, source.token(), Interest::READABLE);
     result.map_err(|error| format!("cannot register {source} with the poll: {error}"))
 }
