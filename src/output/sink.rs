@@ -115,7 +115,8 @@ impl<W: Write> Sink<W> {
         Ok(budget - left)
     }
 
-    /// Marks the sink as lagging if it has missed events. Returns whether it was not lagging before.
+    /// Marks the sink as lagging if it has missed events. Returns whether it was not lagging
+    /// before.
     pub fn mark_lagging(&mut self, log: &EventLog) -> bool {
         self.cursor.missed(log) > 0 && !std::mem::replace(&mut self.is_lagging, true)
     }

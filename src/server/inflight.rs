@@ -7,8 +7,9 @@
 //!
 //! The oldest body always finds room. Otherwise bodies could wait for each other for ever. Other
 //! uploads leave it the room that it may still need; ordinary bodies do not. So the limit is
-//! exceeded only by a body that is larger than three quarters of it, or by the last read, which
-//! adds at most 64 KiB.
+//! exceeded only by a body that is larger than three quarters of it, and by single reads of at most
+//! 64 KiB: a read that begins below the limit can end above it, and the first read of a body,
+//! which comes with its head, is not checked.
 //!
 //! Stop 13 of EDU_NOTES.md.
 

@@ -22,9 +22,13 @@
 //! are edge-triggered (epoll(7), `EPOLLET`): each change is reported once.
 //! Code that stops before `WouldBlock` must remember to continue without a report.
 //!
-//! The loop is spread over these files: this one; [`setup`], the start; [`clients`], what a turn
-//! does for each client; [`publisher`], what it does for stdout and readers; [`gone`], when it
-//! publishes `_gone`; and [`shutdown`]. The others are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
+//! The loop is spread over these files:
+//!
+//! - This file: the steps of a turn. [`setup`]: the start. [`shutdown`]: the end.
+//! - [`clients`]: what a turn does for each client. [`closing`] and [`bodies`] are parts of it.
+//! - [`publisher`]: what a turn does for stdout and readers. [`gone`]: when it publishes `_gone`.
+//!
+//! The others are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
 //! [`deadlines`], [`socket`], [`source`], [`signals`], [`worker`], and [`processes`], which
 //! finds out whether sessions are still there.
 //!
