@@ -218,8 +218,8 @@ fn task_summary(prompt: &str) -> Option<&str> {
 }
 
 /// The error in the response of a call in a `PostToolBatch`, as spelled. The response is a
-/// text, and only its first words say that it is an error: a refusal, a wrong call, an exit
-/// code.
+/// text. An error of the client is marked in it. Of others, such as a refusal or an exit code,
+/// only the first words say that it is one.
 pub fn batch_error<'a>(call: &Object<'a>) -> Option<&'a str> {
     const ERRORS: [&str; 9] = [
         "Exit code ",
@@ -232,23 +232,31 @@ pub fn batch_error<'a>(call: &Object<'a>) -> Option<&'a str> {
         "Cancelled: ",
         "[Request interrupted",
     ];
-    let response = response(call)?;
+    let (response, is_marked) = response_and_mark(call)?;
     let start: String = json_text::chars(response).take(300).collect();
     let first_line = start.lines().next().unwrap_or_default();
-    let is_error = ERRORS.iter().any(|error| start.starts_with(error))
+    let is_error = is_marked
+        || ERRORS.iter().any(|error| start.starts_with(error))
         || first_line.contains(" needs approval.");
     is_error.then_some(response)
 }
 
 /// The text of a response in a `PostToolBatch`, as spelled.
 pub fn response<'a>(call: &Object<'a>) -> Option<&'a str> {
+    response_and_mark(call).map(|(response, _)| response)
+}
+
+/// The same, and whether the client marked it as an error.
+fn response_and_mark<'a>(call: &Object<'a>) -> Option<(&'a str, bool)> {
     let response = call.get("tool_response")?;
     let text = json_text::unquoted(response).or_else(|| {
         let (_, first) = members(response).next()?;
         Object::parse(first).string("text")
     })?;
-    let text = text.strip_prefix("<tool_use_error>").unwrap_or(text);
-    Some(text.strip_suffix("</tool_use_error>").unwrap_or(text))
+    let error = text.strip_prefix("<tool_use_error>");
+    let text = error.unwrap_or(text);
+    let text = text.strip_suffix("</tool_use_error>").unwrap_or(text);
+    Some((text, error.is_some()))
 }
 
 /// Whether a `Notification` needs an input from the user. Older clients send no type.

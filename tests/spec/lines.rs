@@ -154,10 +154,12 @@ fn a_batch_is_shown_only_where_a_call_has_failed() {
     assert_lines(
         r#"[{"tool_name":"A","tool_input":{"path":"p"},"tool_response":"Exit code 2\nno"},
             {"tool_name":"B","tool_response":[{"type":"text","text":"fine"}]},
-            {"tool_name":"C","tool_response":"<tool_use_error>Error: x</tool_use_error>"}]"#,
+            {"tool_name":"C","tool_response":"<tool_use_error>Error: x</tool_use_error>"},
+            {"tool_name":"D","tool_response":"<tool_use_error>Blocked: y</tool_use_error>"}]"#,
         &[
             "PostToolBatch A ✗ Exit code 2 no · p",
             "PostToolBatch C ✗ Error: x",
+            "PostToolBatch D ✗ Blocked: y",
         ],
     );
 }

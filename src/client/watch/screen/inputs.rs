@@ -29,6 +29,8 @@ const BATCH_SIZE: usize = 256 << 10;
 const MAX_BATCHES: usize = 2;
 /// A loop that has not ended for so long after a signal is stuck.
 const QUIT_TIME: Duration = Duration::from_secs(1);
+/// How long crossterm may look for a key that has arrived. With no time at all it does not look.
+const KEY_TIME: Duration = Duration::from_millis(10);
 /// The replay of past events has probably ended after this time.
 const REPLAY_TIME: Duration = Duration::from_secs(1);
 
@@ -150,7 +152,7 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
         if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        while event::poll(Duration::ZERO)? {
+        while event::poll(KEY_TIME)? {
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
                 && sender.send(Message::Key(key)).is_err()
