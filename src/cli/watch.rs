@@ -166,11 +166,7 @@ pub(super) fn parse_watch(
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&WATCH, error))?,
         form,
-        filter: Filter {
-            session: arguments.session,
-            events: arguments.event.unwrap_or_default(),
-            tools: arguments.tool.unwrap_or_default(),
-        },
+        filter: filter(arguments.session, arguments.event, arguments.tool),
         notifies: arguments.notify,
         on_wait: arguments.on_wait,
     })
@@ -186,11 +182,7 @@ pub(super) fn parse_sessions(
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&SESSIONS, error))?,
         is_json: arguments.json,
-        filter: Filter {
-            session: arguments.session,
-            events: arguments.event.unwrap_or_default(),
-            tools: arguments.tool.unwrap_or_default(),
-        },
+        filter: filter(arguments.session, arguments.event, arguments.tool),
     })
 }
 
@@ -213,6 +205,14 @@ fn source(
             paths.into_iter().map(PathBuf::from).collect(),
         )),
         (false, Some(_)) => Err("give SOURCE or --socket, not both"),
+    }
+}
+
+fn filter(session: String, events: Option<Vec<String>>, tools: Option<Vec<String>>) -> Filter {
+    Filter {
+        session,
+        events: events.unwrap_or_default(),
+        tools: tools.unwrap_or_default(),
     }
 }
 

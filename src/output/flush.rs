@@ -12,14 +12,14 @@ use crate::diagnostics::stderr::say;
 /// event causes a flush earlier.
 const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What one flush writes at most, in bytes.
+/// What one flush writes at most.
 #[derive(Debug, Clone, Copy)]
 pub struct FlushBudget {
-    /// To stdout.
+    /// Bytes to stdout.
     pub stdout: usize,
-    /// To one reader.
+    /// Bytes to one reader.
     pub reader: usize,
-    /// To all readers together.
+    /// Bytes to all readers together.
     pub all_readers: usize,
     /// How many readers it writes to.
     pub writes: usize,
@@ -68,7 +68,7 @@ impl Output {
     /// flush used up its budget, so that each reader has its turn.
     fn flush_readers(&mut self, budget: FlushBudget) {
         let (mut left, mut writes) = (budget.all_readers, budget.writes);
-        let mut gone = Vec::new();
+        let mut disconnected = Vec::new();
         // A flush that skips readers does not use up anybody's turn.
         let first = match budget.skips_slow_readers {
             true => self.next_reader,
@@ -90,10 +90,12 @@ impl Output {
             match reader.flush(name, &self.log, self.format, left.min(budget.reader)) {
                 Ok(0) => {}
                 Ok(count) => (left, writes) = (left - count, writes - 1),
-                Err(_) => gone.push(key),
+                Err(_) => disconnected.push(key),
             }
         }
-        gone.into_iter().for_each(|key| self.remove_reader(key));
+        for key in disconnected {
+            self.remove_reader(key);
+        }
     }
 
     /// Writes to stdout. An error of a pipe or terminal closes it: its reader is gone. A file is
@@ -133,8 +135,8 @@ impl Output {
         first.unwrap_or(self.log.end())
     }
 
-    /// The same, computed. A slow stdout does not count, also when it has room: the hooks would
-    /// wait until it has everything.
+    /// Computes [`Output::bytes_behind`]. A slow stdout does not count, also when it has room: the
+    /// hooks would wait until it has everything.
     fn count_bytes_behind(&self) -> usize {
         let stdout = self.stdout.iter().map(|sink| (sink.is_slow, &sink.cursor));
         let readers = self.readers.iter();

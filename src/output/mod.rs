@@ -144,7 +144,7 @@ impl Output {
         let (oldest, end) = (self.log.oldest(), self.log.end());
         let first = end.saturating_sub(replay).max(oldest);
         let cursor = Cursor::new(&self.log, Form::Compact, first).with_head(head);
-        let mut sink = Sink::new(stream, cursor, self.log.end());
+        let mut sink = Sink::new(stream, cursor, end);
         // Responses to hooks do not wait for the replay.
         sink.is_slow = first < end;
         self.log.keep_from(Form::Compact, first);

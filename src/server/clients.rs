@@ -1,7 +1,7 @@
 //! The clients of the hook socket: what a turn does for each, from accept to close.
 //!
 //! A client's [`Connection`] decides what comes next. This file does it: read, publish,
-//! write, close. Each client waits for one thing at a time:
+//! write. Each client waits for one thing at a time:
 //!
 //! - **to be read**: in the queue `readable`. It is new, or its last read was not
 //!   `WouldBlock`, or the poll has reported it since.
@@ -329,7 +329,7 @@ impl<S: Socket> Clients<S> {
     }
 
     /// A response is ready that waits for no flush. The client gets the whole time to read it.
-    fn begin_response(&mut self, key: usize, now: Instant) {
+    pub(super) fn begin_response(&mut self, key: usize, now: Instant) {
         self.account_body(key);
         let Some(client) = self.clients.get_mut(key) else {
             return;

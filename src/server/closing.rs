@@ -57,18 +57,13 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Refuses a client that is late, or closes its connection if it has sent nothing.
+    /// Refuses a client that is late, or closes its connection if that is idle after a response.
     pub(super) fn time_out(&mut self, key: usize, budget: &mut Budget, now: Instant) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         match client.connection.time_out() {
-            Step::Write => {
-                client.unread_at_deadline = None;
-                self.request_deadlines.set(key, now);
-                self.writable.push(key);
-                self.account_body(key);
-            }
+            Step::Write => self.begin_response(key, now),
             _ => self.drain_and_close(key, budget, now),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Clients hand their events over through the trait [`Publish`]. [`Output`] writes them. This
 //! file does what the output cannot, because it concerns the poll: it accepts readers,
-//! discards their input, and registers sinks.
+//! discards their input, and registers sinks. It also passes hooks on to the sessions, which
+//! publish an event of their own (`_gone`).
 //!
 //! Stop 9 of EDU_NOTES.md.
 
@@ -20,6 +21,7 @@ use super::clients::Subscriber;
 use super::processes::{SessionHook, Sessions};
 use super::ready_queue::ReadyQueue;
 use super::setup::register;
+use super::socket::Socket;
 use super::source::Source;
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
@@ -185,11 +187,9 @@ impl Publisher {
         } in subscribers
         {
             let (key, stream) = self.output.add_live_reader(socket, EVENTS_HEAD, replay);
-            let token = Source::Reader(key).token();
-            let result = match is_registered {
-                true => self.registry.reregister(stream, token, Interest::READABLE),
-                false => self.registry.register(stream, token, Interest::READABLE),
-            };
+            let (token, is_new) = (Source::Reader(key).token(), !is_registered);
+            let result =
+                Socket::register(stream, &self.registry, token, Interest::READABLE, is_new);
             self.remove_unregistered(result.err().map(|error| (key, error)));
             // What it has sent after its request is discarded.
             self.with_input.push(key);

@@ -122,6 +122,13 @@ impl Server {
         assert_eq!(response, OK);
     }
 
+    /// Posts an event for each number.
+    pub fn post_numbered(&self, numbers: std::ops::Range<i64>) {
+        for n in numbers {
+            self.post("Stop", format!("{{\"n\":{n}}}"));
+        }
+    }
+
     /// Sends bytes, shuts down writing, and returns everything that the server sends.
     pub fn exchange(&self, bytes: impl AsRef<[u8]>) -> String {
         exchange(self.connect(), bytes.as_ref())

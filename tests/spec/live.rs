@@ -11,12 +11,6 @@ use serde_json::Value;
 
 use crate::harness::*;
 
-fn post_numbered(server: &Server, numbers: std::ops::Range<i64>) {
-    for n in numbers {
-        server.post("Stop", format!("{{\"n\":{n}}}"));
-    }
-}
-
 /// The numbers of the first `count` events.
 fn numbers(reader: &mut UnixStream, count: usize) -> Vec<i64> {
     column(&read_lines(reader, count), "n")
@@ -52,9 +46,9 @@ fn a_replay_begins_with_the_last_events_and_continues_without_a_gap() {
         ("?replay=all", 0),
     ] {
         let server = Server::start(&[]);
-        post_numbered(&server, 0..20);
+        server.post_numbered(0..20);
         let mut reader = server.live_reader(query);
-        post_numbered(&server, 20..25);
+        server.post_numbered(20..25);
         let expected: Vec<_> = (first..25).collect();
         assert_eq!(numbers(&mut reader, expected.len()), expected, "{query}");
     }
@@ -63,9 +57,9 @@ fn a_replay_begins_with_the_last_events_and_continues_without_a_gap() {
 #[test]
 fn the_history_keeps_the_last_events_up_to_its_size() {
     let server = Server::start(&["--history", "3000"]);
-    post_numbered(&server, 0..1000);
+    server.post_numbered(0..1000);
     let mut reader = server.live_reader("?replay=all");
-    post_numbered(&server, 1000..1001);
+    server.post_numbered(1000..1001);
     let text = read_until(&mut reader, |text| text.contains("\"n\":1000}\n"));
     let received = column(&events(&text), "n");
     assert_eq!(received, (received[0]..=1000).collect::<Vec<_>>());
@@ -76,9 +70,9 @@ fn the_history_keeps_the_last_events_up_to_its_size() {
 #[test]
 fn without_a_history_nothing_is_replayed() {
     let server = Server::start(&["--history", "0"]);
-    post_numbered(&server, 0..5);
+    server.post_numbered(0..5);
     let mut reader = server.live_reader("?replay=all");
-    post_numbered(&server, 5..6);
+    server.post_numbered(5..6);
     assert_eq!(numbers(&mut reader, 1), [5]);
 }
 
@@ -167,7 +161,7 @@ fn a_client_becomes_a_reader_after_other_requests_on_the_same_connection() {
     let text = read_until(&mut stream, |text| text.ends_with("\"n\":1}\n"));
     let (_, stream_text) = text.split_once("\r\n\r\n").unwrap();
     assert!(stream_text.starts_with(EVENTS_HEAD), "{text}");
-    post_numbered(&server, 2..3);
+    server.post_numbered(2..3);
     assert_eq!(numbers(&mut stream, 1), [2]);
     let names: Vec<Value> = server.stdout.lines(2);
     assert_eq!(names[1]["n"], 2, "what follows the request is discarded");
@@ -183,7 +177,7 @@ fn a_reader_that_shuts_down_its_sending_side_at_once_stays() {
         read_until(&mut stream, |text| text.ends_with("\r\n\r\n")),
         EVENTS_HEAD
     );
-    post_numbered(&server, 0..3);
+    server.post_numbered(0..3);
     assert_eq!(numbers(&mut stream, 3), [0, 1, 2]);
 }
 
@@ -229,7 +223,7 @@ fn readers_leave_connections_for_hooks() {
     };
     // A third of the 20 descriptors is for sessions' processes, and half of the rest for readers.
     assert_eq!((refused.as_str(), readers.len()), ("503", 4));
-    post_numbered(&server, 0..3);
+    server.post_numbered(0..3);
     for reader in &mut readers {
         assert_eq!(numbers(reader, 3), [0, 1, 2]);
     }
@@ -290,7 +284,7 @@ fn many_readers_that_join_at_once_get_their_replay_whatever_the_buffer() {
 fn at_the_end_readers_get_all_events_and_then_the_end_of_input() {
     let mut server = Server::start(&[]);
     let mut reader = server.live_reader("");
-    post_numbered(&server, 0..100);
+    server.post_numbered(0..100);
     server.stop();
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
@@ -303,7 +297,7 @@ fn the_server_goes_on_for_its_readers_when_stdout_is_closed() {
     let mut server = Server::start_with(&[], |command| command.stdout(writer));
     let mut reader = server.live_reader("");
     drop(stdout);
-    post_numbered(&server, 0..3);
+    server.post_numbered(0..3);
     assert_eq!(numbers(&mut reader, 3), [0, 1, 2]);
     drop(reader);
     assert!(server.wait_for_exit().success());
@@ -313,7 +307,7 @@ fn the_server_goes_on_for_its_readers_when_stdout_is_closed() {
 fn curl_shows_events_as_they_happen() {
     let Some(curl) = tool("curl") else { return };
     let server = Server::start(&[]);
-    post_numbered(&server, 0..2);
+    server.post_numbered(0..2);
     let mut child = std::process::Command::new(curl)
         .args(["-sN", "--unix-socket"])
         .arg(server.socket())
@@ -323,7 +317,7 @@ fn curl_shows_events_as_they_happen() {
         .unwrap();
     let stdout = Stream::collect(child.stdout.take());
     stdout.lines(2);
-    post_numbered(&server, 2..3);
+    server.post_numbered(2..3);
     assert_eq!(column(&stdout.lines(3), "n"), [0, 1, 2]);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -77,6 +77,14 @@ impl Client {
         Client(child.spawn().unwrap())
     }
 
+    /// A client whose session is known by hooks that this command posts, and its pid.
+    fn identified(server: &Server, command: &str) -> (Client, u32) {
+        let mut client = Client::start(server);
+        let pid = client.pid();
+        client.identify(server, command, pid);
+        (client, pid)
+    }
+
     fn pid(&self) -> u32 {
         self.0.id()
     }
@@ -194,9 +202,7 @@ fn a_session_whose_process_is_killed_is_gone() {
     let mut expected = thread::scope(|scope| {
         let clients = commands.map(|command| {
             scope.spawn(|| {
-                let mut client = Client::start(&server);
-                let pid = client.pid();
-                client.identify(&server, command, pid);
+                let (client, pid) = Client::identified(&server, command);
                 client.kill();
                 (pid.into(), command.split(' ').nth(2).unwrap().to_owned())
             })
@@ -212,9 +218,7 @@ fn a_session_whose_process_is_killed_is_gone() {
 #[test]
 fn the_line_of_a_gone_session_has_four_fields() {
     let Some(server) = server() else { return };
-    let mut client = Client::start(&server);
-    let pid = client.pid();
-    client.identify(&server, "direct Stop s", pid);
+    let (client, pid) = Client::identified(&server, "direct Stop s");
     client.kill();
     gone(&server, 1);
     let text = server.stdout.text();
@@ -227,9 +231,7 @@ fn the_line_of_a_gone_session_has_four_fields() {
 #[test]
 fn a_session_that_ends_without_session_end_is_gone() {
     let Some(server) = server() else { return };
-    let mut client = Client::start(&server);
-    let pid = client.pid();
-    client.identify(&server, "shell Stop s", pid);
+    let (client, pid) = Client::identified(&server, "shell Stop s");
     client.exit();
     assert_eq!(gone(&server, 1), [(pid.into(), "s".into())]);
 }
@@ -238,9 +240,7 @@ fn a_session_that_ends_without_session_end_is_gone() {
 fn a_session_that_ends_with_session_end_is_not_gone() {
     let Some(server) = server() else { return };
     let another = another_session(&server);
-    let mut client = Client::start(&server);
-    let pid = client.pid();
-    client.identify(&server, "shell Stop s", pid);
+    let (mut client, _) = Client::identified(&server, "shell Stop s");
     client.post(&server, "shell SessionEnd s");
     client.exit();
     assert_eq!(all_gone(&server, another), []);
@@ -251,9 +251,7 @@ fn a_session_that_ends_with_session_end_is_not_gone() {
 fn a_session_end_that_is_in_flight_when_the_process_ends_counts() {
     let Some(server) = server() else { return };
     let another = another_session(&server);
-    let mut client = Client::start(&server);
-    let pid = client.pid();
-    client.identify(&server, "shell Stop s", pid);
+    let (client, _) = Client::identified(&server, "shell Stop s");
     server.signal("STOP");
     client.kill();
     let mut hook = server.connect();
@@ -267,9 +265,7 @@ fn a_session_end_that_is_in_flight_when_the_process_ends_counts() {
 #[test]
 fn another_event_after_the_process_has_ended_does_not_count() {
     let Some(server) = server() else { return };
-    let mut client = Client::start(&server);
-    let pid = client.pid();
-    client.identify(&server, "shell Stop s", pid);
+    let (client, pid) = Client::identified(&server, "shell Stop s");
     server.signal("STOP");
     client.kill();
     let mut hook = server.connect();
@@ -484,9 +480,7 @@ fn a_session_is_identified_again_in_its_next_process() {
         assert_eq!(gone(&server, number + 1), expected);
     }
     // Also after an end.
-    let mut client = Client::start(&server);
-    let pid = client.pid();
-    client.identify(&server, "shell Stop s", pid);
+    let (mut client, pid) = Client::identified(&server, "shell Stop s");
     client.post(&server, "shell SessionEnd s");
     client.identify(&server, "shell Stop s", pid);
 }
@@ -526,9 +520,7 @@ fn a_resumed_session_does_not_live_in_what_started_both_clients() {
 fn without_the_option_stdout_does_not_show_gone() {
     let Some(_) = tool("curl") else { return };
     let server = Server::start(&["--trace"]);
-    let mut client = Client::start(&server);
-    let pid = client.pid();
-    client.identify(&server, "shell Stop s", pid);
+    let (client, _) = Client::identified(&server, "shell Stop s");
     client.kill();
     server
         .stderr
@@ -589,7 +581,7 @@ fn six_hundred_sessions_fit_in_a_thousand_descriptors() {
         fs::write(&path, sessions.map(request).collect::<String>()).unwrap();
     };
     requests("all", 0..600);
-    // The 512 that were heard last.
+    // The 512 that were active last.
     requests("last", 88..600);
     let mut client = Client::start(&server);
     let pid = client.pid();

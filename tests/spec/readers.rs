@@ -8,19 +8,13 @@ use std::os::unix::net::UnixStream;
 
 use crate::harness::*;
 
-fn post_numbered(server: &Server, numbers: std::ops::Range<i64>) {
-    for n in numbers {
-        server.post("Stop", format!("{{\"n\":{n}}}"));
-    }
-}
-
 #[test]
 fn a_reader_gets_every_event_from_the_moment_it_connects() {
     let server = Server::with_readers(&[]);
-    post_numbered(&server, 0..10);
+    server.post_numbered(0..10);
     // The server need not have accepted it: a completed connect(2) is enough.
     let mut reader = UnixStream::connect(server.output_socket()).unwrap();
-    post_numbered(&server, 10..60);
+    server.post_numbered(10..60);
     let received = read_lines(&mut reader, 50);
     assert_eq!(column(&received, "n"), (10..60).collect::<Vec<_>>());
     assert_eq!(
@@ -49,7 +43,7 @@ fn all_readers_get_the_same_bytes() {
     KINDS.into_iter().for_each(|kind| {
         let server = Server::with_readers(&[]);
         let mut readers: Vec<_> = (0..100).map(|_| server.reader_of(kind)).collect();
-        post_numbered(&server, 0..50);
+        server.post_numbered(0..50);
         let texts = readers
             .iter_mut()
             .map(|reader| read_until(reader, |text| text.lines().count() == 50));
@@ -67,7 +61,7 @@ fn a_reader_that_disconnects_is_removed_at_once_and_the_others_continue() {
         drop(server.reader_of(kind));
         // There is no event yet that would cause a write.
         wait_until("the removal", || server.descriptors() == before);
-        post_numbered(&server, 0..3);
+        server.post_numbered(0..3);
         assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
     });
 }
@@ -78,7 +72,7 @@ fn a_reader_may_shut_down_its_sending_side() {
         let server = Server::with_readers(&[]);
         let mut reader = server.reader_of(kind);
         reader.shutdown(Shutdown::Write).unwrap();
-        post_numbered(&server, 0..3);
+        server.post_numbered(0..3);
         assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
         assert!(!server.stderr.text().contains("disconnected"));
     });
@@ -90,7 +84,7 @@ fn input_from_a_reader_is_discarded() {
         let server = Server::with_readers(&[]);
         let mut reader = server.reader_of(kind);
         reader.write_all(&vec![b'x'; 1 << 20]).unwrap();
-        post_numbered(&server, 0..3);
+        server.post_numbered(0..3);
         reader.write_all(b"POST / HTTP/1.1\r\n\r\n").unwrap();
         assert_eq!(column(&read_lines(&mut reader, 3), "n"), [0, 1, 2]);
     });
@@ -103,7 +97,7 @@ fn a_reader_that_shuts_down_its_receiving_side_is_removed() {
         let before = server.descriptors();
         let reader = server.reader_of(kind);
         reader.shutdown(Shutdown::Read).unwrap();
-        post_numbered(&server, 0..1);
+        server.post_numbered(0..1);
         wait_until("the removal", || server.descriptors() == before);
     });
 }
@@ -112,7 +106,7 @@ fn a_reader_that_shuts_down_its_receiving_side_is_removed() {
 fn with_tee_stdout_and_readers_get_the_same_bytes() {
     let server = Server::with_readers(&["--tee"]);
     let mut reader = server.reader();
-    post_numbered(&server, 0..3);
+    server.post_numbered(0..3);
     let received = read_until(&mut reader, |text| text.lines().count() == 3);
     assert_eq!(
         server
@@ -177,7 +171,7 @@ fn a_stalled_reader_blocks_nobody_and_gets_the_number_of_missed_events() {
         assert_eq!(stderr.matches("too slow").count(), 1);
 
         // It has caught up.
-        post_numbered(&server, 0..1);
+        server.post_numbered(0..1);
         assert_eq!(column(&read_lines(&mut stalled, 1), "n"), [0]);
     });
 }

@@ -330,7 +330,7 @@ fn only_a_server_of_the_same_user_or_of_root_gets_anything() {
     };
     for refused in [bob, 0] {
         let stderr = send(&of_alice, refused);
-        let reason = format!("user {alice} listens there, and user {refused} sends only to");
+        let reason = format!("user {alice} listens there, and user {refused} trusts only");
         assert!(stderr.contains(&reason), "{stderr}");
     }
     for taken in [(&of_alice, alice), (&of_root, bob), (&of_root, 0)] {

@@ -427,7 +427,7 @@ fn the_table_shows_state_age_project_id_and_detail() {
 }
 
 #[test]
-fn damaged_lines_are_passed_over_and_counted() {
+fn damaged_lines_are_skipped_and_counted() {
     let mut input = recording("02_allow")[..4].concat().into_bytes();
     input.extend(b"no JSON\n[1]\n\n{\"a\":\n\xff\xfe\n{\"_event\":7,\"session_id\":[]}\n");
     input.extend(b"{\"_ts\":\"T\",\"_event\":\"_dropped\",\"_dropped\":17}\n{\"unfinished");
@@ -435,13 +435,13 @@ fn damaged_lines_are_passed_over_and_counted() {
     assert_eq!(events(&stdout)[0]["state"], "waiting");
     assert_eq!(
         stderr,
-        "6 damaged lines were passed over\n\
+        "6 damaged lines were skipped\n\
          17 events are missing, so a state may be wrong: the server dropped them\n"
     );
 }
 
 #[test]
-fn of_too_many_sessions_those_heard_last_are_shown() {
+fn of_too_many_sessions_those_active_last_are_shown() {
     let line = |n: usize| format!("{{\"_event\":\"SessionStart\",\"session_id\":\"{n:07}\"}}\n");
     let input: String = (0..20_000).map(line).collect();
     let (stdout, stderr) = run_with_stdin(&["sessions", "--json", "-"], input.as_bytes());
@@ -451,7 +451,7 @@ fn of_too_many_sessions_those_heard_last_are_shown() {
     assert_eq!(
         stderr,
         format!(
-            "{} sessions that were heard least recently are not shown\n",
+            "{} sessions that were active least recently are not shown\n",
             20_000 - shown
         )
     );

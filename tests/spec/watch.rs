@@ -187,7 +187,7 @@ fn damaged_lines_are_counted_and_hostile_ones_harmless() {
         let (shown, stderr) = run_with_stdin(&["watch", "-", form], &input);
         let is_safe = |char: char| char == '\n' || !char.is_control() && char != '\u{202e}';
         assert!(shown.chars().all(is_safe), "{shown:?}");
-        assert_eq!(stderr, "2 damaged lines were passed over\n");
+        assert_eq!(stderr, "2 damaged lines were skipped\n");
     }
     let (table, _) = run_with_stdin(&["sessions", "-"], &input);
     assert!(

@@ -110,7 +110,7 @@ fn parse(line: &[u8]) -> Option<(&str, Object<'_>)> {
 
 fn report_damage(count: u64) {
     if count > 0 {
-        say(format_args!("{count} damaged lines were passed over"));
+        say(format_args!("{count} damaged lines were skipped"));
     }
 }
 
@@ -123,7 +123,7 @@ fn report_losses(sessions: &Sessions) {
     }
     if sessions.forgotten > 0 {
         say(format_args!(
-            "{} sessions that were heard least recently are not shown",
+            "{} sessions that were active least recently are not shown",
             sessions.forgotten
         ));
     }

@@ -4,7 +4,7 @@
 //! is read.
 //!
 //! Memory is bounded whatever the events say: [`MAX_SESSIONS`] sessions, each of limited size
-//! (see `session`). When there are more, those that have ended and were heard least recently
+//! (see `session`). When there are more, those that have ended and were active least recently
 //! are forgotten, then the others.
 //!
 //! Stop 17 of EDU_NOTES.md.
@@ -55,14 +55,14 @@ impl Sessions {
             self.appeared += 1;
             Session::new(id.clone(), number)
         });
-        session.heard = self.events;
+        session.last_active = self.events;
         let change = session.apply(event, &self.time);
         Some((session, change))
     }
 
     /// Forgets an eighth of the sessions at once, so that a new session costs little.
     fn forget_some(&mut self) {
-        let order = |session: &Session| (session.state() < State::Ended, session.heard);
+        let order = |session: &Session| (session.state() < State::Ended, session.last_active);
         let mut orders: Vec<_> = self.sessions.values().map(order).collect();
         orders.sort_unstable();
         let kept = orders[MAX_SESSIONS / 8];

@@ -128,7 +128,7 @@ pub struct Session {
     turn: Turn,
     is_compacting: bool,
     /// The number of the last event among those of all sessions.
-    pub(super) heard: u64,
+    pub(super) last_active: u64,
     /// When the current state began.
     since: Time,
     /// The last message, the error, or the reason of the end.
