@@ -265,7 +265,7 @@ fn the_table_in_the_readme_is_real() {
     };
     assert_eq!(
         without_ages(&printed),
-        without_ages(block(SESSIONS, "SINCE"))
+        without_ages(block(SESSIONS, "waiting  2m12s"))
     );
 }
 

@@ -405,7 +405,7 @@ fn the_table_shows_state_age_project_id_and_detail() {
     assert_eq!(
         words,
         [
-            "STATE", "SINCE", "PROJECT", "SESSION", "CALLS", "FAILED", "DETAIL"
+            "STATE", "AGE", "PROJECT", "SESSION", "CALLS", "FAIL", "DETAIL"
         ]
     );
     let words: Vec<_> = row.split_whitespace().collect();

@@ -32,7 +32,7 @@ pub fn is_listed(session: &Session, filter: &Filter) -> bool {
 /// the terminal, if there is one.
 pub fn table(sessions: &[&Session], now: i64, width: Option<usize>) -> String {
     const HEAD: [&str; 7] = [
-        "STATE", "SINCE", "PROJECT", "SESSION", "CALLS", "FAILED", "DETAIL",
+        "STATE", "AGE", "PROJECT", "SESSION", "CALLS", "FAIL", "DETAIL",
     ];
     if sessions.is_empty() {
         return "No sessions\n".into();
