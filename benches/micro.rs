@@ -1,5 +1,5 @@
-//! Micro benches of the parts that make no system calls: heads, bodies, events, formats, and
-//! the event log.
+//! Micro benches of the parts that make no system calls: heads, bodies, events, formats, the
+//! event log, and the states of sessions.
 //!
 //! They show which part has become slower. The load bench shows only that the server has.
 
@@ -8,6 +8,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use hooks_observatory::client::watch::sessions::Sessions;
+use hooks_observatory::event::object::Object;
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::{Format, Forms};
 use hooks_observatory::http::connection::{Connection, Step};
@@ -30,6 +32,7 @@ const PEER: Peer = Peer {
     gid: 1000,
 };
 const PAYLOADS_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/payloads");
+const RECORDINGS_DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recordings");
 const ASCII_LINE: &str = "    println!(\"{name} has {count} lines\");\n";
 const NON_ASCII_LINE: &str = "Съешь же ещё этих мягких французских булок, いろはにほへと 🦀\n";
 
@@ -165,10 +168,14 @@ fn bench_events(criterion: &mut Criterion, group: &str, mut then: impl FnMut(&Ev
 
 /// The payloads of a recorded session.
 fn recorded_payloads() -> Vec<Vec<u8>> {
-    let files = fs::read_dir(PAYLOADS_DIRECTORY).expect("the payloads are in the repository");
+    read_files(PAYLOADS_DIRECTORY)
+}
+
+fn read_files(directory: &str) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(directory).expect("the directory is in the repository");
     files
         .map(|file| fs::read(file.expect("the directory can be listed").path()))
-        .map(|payload| payload.expect("a payload can be read"))
+        .map(|content| content.expect("a file can be read"))
         .collect()
 }
 
@@ -232,12 +239,32 @@ fn append_and_read(log: &mut EventLog, events: &mut [String], cursors: &mut [Cur
     });
 }
 
+/// The states of all recorded sessions, from their events.
+fn sessions(criterion: &mut Criterion) {
+    let recordings = String::from_utf8(read_files(RECORDINGS_DIRECTORY).concat());
+    let recordings = recordings.expect("recordings are UTF-8");
+    // What the screens showed is in a file beside the recordings.
+    let is_event = |line: &&str| line.starts_with('{');
+    let lines: Vec<&str> = recordings.lines().filter(is_event).collect();
+    let mut group = criterion.benchmark_group("sessions");
+    group.throughput(Throughput::Elements(lines.len() as u64));
+    group.bench_function("recorded", |bencher| {
+        bencher.iter(|| {
+            let mut sessions = Sessions::default();
+            for line in black_box(&lines) {
+                sessions.apply(&Object::parse(line));
+            }
+            sessions.iter().count()
+        });
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default()
         .without_plots()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_millis(1500));
-    targets = head, framing, enrich, format, event_log
+    targets = head, framing, enrich, format, event_log, sessions
 }
 criterion_main!(benches);

@@ -24,7 +24,7 @@ pub struct Case {
     /// Idle connections that are open during the load.
     idle_connections: usize,
     stdout: Stdout,
-    /// Requests per round, uploads per round, or starts per round. By default a fifth.
+    /// Requests, uploads, replays or starts per round. By default a fifth.
     requests: usize,
 }
 
@@ -38,6 +38,8 @@ enum Kind {
     Uploads,
     /// Hooks beside a hostile load.
     Hostile(Hostile),
+    /// Readers of live events that ask for the history, one after the other.
+    Replay,
     /// Repeated starts of the server.
     StartUp,
     /// Open connections, each of which has sent only these bytes.
@@ -72,6 +74,7 @@ pub const CASES: &[Case] = &[
     Case { name: "one event to 10 readers", clients: 1, readers: 10, requests: 10_000, ..HOOKS },
     Case { name: "one event to 200 readers", clients: 1, readers: 200, requests: 1_500, ..HOOKS },
     Case { name: "one event to 200 readers of /events", clients: 1, readers: 200, is_live: true, requests: 1_500, ..HOOKS },
+    Case { name: "replay of 20,000 events", kind: Kind::Replay, requests: 100, ..HOOKS },
     Case { name: "hooks during uploads of 64 MiB", kind: Kind::Uploads, clients: 8, requests: 5, ..HOOKS },
     Case { name: "hostile: 20 refused clients", kind: Kind::Hostile(Hostile::RefusedClients), requests: 150_000, ..HOOKS },
     Case { name: "hostile: 100 readers that send", kind: Kind::Hostile(Hostile::SendingReaders), readers: 1, requests: 150_000, ..HOOKS },
@@ -93,6 +96,8 @@ pub const CASES: &[Case] = &[
     Case { name: "10,000 incomplete requests", kind: Kind::OpenConnections(INCOMPLETE_REQUEST), ..HOOKS },
 ];
 
+/// How many events a replay gets. Less than `--history` holds.
+const REPLAYED_EVENTS: usize = 20_000;
 /// The number of open connections in the cases of that kind.
 const CONNECTIONS: usize = 10_000;
 const INCOMPLETE_REQUEST: &str =
@@ -129,13 +134,13 @@ impl Case {
         }
     }
 
-    /// Whether to run the case with this server. The floor is no reference for memory, and it
-    /// does not survive hostile loads.
+    /// Whether to run the case with this server. The floor is no reference for memory, does not
+    /// survive hostile loads, and keeps no events.
     pub fn applies_to(&self, candidate: &Candidate) -> bool {
         !matches!(
             (self.kind, candidate),
             (
-                Kind::OpenConnections(_) | Kind::Hostile(_),
+                Kind::OpenConnections(_) | Kind::Hostile(_) | Kind::Replay,
                 Candidate::Floor
             )
         )
@@ -150,6 +155,7 @@ impl Case {
             Kind::Tool(tool) => self.measure_with_tool(&start()?, tool, requests),
             Kind::Uploads => self.measure_during_uploads(&start()?, requests),
             Kind::Hostile(hostile) => self.measure_beside(&start()?, hostile, requests),
+            Kind::Replay => self.measure_replays(&start()?, requests),
             Kind::StartUp => measure_start_up(start, requests),
             Kind::OpenConnections(bytes) => measure_memory(&start()?, bytes.as_bytes()),
         }
@@ -229,6 +235,24 @@ impl Case {
             cpu: Some((server.cpu_when_idle() - cpu_before) / units as u32),
             peak_resident: server.peak_resident(),
             latencies,
+            ..Sample::default()
+        })
+    }
+
+    fn measure_replays(&self, server: &Server, replays: usize) -> Result<Sample, String> {
+        let socket = server.socket();
+        client::post(&Load {
+            keep_alive: true,
+            ..self.load(&socket, &request(&body(0), true), REPLAYED_EVENTS)
+        })?;
+        let cpu_before = server.cpu_when_idle();
+        let replay = |_| client::replay(&socket, REPLAYED_EVENTS);
+        let latencies: Result<Latencies, String> = (0..replays).map(replay).collect();
+        let lines = (replays * REPLAYED_EVENTS) as u32;
+        Ok(Sample {
+            latencies: latencies?,
+            cpu: Some((server.cpu_when_idle() - cpu_before) / lines),
+            peak_resident: server.peak_resident(),
             ..Sample::default()
         })
     }

@@ -263,6 +263,35 @@ fn upload(socket: &Path, request: &[u8]) -> std::io::Result<()> {
     }
 }
 
+/// Asks for all past events, of which the server must have `count`. Returns the time from before
+/// connect until the last one was received.
+pub fn replay(socket: &Path, count: usize) -> Result<Duration, String> {
+    let started_at = Instant::now();
+    let result = receive_replay(socket, count);
+    result.map_err(|error| format!("a replay failed: {error}"))?;
+    Ok(started_at.elapsed())
+}
+
+fn receive_replay(socket: &Path, count: usize) -> std::io::Result<()> {
+    let mut stream = StdStream::connect(socket)?;
+    stream.set_read_timeout(Some(STALL_TIMEOUT))?;
+    stream.write_all(b"GET /events?replay=all HTTP/1.1\r\n\r\n")?;
+    let (mut buffer, mut events) = (vec![0; 64 << 10], 0);
+    while events < count as isize {
+        let bytes = match stream.read(&mut buffer)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            length => &buffer[..length],
+        };
+        // Only the lines of the head end with a CR.
+        events += bytes.iter().fold(0, |sum, byte| match byte {
+            b'\n' => sum + 1,
+            b'\r' => sum - 1,
+            _ => sum,
+        });
+    }
+    Ok(())
+}
+
 /// A thread that receives events as readers.
 pub struct Readers {
     stop: Arc<AtomicBool>,
