@@ -45,7 +45,7 @@ impl<S: Socket> Clients<S> {
         match (client.body, client.connection.partial_body()) {
             (None, None) => {}
             (None, Some(body)) => client.body = Some(self.inflight.begin(body)),
-            (Some(id), Some(body)) => self.inflight.update(id, body),
+            (Some(id), Some(body)) => client.body = Some(self.inflight.update(id, body)),
             (Some(id), None) => {
                 client.body = None;
                 self.inflight.end(id);
