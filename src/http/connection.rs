@@ -41,9 +41,9 @@
 //!
 //! The body of a request that arrives in one piece with a Content-Length is not copied:
 //! [`Hook::body`] is a part of the caller's buffer. Other bodies are copied into the
-//! connection's inbox. While a response is not
-//! written, nothing more is read: a client that pipelines requests and never reads fills
-//! its own socket buffer, and no memory here.
+//! connection's inbox, and pass through `ReadingBody` even if nothing is missing. While a response
+//! is not written, nothing more is read: a client that pipelines requests and never reads fills
+//! its own socket buffer. Here it costs what came with the same read.
 //!
 //! Stop 6 of EDU_NOTES.md.
 

@@ -7,7 +7,7 @@
 //! - [`pass_rights`] refuses descriptors in messages.
 //!
 //! This folder does not know who connects. What the two sockets are for, only [`activation`]
-//! and [`listener::descriptor_limits`] know.
+//! and [`listener::descriptor_limits`] know, and the messages of [`socket_file`].
 //!
 //! Stop 4 of EDU_NOTES.md.
 

@@ -5,9 +5,9 @@
 //! - [`event_log`] holds the events that they have not taken, and the cursors that read them.
 //!   Their bytes are in [`segments`].
 //!
-//! No sink ever blocks another. If events are evicted before a sink took them, they are
-//! counted, and the sink gets a notice with the count as soon as it has room: the event
-//! [`Event::dropped`].
+//! No sink blocks another, except that a file on stdout may wait for its disk. If events are
+//! evicted before a sink took them, they are counted, and the sink gets a notice with the count as
+//! soon as it has room: the event [`Event::dropped`].
 //!
 //! A sink is **slow** from when it has no room, or begins with a replay, until it has everything.
 //! It is **lagging** from when it loses events until it has everything. Responses wait for the

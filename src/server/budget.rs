@@ -4,12 +4,12 @@
 //! handles, with the goal that no turn takes more than 25 ms of CPU time. Work beyond the budget
 //! stays queued for the next turn, in order, so nobody is starved.
 //!
-//! Three things have no budget. All readers in the backlog of the output socket are accepted at
-//! once: at most `somaxconn` (listen(2)), 4,096 by default. The memory of large events is freed
-//! at once. And an append that would evict what a prompt sink has not got first writes whatever
-//! these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
+//! Until the shutdown, three things have no budget. All readers in the backlog of the output socket
+//! are accepted at once: at most `somaxconn` (listen(2)), 4,096 by default. The memory of large
+//! events is freed at once. And an append that would evict what a prompt sink has not got first
+//! writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
 //!
-//! All limits of a turn are in this file. Work on a single item that exceeds them (a large
+//! The limits of a turn are in this file. Work on a single item that exceeds them (a large
 //! body) goes to the [`worker`](super::worker).
 //!
 //! Stop 13 of EDU_NOTES.md.

@@ -5,6 +5,7 @@
 //!
 //! - **to be read**: in the queue `readable`. It is new, or its last read was not
 //!   `WouldBlock`, or the poll has reported it since.
+//! - **to be written**: in the queue `writable`.
 //! - **for input**, or **for room** to write: registered with the poll.
 //! - **for memory**: in `waiting_for_room`, not read and without a deadline, because the bodies in
 //!   flight leave no room for more of its own ([`Inflight`]).

@@ -14,9 +14,9 @@
 //! 8. **advance the shutdown**, if one has begun;
 //! 9. **retry accept**, if a descriptor was closed.
 //!
-//! So a client that sees 200 knows that its event was given to every sink that had room.
-//! Under load one write carries the events of many clients (group commit). Each step has a
-//! budget, so that no turn takes long. The rest waits for the next turn.
+//! So a client that sees 200 knows that its event was given to stdout if that had room, and to
+//! every reader that keeps up. Under load one write carries the events of many clients (group
+//! commit). Each step has a budget, so that no turn takes long. The rest waits for the next turn.
 //!
 //! What mio calls an event is a report here, since an event is what a hook becomes. Reports
 //! are edge-triggered (epoll(7), `EPOLLET`): each change is reported once.

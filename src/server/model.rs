@@ -10,7 +10,8 @@
 //! 2. **Nothing is refused that arrived in time**, however late the loop is.
 //! 3. **No early response.** A 200 is written only after the event was flushed.
 //! 4. **No event is lost, repeated or reordered** within a connection.
-//! 5. **Fair shares.** No client is read more often in a turn than its share.
+//! 5. **Fair shares.** No client is read more often in a turn than its share, and as often again
+//!    to discard input.
 //! 6. **Nothing spins.** Without new input the loop comes to rest.
 //!
 //! Stop 7 of EDU_NOTES.md.

@@ -1,5 +1,5 @@
-//! The shutdown, which a signal begins. Its phases: serve requests in flight, then drain the
-//! sinks.
+//! The shutdown, which a signal begins, or the loss of the last sink. Its phases: serve requests in
+//! flight, then drain the sinks.
 //!
 //! Stop 15 of EDU_NOTES.md.
 

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `SessionEnd` removes the session in any state. Without it, an ended process is reported
-//! half a second later, as the event `_gone`. A hook after that begins again.
+//! half a second later, as the event `_gone` (see `gone.rs`). A hook after that begins again.
 //!
 //! - This file holds all sessions, and [`session`] one.
 //! - [`ancestors`] finds a session's process among the ancestors of its hooks' peers.
