@@ -47,7 +47,7 @@ pub fn run(
         HooksAction::Install(change) => {
             let hooks = hooks(options, Unknown::Refuse)?;
             let install = |text: &str| settings::install(text, &hooks, is_ours);
-            let done = format!("Installed hooks for {} events in", hooks.len());
+            let done = format!("Installed hooks for {} in", count_events(hooks.len()));
             edit(change, install, &done, "--remove", print)
         }
         HooksAction::Remove(change) => {
@@ -145,6 +145,11 @@ fn check_chosen(
         }
     }
     Ok(())
+}
+
+fn count_events(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} event{plural}")
 }
 
 fn is_ours(command: &str) -> bool {

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::command::{OurCommand, recognise};
+use super::count_events;
 use super::events::known_to;
 use super::file::SettingsFile;
 use super::settings::{self, Entry};
@@ -46,13 +47,9 @@ fn read(path: &Path) -> Result<Installed, String> {
 }
 
 fn describe_installed(text: &mut String, installed: &Installed, client: &Result<Version, String>) {
-    let count = installed.events.len();
+    let count = count_events(installed.events.len());
     let names = installed.events.join(", ");
-    line(
-        text,
-        "hooks",
-        &format!("installed for {count} events: {names}"),
-    );
+    line(text, "hooks", &format!("installed for {count}: {names}"));
     let programs = installed.commands.iter().map(|command| &command.program);
     for program in programs.collect::<BTreeSet<_>>() {
         let state = match program {
