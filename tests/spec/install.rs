@@ -285,6 +285,28 @@ fn cases() -> Vec<(&'static str, String, String)> {
 }
 
 #[test]
+fn the_command_that_undoes_a_change_can_be_given_to_a_shell() {
+    let folder = folder();
+    let path = folder.path().join("it's mine").join("settings.json");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    let file = path.to_str().unwrap();
+    let install = [
+        "hooks",
+        "--install",
+        "--yes",
+        "--client",
+        CLIENT,
+        "--file",
+        file,
+    ];
+    let output = String::from_utf8(run(&install).stdout).unwrap();
+    let (_, undo) = output.rsplit_once("To undo it: hooks-observatory").unwrap();
+    let command = format!("{BINARY} {} --yes", undo.trim());
+    assert!(shell(&command).output().unwrap().status.success());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
+}
+
+#[test]
 fn settings_of_every_kind_in_every_place_keep_all_that_is_the_users() {
     for (name, before, after) in cases() {
         for place in PLACES {

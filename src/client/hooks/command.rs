@@ -146,8 +146,7 @@ fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// A path as one word of a shell command. In single quotes every character but the quote
-/// stands for itself (POSIX, Shell Command Language, section 2.2.2).
+/// A path as one word of a shell command.
 fn quote(path: &Path) -> Result<String, String> {
     let text = path.to_str().ok_or_else(|| {
         format!(
@@ -155,7 +154,13 @@ fn quote(path: &Path) -> Result<String, String> {
             path.display()
         )
     })?;
-    Ok(format!("'{}'", text.replace('\'', r"'\''")))
+    Ok(quote_text(text))
+}
+
+/// A text as one word of a shell command. In single quotes every character but the quote
+/// stands for itself (POSIX, Shell Command Language, section 2.2.2).
+pub fn quote_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The words of a simple command that uses no quoting but that of [`quote`]. `None` if it

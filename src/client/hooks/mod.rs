@@ -27,7 +27,7 @@ use std::path::{self, Path, PathBuf};
 
 use similar::TextDiff;
 
-use self::command::{Sender, recognise};
+use self::command::{Sender, quote_text, recognise};
 use self::file::SettingsFile;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
@@ -184,7 +184,7 @@ fn edit(
     let scope = match &change.scope {
         Scope::User => "--user".to_owned(),
         Scope::Project => "--project".to_owned(),
-        Scope::File(_) => format!("--file {shown}"),
+        Scope::File(_) => format!("--file {}", quote_text(&shown.to_string())),
     };
     print(&format!(
         "{done} {shown}. To undo it: hooks-observatory hooks {undo} {scope}\n"

@@ -118,8 +118,8 @@ fn next_file(file: &File, path: &Path) -> Next {
     }
 }
 
-/// The file beside `path` with the next name, if names differ only in digits and what is
-/// between them: `events.2026-02-09.jsonl` and `events.2026-02-10.jsonl`.
+/// The file beside `path` with the next numbers in its name, if names differ only in digits and
+/// what is between them: `events.2026-02-09.jsonl` and `events.2026-02-10.jsonl`.
 fn successor(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let (start, end) = around_digits(name)?;
@@ -128,9 +128,19 @@ fn successor(path: &Path) -> Option<PathBuf> {
         .filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let next =
-        names.filter(|other| other.as_str() > name && around_digits(other) == Some((start, end)));
-    Some(path.with_file_name(next.min()?))
+    let later = names.filter(|other| {
+        numbers(other) > numbers(name) && around_digits(other) == Some((start, end))
+    });
+    Some(path.with_file_name(later.min_by_key(|other| numbers(other))?))
+}
+
+/// The numbers in a name. Compared as numbers, 10 comes after 9.
+fn numbers(name: &str) -> Vec<u128> {
+    let digits = name.split(|char: char| !char.is_ascii_digit());
+    let digits = digits.filter(|digits| !digits.is_empty());
+    digits
+        .map(|digits| digits.parse().unwrap_or(u128::MAX))
+        .collect()
 }
 
 /// What is before the first digit and after the last one.
@@ -138,4 +148,34 @@ fn around_digits(name: &str) -> Option<(&str, &str)> {
     let is_digit = |char: char| char.is_ascii_digit();
     let (first, last) = (name.find(is_digit)?, name.rfind(is_digit)?);
     Some((&name[..first], &name[last + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_file_is_the_one_with_the_next_number() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "e.2026-2-9.jsonl",
+            "e.2026-2-10.jsonl",
+            "e.2026-11-1.jsonl",
+            "f.2026-2-9",
+            "e.9",
+            "e.10",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        for (name, next) in [
+            ("e.2026-2-9.jsonl", Some("e.2026-2-10.jsonl")),
+            ("e.2026-2-10.jsonl", Some("e.2026-11-1.jsonl")),
+            ("e.2026-11-1.jsonl", None),
+            ("e.9", Some("e.10")),
+            ("e.10", None),
+        ] {
+            let next = next.map(|next| folder.path().join(next));
+            assert_eq!(successor(&folder.path().join(name)), next, "{name}");
+        }
+    }
 }

@@ -37,8 +37,9 @@ const ROUND: Duration = Duration::from_millis(25);
 /// larger.
 const QUIET_SIZE: usize = 64 << 10;
 const QUIET_ROUNDS: usize = 2;
-/// Lines that are recognised when they come again. The history of a server has about 10,000.
-const REMEMBERED: usize = 1 << 16;
+/// Lines that are recognised when they come again: more than the default history of a server can
+/// hold. (Of recorded events it holds about 10,000.)
+const REMEMBERED: usize = 1 << 18;
 
 /// Why the past events of an output socket cannot be read.
 const ONLY_LIVE: &str = "there are no past events. If it is an output socket, give the path of \
@@ -275,5 +276,26 @@ impl Repeats {
             self.known.remove(&oldest);
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The default history of a server, full of the shortest events.
+    #[test]
+    fn a_whole_history_is_recognised_when_it_comes_again() {
+        const SHORTEST: &str =
+            "{'_ts':'2026-02-09T10:30:00+00:00','_event':'','_peer_uid':0,'_peer_gid':0}\n";
+        let count = (16 << 20) / SHORTEST.len();
+        let mut repeats = Repeats::default();
+        let mut new_lines = || {
+            repeats.begin();
+            let is_new = |number: &usize| !repeats.contain(&number.to_ne_bytes());
+            (0..count).filter(is_new).count()
+        };
+        assert_eq!(new_lines(), count);
+        assert_eq!(new_lines(), 0);
     }
 }
