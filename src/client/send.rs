@@ -42,7 +42,7 @@ pub fn run(options: &SendOptions) {
 
 /// Returns when the server has taken the event. The error says why it has not.
 fn send(options: &SendOptions) -> Result<(), String> {
-    // Read it also if there is no server: the writer must not meet a closed pipe.
+    // Read it also if there is no server: the writer of one object must not meet a closed pipe.
     let payload = read_payload(io::stdin().as_fd())?;
     let head = request_head(&options.event_name, payload.len());
     let line = exchange(&options.socket, &head, &payload)?;

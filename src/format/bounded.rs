@@ -1,8 +1,8 @@
 //! Text of limited length: the pretty forms of an event.
 //!
 //! Indentation can make a short text a hundred times longer. So a pretty form has at most four
-//! times the bytes of the compact form plus 64 KiB. If the form of an event would be longer,
-//! the same rule, without the 64 KiB, applies to each member of its object: a member that
+//! times the bytes of the compact form plus 64 KiB, colours not counted. If the form would be
+//! longer, the same rule, without the 64 KiB, applies to each member of its object: a member that
 //! would be longer is written compact. Then the sum is within the limit, too.
 //!
 //! Each member is tried once more at most, and a trial ends at its limit. So the time is

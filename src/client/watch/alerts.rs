@@ -1,6 +1,6 @@
 //! What happens when a session asks the user: the terminal rings, a command runs.
 //!
-//! Only for what happens now: the past events that a source begins with cause nothing.
+//! Only for what happens now: events that are more than a few seconds old cause nothing.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

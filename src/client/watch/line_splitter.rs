@@ -9,7 +9,8 @@ use memchr::memchr;
 /// The room for one read.
 const READ_SIZE: usize = 1 << 20;
 /// The longest line, in bytes. A body may have 64 MiB by default, and text that is not ASCII has
-/// up to three times as many bytes when it is escaped. Only bytes that are not UTF-8 grow more.
+/// up to three times as many bytes when it is escaped. Only bytes that are not UTF-8, and control
+/// characters in a body that is not JSON, grow more.
 const MAX_LINE: usize = 192 << 20;
 
 /// Splits bytes into lines. A line may arrive in any number of pieces.

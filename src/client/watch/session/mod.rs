@@ -22,9 +22,9 @@
 //! | … `idle_prompt` | over if running | those of the main thread end | tools of the main thread end |
 //! | `SubagentStart` | | | the subagent runs |
 //! | `SubagentStop`, `StopFailure` of a subagent | | those of the subagent end | it ends, and its tools |
-//! | `Stop` | over | those of the main thread end | subagents end that `background_tasks` does not list |
+//! | `Stop` | over | those of the main thread end | tools of the main thread end; subagents end that `background_tasks` does not list |
 //! | `StopFailure` | failed | those of the main thread end | tools of the main thread end |
-//! | `PreCompact` | over if by the user | | compacting |
+//! | `PreCompact` | over if by the user | then those of the main thread end | then tools of the main thread end; compacting |
 //! | `PostCompact`, `SessionStart` after it | | | not compacting |
 //! | `SessionEnd`, `_gone` | ended, gone | all end | all end |
 //!
