@@ -56,7 +56,7 @@ struct Share {
 #[derive(Debug)]
 struct Body {
     arrived: usize,
-    /// Bytes that it may have in the end, or before it becomes an upload.
+    /// Bytes that it may have in the end, or until it becomes an upload.
     length: usize,
 }
 
@@ -78,12 +78,16 @@ impl Inflight {
     /// Adds a body of which a part has arrived.
     pub(super) fn begin(&mut self, body: PartialBody) -> BodyId {
         let is_upload = is_upload(body);
-        let length = match is_upload {
-            true => body.announced.unwrap_or(self.max_body) as usize,
-            false => LARGE_BODY,
+        // A chunked body that grows beyond this becomes an upload.
+        let longest = if is_upload {
+            self.max_body
+        } else {
+            LARGE_BODY as u64
         };
-        let arrived = body.arrived;
-        let number = self.share(is_upload).add(Body { arrived, length });
+        let number = self.share(is_upload).add(Body {
+            arrived: body.arrived,
+            length: body.announced.unwrap_or(longest) as usize,
+        });
         BodyId { is_upload, number }
     }
 

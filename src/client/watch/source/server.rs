@@ -37,8 +37,8 @@ const ROUND: Duration = Duration::from_millis(25);
 /// larger.
 const QUIET_SIZE: usize = 64 << 10;
 const QUIET_ROUNDS: usize = 2;
-/// Lines that are recognised when they come again: more than the default history of a server can
-/// hold. (Of recorded events it holds about 10,000.)
+/// Lines that are recognised when they come again. The default history of a server holds fewer,
+/// even of the shortest events.
 const REMEMBERED: usize = 1 << 18;
 
 /// Why the past events of an output socket cannot be read.
@@ -58,7 +58,8 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
     let mut repeats = Repeats::default();
     let mut is_waiting = false;
     loop {
-        let notice = match request::get(path, "/events?replay=all") {
+        let replay = repeats.replay();
+        let notice = match request::get(path, &format!("/events?replay={replay}")) {
             Ok(stream) => {
                 if std::mem::take(&mut is_waiting) {
                     taker.take(Input::Notice(format!("connected to the server at {shown}")))?;
@@ -255,6 +256,15 @@ struct Repeats {
 }
 
 impl Repeats {
+    /// How many past events to ask for. After a lost connection, no more than would be
+    /// recognised: if the first one was not, all would count as new.
+    fn replay(&self) -> String {
+        match self.is_possible {
+            true => REMEMBERED.to_string(),
+            false => "all".into(),
+        }
+    }
+
     /// A new connection begins.
     fn begin(&mut self) {
         self.is_possible = true;
