@@ -8,7 +8,6 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use hooks_observatory::client::watch::sessions::Sessions;
 use hooks_observatory::event::object::Object;
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::{Format, Forms};
@@ -16,6 +15,7 @@ use hooks_observatory::http::connection::{Connection, Step};
 use hooks_observatory::http::request::parse_head;
 use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
 use hooks_observatory::peer::Peer;
+use hooks_observatory::watch::sessions::Sessions;
 use serde_json::json;
 
 const KIB: usize = 1 << 10;

@@ -17,7 +17,7 @@
 //!
 //! 1. [`server`]: the event loop, which moves all bytes. Start reading here.
 //! 2. [`listen`]: listening sockets. [`peer`]: who connected.
-//! 3. [`http`]: bytes to requests, without I/O. Then `server/clients.rs`: what the loop does
+//! 3. [`http`]: bytes to requests, without I/O. Then `server/clients/`: what the loop does
 //!    for each client.
 //! 4. [`event`]: payload and metadata. [`mod@format`]: events as text. [`terminal`]: what is safe
 //!    to write to a terminal.
@@ -25,15 +25,21 @@
 //!    the loop does for sinks.
 //! 6. [`nonblocking`]: writing to a descriptor that other programs share. [`diagnostics`]: the
 //!    messages on stderr.
-//! 7. The rest of `server`: time, the budget of a turn, other descriptors, the shutdown.
+//! 7. The rest of `server`: time, the budget of a turn, `server/sessions/`, other descriptors, the
+//!    shutdown.
 //!
-//! The **client side**, [`client`], is what hooks run, how they are installed, and the view of
-//! what arrives. It shares `cli`, `peer`, `diagnostics`, `terminal`, `format` and the JSON text
-//! of `event` with the server.
+//! Beside it is what its users run. All of it knows the server only by its sockets:
 //!
-//! There are no cyclic dependencies. From the bottom up: `http`, `nonblocking`,
-//! `peer`, `terminal`; `diagnostics`, `event`; `format`; `cli`; `client`, `listen`, `output`;
-//! `server`.
+//! - [`send`] posts one event. Each hook runs it.
+//! - [`hooks`] prints, installs and removes the settings that contain the hooks.
+//! - [`watch`] shows events, and what sessions do.
+//! - [`request`] is one request to the server, for all of them.
+//!
+//! They share `cli`, `peer`, `diagnostics`, `terminal`, `format` and `event` with the server.
+//!
+//! No two files import each other. From the bottom up: `http`, `nonblocking`, `peer`, `terminal`;
+//! `diagnostics`, `event`; `format`; `cli`, `request`; `hooks`, `listen`, `output`, `send`,
+//! `watch`; `server`.
 //!
 //! EDU_NOTES.md is a walkthrough of the source in stops. Each file names its stop.
 //!
@@ -43,14 +49,17 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod cli;
-pub mod client;
 pub mod diagnostics;
 pub mod event;
 pub mod format;
+pub mod hooks;
 pub mod http;
 pub mod listen;
 pub mod nonblocking;
 pub mod output;
 pub mod peer;
+pub mod request;
+pub mod send;
 pub mod server;
 pub mod terminal;
+pub mod watch;

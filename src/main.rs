@@ -10,11 +10,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use hooks_observatory::cli::{self, Command, Exit, ServerOptions};
-use hooks_observatory::client::{hooks, send, watch};
+
 use hooks_observatory::diagnostics::{stderr, trace};
 use hooks_observatory::format::Format;
 use hooks_observatory::listen::activation;
-use hooks_observatory::{server, terminal};
+use hooks_observatory::{hooks, send, server, terminal, watch};
 
 fn main() -> ExitCode {
     let code = run();

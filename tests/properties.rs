@@ -7,15 +7,15 @@ mod feed;
 use std::ops::Range;
 
 use feed::{Outcome, feed};
-use hooks_observatory::client::hooks::settings::{self, Hook};
-use hooks_observatory::client::json_object::ObjectScanner;
-use hooks_observatory::client::watch::session::Session;
-use hooks_observatory::client::watch::sessions::Sessions;
 use hooks_observatory::event::object::Object;
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::{Format, Forms};
+use hooks_observatory::hooks::settings::{self, Hook};
 use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
 use hooks_observatory::peer::Peer;
+use hooks_observatory::send::json_object::ObjectScanner;
+use hooks_observatory::watch::session::Session;
+use hooks_observatory::watch::sessions::Sessions;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -915,7 +915,7 @@ proptest! {
     /// The parts of a session fit its state, wherever a record ends.
     #[test]
     fn every_prefix_has_a_valid_state(lines in vec(session_event("one"), 1..60)) {
-        use hooks_observatory::client::watch::session::State;
+        use hooks_observatory::watch::session::State;
         let mut sessions = Sessions::default();
         for line in &lines {
             sessions.apply(&Object::validate(line).expect("the lines are valid"));

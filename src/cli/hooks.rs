@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use super::parser::{Exit, parse_with_argh, socket_path, usage};
 use super::version::Version;
-use super::{Exit, parse_with_argh, socket_path, usage};
 
 const COMMAND: [&str; 2] = ["hooks-observatory", "hooks"];
 
@@ -16,7 +16,7 @@ const COMMAND: [&str; 2] = ["hooks-observatory", "hooks"];
 /// observer must not do.
 pub const WORKTREE_CREATE: &str = "WorktreeCreate";
 
-/// What [`client::hooks`](crate::client::hooks) does.
+/// What [`hooks`](crate::hooks) does.
 #[derive(Debug)]
 pub struct HooksOptions {
     pub action: HooksAction,

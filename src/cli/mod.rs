@@ -2,7 +2,7 @@
 //!
 //! Without a subcommand the program serves (`serve.rs`). `send`, `hooks`, `watch` and
 //! `sessions` (`watch.rs`) are subcommands with options of their own. `argh` parses them all;
-//! `argparse.rs` adds what Python's argparse does and `argh` does not.
+//! `parser.rs` calls it, and `argparse.rs` adds what Python's argparse does and `argh` does not.
 //!
 //! This folder only reads arguments: it opens nothing and prints nothing. `main.rs` may still
 //! change the server's options: a service manager's sockets replace paths, and a terminal
@@ -12,6 +12,7 @@
 
 mod argparse;
 mod hooks;
+mod parser;
 mod send;
 mod serve;
 mod version;
@@ -19,11 +20,10 @@ mod watch;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-
-use argh::FromArgs;
 
 pub use self::hooks::{Change, HooksAction, HooksOptions, Scope, WORKTREE_CREATE};
+pub use self::parser::Exit;
+use self::parser::without_code_2;
 pub use self::send::SendOptions;
 pub use self::serve::ServerOptions;
 pub use self::version::Version;
@@ -43,19 +43,6 @@ pub enum Command {
     Sessions(SessionsOptions),
 }
 
-/// Why there is no [`Command`] to run.
-#[derive(Debug, PartialEq)]
-pub enum Exit {
-    /// The answer to `--help` or `--version`: to stdout, exit code 0.
-    Print(String),
-    /// Wrong usage: to stderr, exit code 2.
-    Usage(String),
-    /// Wrong usage, but exit code 1. `--tee` without an output socket exits with 1 in
-    /// the Python server. `send` must not exit with 2: Claude Code takes exit code 2
-    /// of a hook as an order to block the step.
-    Error(String),
-}
-
 /// Parses `arguments`, of which the first is the program's name. `socket_variable`
 /// is the value of [`SOCKET_VARIABLE`].
 pub fn parse(
@@ -71,7 +58,7 @@ pub fn parse(
     match arguments.first().and_then(|first| first.to_str()) {
         Some("send") => {
             let options = send::parse(&arguments[1..], default_socket);
-            options.map(Command::Send).map_err(Exit::without_code_2)
+            options.map(Command::Send).map_err(without_code_2)
         }
         Some("hooks") => hooks::parse(&arguments[1..], default_socket).map(Command::Hooks),
         Some("watch") => watch::parse_watch(&arguments[1..], default_socket).map(Command::Watch),
@@ -102,50 +89,10 @@ fn replace_send_option(arguments: &mut Vec<OsString>) {
     arguments.insert(0, "send".into());
 }
 
-/// Parses the arguments of one command with `argh`. `command` is how the user calls it,
-/// `valued` lists its options that take a value.
-fn parse_with_argh<T: FromArgs>(
-    command: &[&str],
-    arguments: &[OsString],
-    valued: &[&str],
-) -> Result<T, Exit> {
-    let usage = |text: String| usage(command, &text);
-    let arguments = arguments
-        .iter()
-        .map(|argument| argument.to_str().map(str::to_owned).ok_or(argument))
-        .collect::<Result<Vec<String>, _>>()
-        .map_err(|argument| usage(format!("{argument:?} is not UTF-8")))?;
-    let arguments = argparse::normalize(arguments, valued).map_err(usage)?;
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    T::from_args(command, &arguments).map_err(|exit| match exit.status {
-        Ok(()) => Exit::Print(exit.output),
-        Err(()) => usage(exit.output),
-    })
-}
-
-/// A usage error that points to the help of `command`.
-fn usage(command: &[&str], error: &str) -> Exit {
-    let error = error.trim_end();
-    Exit::Usage(format!("{error}\nSee {} --help", command.join(" ")))
-}
-
-/// The hook socket: the option, or else the default.
-fn socket_path(option: Option<String>, default: PathBuf) -> PathBuf {
-    option.map_or(default, PathBuf::from)
-}
-
-impl Exit {
-    fn without_code_2(self) -> Self {
-        match self {
-            Exit::Usage(text) => Exit::Error(text),
-            exit => exit,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     pub(super) fn parse(arguments: &[&str]) -> Result<Command, Exit> {
         let arguments = ["hooks-observatory"].iter().chain(arguments);

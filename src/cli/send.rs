@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use super::{Exit, parse_with_argh, socket_path, usage};
+use super::parser::{Exit, parse_with_argh, socket_path, usage};
 
 const COMMAND: [&str; 2] = ["hooks-observatory", "send"];
 
-/// What [`client::send`](crate::client::send) sends, and where.
+/// What [`send`](crate::send) sends, and where.
 #[derive(Debug)]
 pub struct SendOptions {
     /// The path of the hook socket.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::{Exit, parse_with_argh, socket_path, usage};
+use super::parser::{Exit, parse_with_argh, socket_path, usage};
 use crate::format::Format;
 
 const COMMAND: [&str; 1] = ["hooks-observatory"];

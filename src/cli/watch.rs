@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use super::{Exit, parse_with_argh, socket_path, usage};
+use super::parser::{Exit, parse_with_argh, socket_path, usage};
 
 const WATCH: [&str; 2] = ["hooks-observatory", "watch"];
 const SESSIONS: [&str; 2] = ["hooks-observatory", "sessions"];
 /// The path that `-` means. `argh` would take `-` for an option.
 pub const STDIN: &str = "/dev/stdin";
 
-/// What [`client::watch`](crate::client::watch) shows.
+/// What [`client::watch`](crate::watch) shows.
 #[derive(Debug)]
 pub struct WatchOptions {
     pub source: SourceOption,
@@ -27,7 +27,7 @@ pub struct WatchOptions {
     pub on_wait: Option<String>,
 }
 
-/// What [`client::watch`](crate::client::watch) lists.
+/// What [`client::watch`](crate::watch) lists.
 #[derive(Debug)]
 pub struct SessionsOptions {
     pub source: SourceOption,

@@ -14,6 +14,9 @@ use std::path::Path;
 #[cfg(target_os = "linux")]
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 
+/// What an error names if inotify has no free instance (inotify(7), `max_user_instances`).
+pub const WATCH: &str = "watch the socket files";
+
 /// A watch on the files of sockets. It reports that one of them may have changed, not which.
 #[derive(Debug)]
 pub struct FileWatch {

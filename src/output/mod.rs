@@ -18,7 +18,7 @@
 //! Stop 9 of EDU_NOTES.md.
 
 pub mod event_log;
-mod flush;
+pub mod flush;
 mod segments;
 mod sink;
 
@@ -32,7 +32,6 @@ use mio::net::UnixStream;
 use slab::Slab;
 
 use self::event_log::{Cursor, EventLog, Form};
-pub use self::flush::FlushBudget;
 use self::sink::Sink;
 use crate::diagnostics::stderr::say;
 use crate::event::Event;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use log::{debug, log_enabled};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::output::FlushBudget;
+use crate::output::flush::FlushBudget;
 
 /// Clients accepted in one turn.
 pub const ACCEPTS: usize = 256;

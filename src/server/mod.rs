@@ -25,36 +25,28 @@
 //! The loop is spread over these files:
 //!
 //! - This file: the steps of a turn. [`setup`]: the start. [`shutdown`]: the end.
-//! - [`clients`]: what a turn does for each client. [`closing`] and [`bodies`] are parts of it.
-//! - [`publisher`]: what a turn does for stdout and readers. [`gone`]: when it publishes `_gone`.
+//! - [`clients`]: what a turn does for each client.
+//! - [`publisher`]: what a turn does for stdout and readers.
+//! - [`sessions`]: finds out whether sessions are still there.
 //!
-//! The others are parts that the loop uses: [`client`], [`budget`], [`ready_queue`], [`inflight`],
-//! [`deadlines`], [`socket`], [`source`], [`signals`], [`worker`], and [`processes`], which
-//! finds out whether sessions are still there.
+//! The others are parts that these use: [`budget`], [`deadlines`], [`ready_queue`], [`signals`],
+//! [`token`], and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
-//! [`processes`] writes the list of sessions.
+//! [`sessions`] writes the list of sessions.
 //!
 //! Stop 3 of EDU_NOTES.md.
 
-mod bodies;
 mod budget;
-mod client;
 mod clients;
-mod closing;
 mod deadlines;
-mod gone;
-mod inflight;
-#[cfg(test)]
-mod model;
-mod processes;
 mod publisher;
 mod ready_queue;
+mod sessions;
 mod setup;
 mod shutdown;
 mod signals;
-mod socket;
-mod source;
+mod token;
 mod worker;
 
 use std::io;
@@ -68,15 +60,15 @@ use mio::{Events, Poll};
 
 use self::budget::{Budget, LongestTurn};
 use self::clients::Clients;
-use self::publisher::{Publish, Publisher};
-use self::setup::{WATCH, announce, context, register};
+use self::clients::publish::Publish;
+use self::publisher::Publisher;
 use self::shutdown::Phase;
-use self::source::Source;
+use self::token::{Token, context, register};
 use self::worker::Worker;
 use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;
 use crate::listen::activation::ActivationSockets;
-use crate::listen::file_watch::FileWatch;
+use crate::listen::file_watch::{FileWatch, WATCH};
 use crate::listen::listener::Listener;
 use crate::peer;
 
@@ -84,7 +76,6 @@ use crate::peer;
 /// sockets, and opens those that are missing. The error says what failed and what to do.
 pub fn run(options: &ServerOptions, activated: ActivationSockets) -> Result<(), String> {
     let mut server = Server::start(options, activated)?;
-    announce(options);
     let result = server.serve();
     let Server {
         hook_listener,
@@ -114,8 +105,6 @@ struct Server {
     /// Whether the worker may have results: it woke the poll, and not all were taken since.
     has_results: bool,
     phase: Phase,
-    /// Since when `_gone` is due for some session, but unread input may be its `SessionEnd`.
-    gone_since: Option<Instant>,
     /// When this turn began.
     now: Instant,
 }
@@ -179,7 +168,7 @@ impl Server {
             self.phase.deadline(),
             self.clients.next_deadline(),
             self.publisher.output.retry_at(),
-            self.gone_deadline(),
+            self.publisher.sessions.next_deadline(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -204,13 +193,13 @@ impl Server {
 
     /// Records what one report of the poll says, for the steps that follow.
     fn handle_report(&mut self, report: &Report) {
-        let (source, now) = (Source::from(report.token()), self.now);
-        trace!("{source}: {}", describe(report));
-        match source {
-            Source::HookListener => set_readable(&mut self.hook_listener),
-            Source::OutputListener => set_readable(&mut self.publisher.listener),
-            Source::Worker => self.has_results = true,
-            Source::SocketFiles => {
+        let (token, now) = (Token::from(report.token()), self.now);
+        trace!("{token}: {}", describe(report));
+        match token {
+            Token::HookListener => set_readable(&mut self.hook_listener),
+            Token::OutputListener => set_readable(&mut self.publisher.listener),
+            Token::Worker => self.has_results = true,
+            Token::SocketFiles => {
                 if let Some(file_watch) = &self.file_watch {
                     file_watch.drain();
                 }
@@ -218,14 +207,14 @@ impl Server {
                     listener.set_file_changed(now);
                 }
             }
-            Source::Signals => self.handle_signal(),
-            Source::Stdout => self.publisher.handle_stdout_report(report),
-            Source::Session(key) => self.publisher.sessions.handle_report(key, now),
-            Source::Client(key) => {
+            Token::Signals => self.handle_signals(),
+            Token::Stdout => self.publisher.handle_stdout_report(report),
+            Token::Session(key) => self.publisher.sessions.handle_report(key, now),
+            Token::Client(key) => {
                 let (is_readable, is_writable) = (report.is_readable(), report.is_writable());
                 self.clients.handle_report(key, is_readable, is_writable);
             }
-            Source::Reader(key) => self.publisher.handle_reader_report(key, report),
+            Token::Reader(key) => self.publisher.handle_reader_report(key, report),
         }
     }
 
@@ -267,7 +256,7 @@ impl Server {
             self.worker.submit(job);
         }
         self.publisher
-            .add_subscribers(self.clients.take_subscribers());
+            .add_live_readers(self.clients.take_live_readers());
         while self.has_results && !self.publisher.is_congested() {
             match self.worker.take_result() {
                 Some(finished) => {
@@ -279,6 +268,45 @@ impl Server {
             }
         }
         self.publish_gone();
+    }
+
+    /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
+    fn publish_gone(&mut self) {
+        let open = self.hook_connections();
+        let has_unread = || {
+            let listener = self.hook_listener.as_ref();
+            listener.is_some_and(|listener| listener.can_accept(open, self.now))
+                || self.clients.has_unread()
+                || self.worker.has_jobs()
+        };
+        if self.publisher.sessions.has_gone(has_unread, self.now) {
+            self.publisher.publish_gone_until(self.now);
+        }
+    }
+
+    /// The first signal begins the shutdown. Another one during it ends the server at once.
+    fn handle_signals(&mut self) {
+        for _ in 0..shutdown::count_signals(&mut self.signals) {
+            match self.phase {
+                Phase::Serving => self.begin_shutdown(),
+                _ => self.phase = Phase::Done(Duration::ZERO),
+            }
+        }
+    }
+
+    fn begin_shutdown(&mut self) {
+        // From now on the server itself removes the files.
+        self.file_watch = None;
+        self.phase.begin(&mut self.hook_listener, &mut self.clients);
+    }
+
+    /// Advances the shutdown. With no sink left, it begins.
+    fn advance_shutdown(&mut self) {
+        if self.phase == Phase::Serving && !self.publisher.has_sinks() {
+            self.begin_shutdown();
+        }
+        self.phase
+            .advance(&mut self.hook_listener, &mut self.clients, &self.publisher);
     }
 
     /// Writes this turn's events, then the responses.
@@ -303,10 +331,10 @@ impl Server {
     /// Listens again where a socket's file has disappeared.
     fn restore_files(&mut self) {
         let listeners = [
-            (&mut self.hook_listener, Source::HookListener),
-            (&mut self.publisher.listener, Source::OutputListener),
+            (&mut self.hook_listener, Token::HookListener),
+            (&mut self.publisher.listener, Token::OutputListener),
         ];
-        for (listener, source) in listeners {
+        for (listener, token) in listeners {
             let Some(listener) = listener else { continue };
             let Some(path) = listener.restore_file(self.now) else {
                 continue;
@@ -315,7 +343,7 @@ impl Server {
                 Some(file_watch) => file_watch.add(path).map_err(context(WATCH)),
                 None => Ok(()),
             };
-            let registered = register(self.poll.registry(), listener.socket(), source);
+            let registered = register(self.poll.registry(), listener.socket(), token);
             // It may have disappeared again before it was watched.
             listener.check_file_later(self.now);
             if let Err(error) = watched.and(registered) {

@@ -17,39 +17,18 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
 use super::budget::{Budget, CONGESTION, FLUSH};
-use super::clients::Subscriber;
-use super::processes::{SessionHook, Sessions};
+use super::clients::publish::{LiveReader, Publish};
+use super::clients::socket::Socket;
 use super::ready_queue::ReadyQueue;
-use super::setup::register;
-use super::socket::Socket;
-use super::source::Source;
+use super::sessions::{SessionHook, Sessions};
+use super::token::{Token, register};
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
 use crate::format::Forms;
 use crate::http::response::EVENTS_HEAD;
 use crate::listen::listener::Listener;
-use crate::output::{FlushBudget, Output};
-
-/// Where clients hand over their events.
-pub(super) trait Publish {
-    /// Appends an event to the log, and returns its number. Numbers count up.
-    fn publish(&mut self, event: Event) -> u64;
-
-    /// The same for an event whose forms the worker has made.
-    fn publish_forms(&mut self, forms: Forms) -> u64;
-
-    /// The sessions as a JSON array.
-    fn sessions_json(&self) -> String;
-
-    /// How many more readers of live events the limit of descriptors allows.
-    fn room_for_readers(&self) -> usize;
-
-    /// Handles a hook with a session id. Its peer still waits for the response.
-    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant);
-
-    /// Whether sinks are so far behind that no more events should come in this turn.
-    fn is_congested(&self) -> bool;
-}
+use crate::output::Output;
+use crate::output::flush::FlushBudget;
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -82,7 +61,7 @@ impl Publisher {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
             // for writability while it has no room.
-            register(&registry, &mut SourceFd(&fd), Source::Stdout)?;
+            register(&registry, &mut SourceFd(&fd), Token::Stdout)?;
         }
         Ok(Publisher {
             registry,
@@ -116,6 +95,11 @@ impl Publisher {
         if report.is_readable() {
             self.with_input.push(key);
         }
+    }
+
+    /// Whether there is stdout or a reader, or the output socket, where readers can come.
+    pub(super) fn has_sinks(&self) -> bool {
+        self.output.has_stdout() || self.output.reader_count() > 0 || self.listener.is_some()
     }
 
     /// Whether a turn has something to do here without a report.
@@ -167,11 +151,11 @@ impl Publisher {
         let mut failed = Vec::new();
         while let Some(stream) = listener.accept(self.output.output_reader_count(), now) {
             let (key, stream) = self.output.add_reader(stream);
-            let source = Source::Reader(key);
-            trace!("{source}: accepted");
+            let token = Token::Reader(key);
+            trace!("{token}: accepted");
             let result = self
                 .registry
-                .register(stream, source.token(), Interest::READABLE);
+                .register(stream, token.into(), Interest::READABLE);
             failed.extend(result.err().map(|error| (key, error)));
         }
         self.remove_unregistered(failed);
@@ -179,15 +163,15 @@ impl Publisher {
 
     /// Adds clients of the hook socket that have become readers. The poll reports them with a
     /// new token from now on.
-    pub(super) fn add_subscribers(&mut self, subscribers: Vec<Subscriber<UnixStream>>) {
-        for Subscriber {
+    pub(super) fn add_live_readers(&mut self, live_readers: Vec<LiveReader<UnixStream>>) {
+        for LiveReader {
             socket,
             is_registered,
             replay,
-        } in subscribers
+        } in live_readers
         {
             let (key, stream) = self.output.add_live_reader(socket, EVENTS_HEAD, replay);
-            let (token, is_new) = (Source::Reader(key).token(), !is_registered);
+            let (token, is_new) = (Token::Reader(key).into(), !is_registered);
             let result =
                 Socket::register(stream, &self.registry, token, Interest::READABLE, is_new);
             self.remove_unregistered(result.err().map(|error| (key, error)));
@@ -221,7 +205,7 @@ impl Publisher {
             false => Interest::READABLE,
         };
         if let Some((fd, is_writable)) = self.output.stdout_to_register() {
-            let (mut fd, token) = (SourceFd(&fd), Source::Stdout.token());
+            let (mut fd, token) = (SourceFd(&fd), Token::Stdout.into());
             let result = self
                 .registry
                 .reregister(&mut fd, token, interest(is_writable));
@@ -234,7 +218,7 @@ impl Publisher {
         }
         let mut failed = Vec::new();
         for (key, stream, is_writable) in self.output.readers_to_register() {
-            let token = Source::Reader(key).token();
+            let token = Token::Reader(key).into();
             let result = self
                 .registry
                 .reregister(stream, token, interest(is_writable));

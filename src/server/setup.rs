@@ -5,22 +5,21 @@
 use std::io;
 use std::time::Instant;
 
-use mio::event::Source as Pollable;
 use mio::unix::SourceFd;
-use mio::{Interest, Poll, Registry, Waker};
+use mio::{Poll, Registry, Waker};
 
 use super::clients::Clients;
-use super::inflight::Inflight;
-use super::processes::Sessions;
+use super::clients::inflight::Inflight;
 use super::publisher::Publisher;
+use super::sessions::Sessions;
 use super::shutdown::Phase;
-use super::source::Source;
+use super::token::{Token, context, register};
 use super::worker::Worker;
 use super::{Server, signals};
 use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;
 use crate::listen::activation::ActivationSockets;
-use crate::listen::file_watch::FileWatch;
+use crate::listen::file_watch::{FileWatch, WATCH};
 use crate::listen::listener::{self, DescriptorLimits, Listener};
 use crate::nonblocking::NonblockingFd;
 use crate::output::Output;
@@ -39,7 +38,7 @@ impl Server {
         };
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
-        register(poll.registry(), &mut signals, Source::Signals)?;
+        register(poll.registry(), &mut signals, Token::Signals)?;
         let limits = listener::descriptor_limits(options.output_socket.is_some());
         let (mut hook_listener, mut output_listener) =
             open_listeners(poll.registry(), options, activated, limits)?;
@@ -49,25 +48,27 @@ impl Server {
         let stdout = stdout.transpose().map_err(context("write to stdout"))?;
         let inflight = Inflight::new(options.max_inflight, options.max_body);
         let output = Output::new(options.format, options.buffer, options.history, stdout);
-        let waker = Waker::new(poll.registry(), Source::Worker.token());
+        let waker = Waker::new(poll.registry(), Token::Worker.into());
         let waker = waker.map_err(context("create a waker"))?;
+        let publisher = Publisher::new(
+            registry()?,
+            output,
+            output_listener,
+            limits.live_readers,
+            Sessions::new(limits.sessions),
+            options.sessions,
+        )?;
+        let worker = Worker::start(options.format, waker).map_err(context("start a thread"))?;
+        announce(options);
         Ok(Server {
             signals,
             hook_listener: Some(hook_listener),
             file_watch: file_watch.inspect_err(|error| say(error)).ok(),
             clients: Clients::new(registry()?, options.timeout, inflight),
-            publisher: Publisher::new(
-                registry()?,
-                output,
-                output_listener,
-                limits.live_readers,
-                Sessions::new(limits.sessions),
-                options.sessions,
-            )?,
-            worker: Worker::start(options.format, waker).map_err(context("start a thread"))?,
+            publisher,
+            worker,
             has_results: false,
             phase: Phase::Serving,
-            gone_since: None,
             now: Instant::now(),
             poll,
         })
@@ -75,7 +76,7 @@ impl Server {
 }
 
 /// Says on stderr where the server listens.
-pub(super) fn announce(options: &ServerOptions) {
+fn announce(options: &ServerOptions) {
     if let Some(path) = &options.output_socket {
         say(format_args!("Output socket: {}", path.display()));
     }
@@ -106,7 +107,7 @@ fn open_listeners(
     };
     if let Some(listener) = &mut output_listener {
         let socket = listener.socket();
-        register(registry, socket, Source::OutputListener)?;
+        register(registry, socket, Token::OutputListener)?;
     }
     let mut hook_listener = Listener::open(
         activated.hooks,
@@ -115,13 +116,9 @@ fn open_listeners(
         limits.clients,
     )?;
     let socket = hook_listener.socket();
-    register(registry, socket, Source::HookListener)?;
+    register(registry, socket, Token::HookListener)?;
     Ok((hook_listener, output_listener))
 }
-
-/// The action named in the error when inotify has no free instance (inotify(7),
-/// `max_user_instances`).
-pub(super) const WATCH: &str = "watch the socket files";
 
 /// Watches the files of listeners. A service manager's sockets are not watched.
 fn watch_files<'l>(
@@ -132,7 +129,7 @@ fn watch_files<'l>(
     register(
         registry,
         &mut SourceFd(&file_watch.fd()),
-        Source::SocketFiles,
+        Token::SocketFiles,
     )?;
     for listener in listeners {
         let result = listener.path().map_or(Ok(()), |path| file_watch.add(path));
@@ -143,19 +140,4 @@ fn watch_files<'l>(
         }
     }
     Ok(file_watch)
-}
-
-/// Registers a source with the poll, for reading.
-pub(super) fn register(
-    registry: &Registry,
-    socket: &mut dyn Pollable,
-    source: Source,
-) -> Result<(), String> {
-    let result = registry.register(socket, source.token(), Interest::READABLE);
-    result.map_err(|error| format!("cannot register {source} with the poll: {error}"))
-}
-
-/// Adds to an error what the program cannot do because of it.
-pub(super) fn context(what: &str) -> impl Fn(io::Error) -> String {
-    move |error| format!("cannot {what}: {error}")
 }

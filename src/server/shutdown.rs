@@ -7,16 +7,19 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use log::trace;
+use mio::net::UnixStream;
 
-use super::Server;
+use super::clients::Clients;
+use super::publisher::Publisher;
 use crate::diagnostics::stderr::say;
+use crate::listen::listener::Listener;
 
 /// The longest time that each phase takes.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far the shutdown has come.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Phase {
+pub enum Phase {
     /// No shutdown has begun.
     Serving,
     /// Clients in the backlog and requests in flight are served, until this deadline.
@@ -27,80 +30,65 @@ pub(super) enum Phase {
     Done(Duration),
 }
 
+/// The number of signals that have arrived: each is a byte.
+pub fn count_signals(signals: &mut UnixStream) -> usize {
+    let (mut total, mut bytes) = (0, [0; 64]);
+    while let Ok(count @ 1..) = signals.read(&mut bytes) {
+        total += count;
+    }
+    total
+}
+
 impl Phase {
-    pub(super) fn deadline(self) -> Option<Instant> {
+    /// When the phase ends at the latest.
+    pub fn deadline(self) -> Option<Instant> {
         match self {
             Phase::ServingInFlight(deadline) | Phase::Draining(deadline) => Some(deadline),
             Phase::Serving | Phase::Done(_) => None,
         }
     }
-}
-
-impl Server {
-    /// The first signal begins the shutdown. Another one during it ends the server at once.
-    pub(super) fn handle_signal(&mut self) {
-        let mut signals = [0; 64];
-        while let Ok(count @ 1..) = self.signals.read(&mut signals) {
-            for _ in 0..count {
-                match self.phase {
-                    Phase::Serving => self.begin_shutdown(),
-                    _ => self.phase = Phase::Done(Duration::ZERO),
-                }
-            }
-        }
-    }
 
     /// Refuses new clients (those of a service manager wait for the next server), and lets each
     /// accepted one finish its request.
-    fn begin_shutdown(&mut self) {
+    pub fn begin(&mut self, listener: &mut Option<Listener>, clients: &mut Clients<UnixStream>) {
         say("\nShutting down...");
         trace!("server: serving requests in flight, {PHASE_TIMEOUT:?} at most");
-        self.phase = Phase::ServingInFlight(Instant::now() + PHASE_TIMEOUT);
-        // The server itself now removes the file.
-        self.file_watch = None;
-        self.hook_listener
-            .take_if(|listener| !listener.stop_accepting());
-        self.clients.begin_shutdown();
+        *self = Phase::ServingInFlight(Instant::now() + PHASE_TIMEOUT);
+        listener.take_if(|listener| !listener.stop_accepting());
+        clients.begin_shutdown();
     }
 
-    /// Enters the next phase, if it is time. With no sink left, it begins the shutdown.
-    pub(super) fn advance_shutdown(&mut self) {
+    /// Enters the next phase, if it is time.
+    pub fn advance(
+        &mut self,
+        listener: &mut Option<Listener>,
+        clients: &mut Clients<UnixStream>,
+        publisher: &Publisher,
+    ) {
         let now = Instant::now();
-        match self.phase {
-            Phase::Serving if !self.has_sinks() => self.begin_shutdown(),
-            Phase::ServingInFlight(deadline) => {
-                // The whole backlog has been accepted when accept finds it empty.
-                self.hook_listener
-                    .take_if(|listener| listener.is_backlog_empty());
-                let is_finished = self.hook_listener.is_none() && self.clients.len() == 0;
-                if is_finished || now >= deadline {
-                    self.abandon_clients();
-                    trace!("server: draining sinks, {PHASE_TIMEOUT:?} at most");
-                    self.phase = Phase::Draining(now + PHASE_TIMEOUT);
-                    self.advance_shutdown();
-                }
+        if let Phase::ServingInFlight(deadline) = *self {
+            // The whole backlog has been accepted when accept finds it empty.
+            listener.take_if(|listener| listener.is_backlog_empty());
+            let is_finished = listener.is_none() && clients.len() == 0;
+            if is_finished || now >= deadline {
+                *listener = None;
+                report_abandoned(clients.abandon());
+                trace!("server: draining sinks, {PHASE_TIMEOUT:?} at most");
+                *self = Phase::Draining(now + PHASE_TIMEOUT);
             }
-            Phase::Draining(deadline) if self.publisher.output.is_drained() || now >= deadline => {
-                self.phase = Phase::Done(deadline.saturating_duration_since(now));
-            }
-            _ => {}
+        }
+        if let Phase::Draining(deadline) = *self
+            && (publisher.output.is_drained() || now >= deadline)
+        {
+            *self = Phase::Done(deadline.saturating_duration_since(now));
         }
     }
+}
 
-    /// Whether there is stdout or a reader, or the output socket, where readers can come.
-    fn has_sinks(&self) -> bool {
-        let output = &self.publisher.output;
-        output.has_stdout() || output.reader_count() > 0 || self.publisher.listener.is_some()
-    }
-
-    /// Closes all connections, and reports how many clients did not get a response.
-    fn abandon_clients(&mut self) {
-        self.hook_listener = None;
-        let count = self.clients.abandon();
-        if count > 0 {
-            say(format_args!(
-                "{count} client(s) did not get a response within {PHASE_TIMEOUT:?}"
-            ));
-        }
+fn report_abandoned(count: usize) {
+    if count > 0 {
+        say(format_args!(
+            "{count} client(s) did not get a response within {PHASE_TIMEOUT:?}"
+        ));
     }
 }

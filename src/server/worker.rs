@@ -46,7 +46,7 @@ pub struct Finished {
     pub job: Job,
     pub forms: Forms,
     /// The strings `session_id` and `cwd` of the payload, for
-    /// [`SessionHook`](super::processes::SessionHook).
+    /// [`SessionHook`](super::sessions::SessionHook).
     pub session_id: Option<String>,
     pub cwd: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! The architecture: the modules of the program use each other without a cycle.
+//! The architecture: no two files import each other, directly or through others. So the source can
+//! be read from the bottom up, each file after those that it uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,53 +7,115 @@ use std::path::Path;
 
 use regex_lite::Regex;
 
-/// The source of each top-level module, without its unit tests.
-fn modules() -> BTreeMap<String, String> {
-    let mut modules = BTreeMap::new();
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for entry in fs::read_dir(src).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        if name != "main" && name != "lib" {
-            modules.insert(name, source(&path));
+/// The source of each module without its unit tests and comments, by its path, such as
+/// `server::clients`. The root, `main.rs` and files that are only tests are left out.
+fn modules(folder: &Path, path: &str, modules: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let file = entry.unwrap().path();
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let own = match (path, name) {
+            (_, "mod") => path.to_owned(),
+            ("", _) => name.to_owned(),
+            _ => format!("{path}::{name}"),
+        };
+        if file.is_dir() {
+            self::modules(&file, &own, modules);
+        } else if file.extension().is_some_and(|end| end == "rs")
+            && !matches!(name, "main" | "lib" | "model" | "tests")
+        {
+            let text = fs::read_to_string(&file).unwrap();
+            let tests = Regex::new(r"#\[cfg\(test\)\]\s+mod tests \{").unwrap();
+            let code = tests.split(&text).next().unwrap();
+            let is_code = |line: &&str| !line.trim_start().starts_with("//");
+            let code: Vec<&str> = code.lines().filter(is_code).collect();
+            modules.insert(own, code.join("\n"));
         }
     }
-    modules
 }
 
-fn source(path: &Path) -> String {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).unwrap();
-        return entries
-            .map(|entry| source(&entry.unwrap().path()))
-            .collect();
+/// The paths that a `use` declaration names: `a::{b, c::d}` names `a::b` and `a::c::d`.
+fn expand(tree: &str) -> Vec<String> {
+    let Some((prefix, rest)) = tree.split_once('{') else {
+        return vec![tree.trim().to_owned()];
+    };
+    let (mut depth, mut start, mut paths) = (0, 0, Vec::new());
+    let inner = &rest[..rest.rfind('}').unwrap()];
+    for (index, char) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match char {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let branches = expand(&inner[start..index]);
+                paths.extend(
+                    branches
+                        .iter()
+                        .map(|path| format!("{}{path}", prefix.trim())),
+                );
+                start = index + 1;
+            }
+            _ => {}
+        }
     }
-    let text = fs::read_to_string(path).unwrap();
-    text.split("#[cfg(test)]\nmod tests")
-        .next()
-        .unwrap()
-        .to_owned()
+    paths
+}
+
+/// The module in which a path of `module` ends: the longest prefix that is one.
+fn resolve(module: &str, path: &str, modules: &BTreeMap<String, String>) -> Option<String> {
+    let mut base: Vec<&str> = module.split("::").collect();
+    let mut names = path.split("::").peekable();
+    match *names.peek()? {
+        "crate" => base.clear(),
+        "self" => {}
+        "super" => {
+            while names.next_if_eq(&"super").is_some() {
+                base.pop();
+            }
+        }
+        _ => return None,
+    }
+    let names = names.skip_while(|name| matches!(*name, "crate" | "self"));
+    let path: Vec<&str> = base.into_iter().chain(names).collect();
+    let prefixes = (1..=path.len())
+        .rev()
+        .map(|length| path[..length].join("::"));
+    prefixes
+        .into_iter()
+        .find(|prefix| modules.contains_key(prefix))
 }
 
 #[test]
-fn no_two_modules_use_each_other() {
-    let path = Regex::new(r"crate::(\w+)").unwrap();
+fn no_two_files_import_each_other() {
+    let mut sources = BTreeMap::new();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    modules(&src, "", &mut sources);
+    let imports = Regex::new(r"(?s)\buse ((?:crate|self|super)::.*?);").unwrap();
+    let paths = Regex::new(r"\b(?:crate|self|super)(?:::\w+)+").unwrap();
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (name, source) in modules() {
-        let code = source
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"));
-        let code = code.collect::<Vec<_>>().join("\n");
-        let used = path.captures_iter(&code).map(|found| found[1].to_owned());
-        uses.insert(name.clone(), used.filter(|used| *used != name).collect());
+    for (module, code) in &sources {
+        let declared = imports
+            .captures_iter(code)
+            .flat_map(|found| expand(&found[1]));
+        let inline = paths.find_iter(code).map(|found| found.as_str().to_owned());
+        // A path of the second kind can be the beginning of a declaration: only the prefix counts.
+        let inline = inline.filter(|path| !code.contains(&format!("use {path}")));
+        let used = declared.chain(inline);
+        let used = used.filter_map(|path| resolve(module, &path, &sources));
+        uses.insert(module.clone(), used.filter(|used| used != module).collect());
     }
-    assert!(uses["server"].contains("http") && uses.len() >= 10);
-    // Without a cycle, some module always uses only modules that are removed already.
-    while !uses.is_empty() {
-        let is_free = |used: &BTreeSet<String>| used.iter().all(|name| !uses.contains_key(name));
-        let free = uses.iter().find(|(_, used)| is_free(used));
-        let free = free.map(|(name, _)| name.clone());
-        let name = free.unwrap_or_else(|| panic!("a cycle among {uses:#?}"));
-        uses.remove(&name);
+    assert!(uses["server"].contains("server::clients") && uses.len() >= 90);
+    assert!(uses["server::clients::closing"].contains("server::clients"));
+    // A module that uses none of those left, or is used by none of them, is in no circle.
+    loop {
+        let left: BTreeSet<String> = uses.keys().cloned().collect();
+        let used: BTreeSet<String> = uses.values().flatten().cloned().collect();
+        uses.retain(|module, uses| {
+            used.contains(module) && uses.iter().any(|other| left.contains(other))
+        });
+        uses.values_mut()
+            .for_each(|uses| uses.retain(|other| left.contains(other)));
+        if uses.len() == left.len() {
+            break;
+        }
     }
+    assert!(uses.is_empty(), "files that import each other: {uses:#?}");
 }

@@ -23,9 +23,9 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
-const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/processes src/listen src/http src/event src/format src/output \
-     src/diagnostics src/client src/client/hooks src/client/watch src/client/watch/session \
-     src/client/watch/screen src/client/watch/source";
+const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/clients src/server/sessions src/listen src/http src/event src/format src/output \
+     src/diagnostics src/send src/request src/hooks src/watch src/watch/session \
+     src/watch/screen src/watch/source";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The line with which a file names its stop.
 const STOP: &str = r"(?m)^//! Stop (\d+) of EDU_NOTES\.md\.$";

@@ -1,0 +1,63 @@
+//! Parses the arguments of one command with `argh`, and says what is wrong with them.
+//!
+//! Stop 2 of EDU_NOTES.md.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+use super::argparse;
+
+/// Why there is no command to run.
+#[derive(Debug, PartialEq)]
+pub enum Exit {
+    /// The answer to `--help` or `--version`: to stdout, exit code 0.
+    Print(String),
+    /// Wrong usage: to stderr, exit code 2.
+    Usage(String),
+    /// Wrong usage, but exit code 1. `--tee` without an output socket exits with 1 in
+    /// the Python server. `send` must not exit with 2: Claude Code takes exit code 2
+    /// of a hook as an order to block the step.
+    Error(String),
+}
+
+/// Parses the arguments of one command with `argh`. `command` is how the user calls it,
+/// `valued` lists its options that take a value.
+pub fn parse_with_argh<T: FromArgs>(
+    command: &[&str],
+    arguments: &[OsString],
+    valued: &[&str],
+) -> Result<T, Exit> {
+    let usage = |text: String| usage(command, &text);
+    let arguments = arguments
+        .iter()
+        .map(|argument| argument.to_str().map(str::to_owned).ok_or(argument))
+        .collect::<Result<Vec<String>, _>>()
+        .map_err(|argument| usage(format!("{argument:?} is not UTF-8")))?;
+    let arguments = argparse::normalize(arguments, valued).map_err(usage)?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    T::from_args(command, &arguments).map_err(|exit| match exit.status {
+        Ok(()) => Exit::Print(exit.output),
+        Err(()) => usage(exit.output),
+    })
+}
+
+/// A usage error that points to the help of `command`.
+pub fn usage(command: &[&str], error: &str) -> Exit {
+    let error = error.trim_end();
+    Exit::Usage(format!("{error}\nSee {} --help", command.join(" ")))
+}
+
+/// The hook socket: the option, or else the default.
+pub fn socket_path(option: Option<String>, default: PathBuf) -> PathBuf {
+    option.map_or(default, PathBuf::from)
+}
+
+/// A usage error with exit code 1.
+pub fn without_code_2(exit: Exit) -> Exit {
+    match exit {
+        Exit::Usage(text) => Exit::Error(text),
+        exit => exit,
+    }
+}

@@ -1,0 +1,113 @@
+//! What is installed, and whether it works.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use super::command::{OurCommand, recognise};
+use super::count_events;
+use super::events::known_to;
+use super::file::SettingsFile;
+use super::settings::{self, Entry};
+use crate::cli::Version;
+use crate::request::exchange;
+use crate::terminal::sanitize;
+
+/// Our hooks in one settings file.
+#[derive(Debug, Default)]
+struct Installed {
+    events: Vec<String>,
+    commands: Vec<OurCommand>,
+}
+
+/// A paragraph on one settings file. `client` is the installed client, if it is known.
+pub fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
+    let mut text = format!("{name}: {}\n", sanitize(&path.to_string_lossy()));
+    match read(path) {
+        Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),
+        Ok(installed) if installed.events.is_empty() => line(&mut text, "hooks", "not installed"),
+        Ok(installed) => describe_installed(&mut text, &installed, client),
+    }
+    text
+}
+
+fn read(path: &Path) -> Result<Installed, String> {
+    let file = SettingsFile::read(path)?;
+    let mut installed = Installed::default();
+    for entry in settings::entries(file.text())? {
+        let Entry { event, command, .. } = entry;
+        if let Some(command) = recognise(&command).filter(|_| entry.is_read) {
+            installed.events.push(event);
+            installed.commands.push(command);
+        }
+    }
+    Ok(installed)
+}
+
+fn describe_installed(text: &mut String, installed: &Installed, client: &Result<Version, String>) {
+    let count = count_events(installed.events.len());
+    let names = installed.events.join(", ");
+    line(text, "hooks", &format!("installed for {count}: {names}"));
+    let programs = installed.commands.iter().map(|command| &command.program);
+    for program in programs.collect::<BTreeSet<_>>() {
+        let state = match program {
+            None => "curl".to_owned(),
+            Some(path) if path.exists() => path.display().to_string(),
+            Some(path) => format!("{} is gone: install the hooks again", path.display()),
+        };
+        line(text, "program", &state);
+    }
+    let sockets = installed.commands.iter().map(|command| &command.socket);
+    for socket in sockets.collect::<BTreeSet<_>>() {
+        let state = match ask(socket) {
+            Ok(()) => "a server answers".to_owned(),
+            Err(error) => error,
+        };
+        line(text, "socket", &format!("{}: {state}", socket.display()));
+    }
+    line(text, "client", &compare(&installed.events, client));
+}
+
+/// Whether a server answers at a socket. The error says why not.
+fn ask(socket: &Path) -> Result<(), String> {
+    let head = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let line = exchange(socket, head, b"")?;
+    match line.starts_with("HTTP/1.1 200 ") {
+        true => Ok(()),
+        false => Err(format!("the server answered {line}")),
+    }
+}
+
+/// What the client makes of the installed events.
+fn compare(events: &[String], client: &Result<Version, String>) -> String {
+    let version = match client {
+        Ok(version) => *version,
+        Err(reason) => return format!("unknown: {reason}"),
+    };
+    let without = |all: &[&str], some: &[&str]| {
+        let rest = all.iter().filter(|event| !some.contains(event));
+        rest.copied().collect::<Vec<_>>().join(", ")
+    };
+    let installed: Vec<&str> = events.iter().map(String::as_str).collect();
+    let known: Vec<&str> = known_to(version).collect();
+    let unknown = without(&installed, &known);
+    let missing = without(&known, &installed);
+    let mut text = match unknown.is_empty() {
+        true => format!("{version} knows them all"),
+        false => format!(
+            "{version} may not know {unknown}, and then reject the whole file: install the hooks again"
+        ),
+    };
+    if !missing.is_empty() {
+        // Writing to a string succeeds.
+        let _ = write!(text, "; it also knows {missing}");
+    }
+    text
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a string succeeds.
+    let _ = writeln!(text, "  {name}: {}", sanitize(value));
+}

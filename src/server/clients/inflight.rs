@@ -1,0 +1,261 @@
+//! The bodies in flight: how much memory they take together, and which of them must wait.
+//!
+//! A body that has not arrived whole with its head is in flight from then until its event is in
+//! the log, or it is refused. There are two kinds, and each has its own share of
+//! `--max-inflight`: uploads, which are bodies of at least [`LARGE_BODY`] bytes, have three
+//! quarters, and ordinary bodies the rest. So uploads cannot take the room of ordinary hooks. A
+//! body that finds no room is not read: it waits in its socket.
+//!
+//! In each share, the oldest body is always read. Otherwise bodies could wait for each other for
+//! ever. The others leave room for the longest body that is in flight, because that one may
+//! become the oldest. So a share is exceeded only by a body that is longer than it, and by at
+//! most 128 KiB of each connection: a read of 64 KiB that begins below the limit can end above
+//! it, the first read of a body, which comes with its head, is not checked, and a chunked body
+//! becomes an upload with what it has.
+//!
+//! Stop 13 of EDU_NOTES.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::http::connection::PartialBody;
+use crate::server::budget::LARGE_BODY;
+
+/// Identifies a body in flight.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyId {
+    is_upload: bool,
+    /// Its number in its share. Older bodies have smaller numbers.
+    number: u64,
+}
+
+/// The sizes of all bodies in flight.
+#[derive(Debug)]
+pub struct Inflight {
+    /// Bytes that one body may take.
+    max_body: u64,
+    ordinary: Share,
+    uploads: Share,
+    /// Whether a body has ended since those that wait were offered the room.
+    has_freed_room: bool,
+}
+
+/// The bodies of one kind.
+#[derive(Debug, Default)]
+struct Share {
+    /// Bytes that they may take together.
+    limit: usize,
+    /// Bytes that they take.
+    bytes: usize,
+    /// In the order of their numbers, so the oldest is the first.
+    bodies: BTreeMap<u64, Body>,
+    /// The lengths of all bodies, with their numbers.
+    lengths: BTreeSet<(usize, u64)>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Body {
+    arrived: usize,
+    /// Bytes that it may have in the end, or until it becomes an upload.
+    length: usize,
+}
+
+impl Inflight {
+    /// No bodies. They may take `limit` bytes, and each of them `max_body`.
+    pub fn new(limit: usize, max_body: u64) -> Self {
+        let share = |limit| Share {
+            limit,
+            ..Share::default()
+        };
+        Inflight {
+            max_body,
+            ordinary: share(limit / 4),
+            uploads: share(limit / 4 * 3),
+            has_freed_room: false,
+        }
+    }
+
+    /// Adds a body of which a part has arrived.
+    pub fn begin(&mut self, body: PartialBody) -> BodyId {
+        let is_upload = is_upload(body);
+        // A chunked body that grows beyond this becomes an upload.
+        let longest = if is_upload {
+            self.max_body
+        } else {
+            LARGE_BODY as u64
+        };
+        let number = self.share(is_upload).add(Body {
+            arrived: body.arrived,
+            length: body.announced.unwrap_or(longest) as usize,
+        });
+        BodyId { is_upload, number }
+    }
+
+    /// More of a body has arrived. Returns its id, a new one if it has become an upload.
+    pub fn update(&mut self, id: BodyId, body: PartialBody) -> BodyId {
+        if is_upload(body) != id.is_upload {
+            self.end(id);
+            return self.begin(body);
+        }
+        self.share(id.is_upload)
+            .set_arrived(id.number, body.arrived);
+        id
+    }
+
+    /// A body is in the log, or was refused.
+    pub fn end(&mut self, id: BodyId) {
+        self.share(id.is_upload).remove(id.number);
+        self.has_freed_room = true;
+    }
+
+    /// Whether more of a body may be read.
+    pub fn has_room(&self, id: BodyId) -> bool {
+        match id.is_upload {
+            true => self.uploads.has_room(id.number),
+            false => self.ordinary.has_room(id.number),
+        }
+    }
+
+    /// Bytes that one body may take.
+    pub fn max_body(&self) -> u64 {
+        self.max_body
+    }
+
+    /// Whether bodies have ended since [`Inflight::set_offered`], so that others may find room.
+    pub fn has_freed_room(&self) -> bool {
+        self.has_freed_room
+    }
+
+    /// The bodies that wait were offered the room that is free.
+    pub fn set_offered(&mut self) {
+        self.has_freed_room = false;
+    }
+
+    fn share(&mut self, is_upload: bool) -> &mut Share {
+        match is_upload {
+            true => &mut self.uploads,
+            false => &mut self.ordinary,
+        }
+    }
+}
+
+impl Share {
+    /// Adds a body, and returns its number.
+    fn add(&mut self, body: Body) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.bytes += body.arrived;
+        self.lengths.insert((body.length, number));
+        self.bodies.insert(number, body);
+        number
+    }
+
+    fn set_arrived(&mut self, number: u64, arrived: usize) {
+        if let Some(body) = self.bodies.get_mut(&number) {
+            self.bytes = self.bytes - body.arrived + arrived;
+            body.arrived = arrived;
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(body) = self.bodies.remove(&number) {
+            self.bytes -= body.arrived;
+            self.lengths.remove(&(body.length, number));
+        }
+    }
+
+    /// Whether more of a body may be read.
+    fn has_room(&self, number: u64) -> bool {
+        let (Some((oldest, body)), Some((longest, _))) =
+            (self.bodies.first_key_value(), self.lengths.last())
+        else {
+            return true;
+        };
+        // The oldest body may take the length of the longest. The others leave it that much.
+        number == *oldest || self.bytes - body.arrived < self.limit.saturating_sub(*longest)
+    }
+}
+
+/// A chunked body becomes an upload at half the size: one read later it can be large.
+fn is_upload(body: PartialBody) -> bool {
+    match body.announced {
+        Some(length) => length >= LARGE_BODY as u64,
+        None => body.arrived >= LARGE_BODY / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 4 << 20;
+    const READ: usize = 64 << 10;
+
+    /// A client: how long its body is, whether it announces that, and its body in flight.
+    struct Client {
+        length: usize,
+        is_announced: bool,
+        body: Option<(BodyId, usize)>,
+    }
+
+    impl Client {
+        fn is_upload(&self) -> bool {
+            self.body.is_some_and(|(id, _)| id.is_upload)
+        }
+
+        fn partial(&self, arrived: usize) -> PartialBody {
+            PartialBody {
+                announced: self.is_announced.then_some(self.length as u64),
+                arrived,
+            }
+        }
+    }
+
+    proptest! {
+        /// In whatever order bodies are read, each share stays within its limit, but for one read
+        /// and what chunked bodies have when they become uploads. And some body can be read.
+        #[test]
+        fn bodies_stay_within_the_limit_and_never_wait_for_each_other(
+            lengths in vec((1..LIMIT / 4 * 3, any::<bool>()), 1..20),
+            reads in vec(0..20usize, 1..2000),
+        ) {
+            let mut inflight = Inflight::new(LIMIT, (LIMIT / 4 * 3) as u64);
+            let mut clients: Vec<Client> = lengths
+                .into_iter()
+                .map(|(length, is_announced)| Client { length, is_announced, body: None })
+                .collect();
+            for number in reads {
+                let number = number % clients.len();
+                let client = &mut clients[number];
+                match client.body {
+                    None => {
+                        let id = inflight.begin(client.partial(0));
+                        client.body = Some((id, 0));
+                    }
+                    Some((id, arrived)) if arrived == client.length => {
+                        inflight.end(id);
+                        client.body = None;
+                    }
+                    Some((id, arrived)) if inflight.has_room(id) => {
+                        let arrived = client.length.min(arrived + READ);
+                        let id = inflight.update(id, client.partial(arrived));
+                        client.body = Some((id, arrived));
+                    }
+                    Some(_) => {}
+                }
+                let bodies = clients.iter().filter_map(|client| client.body);
+                let is_chunked_upload =
+                    |client: &&Client| !client.is_announced && client.is_upload();
+                let chunked = clients.iter().filter(is_chunked_upload).count();
+                let uploads = inflight.uploads.bytes;
+                prop_assert!(uploads <= LIMIT / 4 * 3 + READ + chunked * LARGE_BODY, "{uploads}");
+                let ordinary = inflight.ordinary.bytes;
+                prop_assert!(ordinary <= LIMIT / 4 + READ, "{ordinary}");
+                let mut bodies = bodies.peekable();
+                prop_assert!(bodies.peek().is_none() || bodies.any(|(id, _)| inflight.has_room(id)));
+            }
+        }
+    }
+}

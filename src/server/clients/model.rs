@@ -1,0 +1,515 @@
+//! A model test of the loop: [`Clients`] with simulated sockets, a simulated output and a
+//! simulated clock, driven by random schedules.
+//!
+//! A schedule interleaves arrivals, reads by the client, closes, pauses, stalls of the output,
+//! results of the worker and turns of the loop. Whatever it is, these rules hold:
+//!
+//! 1. **No lost wake-up.** When all is quiet, each client that sent a complete request in time
+//!    has its response. (The poll reports a change once. A client that was not read until
+//!    `WouldBlock` must be read again without a report.)
+//! 2. **Nothing is refused that arrived in time**, however late the loop is.
+//! 3. **No early response.** A 200 is written only after the event was flushed.
+//! 4. **No event is lost, repeated or reordered** within a connection.
+//! 5. **Fair shares.** No client is read more often in a turn than its share, and as often again
+//!    to discard input.
+//! 6. **Nothing spins.** Without new input the loop comes to rest.
+//!
+//! Stop 7 of EDU_NOTES.md.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::Clients;
+use super::inflight::Inflight;
+use super::publish::Publish;
+use super::socket::Socket;
+use crate::event::Event;
+use crate::event::json_text::members;
+use crate::format::Forms;
+use crate::peer::Peer;
+use crate::server::budget::{Budget, LARGE_BODY, READS_PER_CLIENT};
+use crate::server::sessions::SessionHook;
+use crate::server::token::Token;
+use crate::server::worker::{Finished, Job};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const OK: &str = "HTTP/1.1 200 OK";
+const PEER: Peer = Peer {
+    pid: None,
+    uid: 1,
+    gid: 1,
+};
+
+/// The kernel's side of a socket.
+#[derive(Default)]
+struct Kernel {
+    /// What has arrived and is not read. A read returns bytes of one piece at most, so reads
+    /// can be short although more is there.
+    pieces: VecDeque<Vec<u8>>,
+    is_ended: bool,
+    /// Bytes that the loop can write before `WouldBlock`.
+    room: usize,
+    written: Vec<u8>,
+    token: Option<mio::Token>,
+    interest: Option<Interest>,
+    /// Changes that the poll has not reported yet.
+    readable_edge: bool,
+    writable_edge: bool,
+    reads_in_turn: usize,
+    is_closed: bool,
+}
+
+impl Kernel {
+    fn is_readable(&self) -> bool {
+        !self.pieces.is_empty() || self.is_ended
+    }
+
+    /// The report of the poll, if there is one: edges that the loop is interested in.
+    fn report(&mut self) -> Option<(mio::Token, bool, bool)> {
+        let interest = self.interest?;
+        let is_readable = interest.is_readable() && std::mem::take(&mut self.readable_edge);
+        let is_writable = interest.is_writable() && std::mem::take(&mut self.writable_edge);
+        (is_readable || is_writable).then_some((self.token?, is_readable, is_writable))
+    }
+}
+
+struct SimulatedSocket(Rc<RefCell<Kernel>>);
+
+impl Read for SimulatedSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut kernel = self.0.borrow_mut();
+        kernel.reads_in_turn += 1;
+        let Some(piece) = kernel.pieces.front_mut() else {
+            return match kernel.is_ended {
+                true => Ok(0),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        };
+        let count = piece.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&piece[..count]);
+        piece.drain(..count);
+        if piece.is_empty() {
+            kernel.pieces.pop_front();
+        }
+        Ok(count)
+    }
+}
+
+impl Write for SimulatedSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut kernel = self.0.borrow_mut();
+        let count = bytes.len().min(kernel.room);
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        kernel.room -= count;
+        kernel.written.extend(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for SimulatedSocket {
+    type Registry = ();
+
+    /// Like `epoll_ctl`, it reports at once what is ready.
+    fn register(
+        &mut self,
+        _: &(),
+        token: mio::Token,
+        interest: Interest,
+        _: bool,
+    ) -> io::Result<()> {
+        let mut kernel = self.0.borrow_mut();
+        kernel.token = Some(token);
+        kernel.interest = Some(interest);
+        kernel.readable_edge = kernel.is_readable();
+        kernel.writable_edge = kernel.room > 0;
+        Ok(())
+    }
+
+    fn unread(&self) -> u64 {
+        let kernel = self.0.borrow();
+        kernel.pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    fn shutdown_write(&self) {}
+}
+
+impl Drop for SimulatedSocket {
+    fn drop(&mut self) {
+        self.0.borrow_mut().is_closed = true;
+    }
+}
+
+/// The output: which request of which client each event is from, and how many are flushed.
+#[derive(Default)]
+struct SimulatedOutput {
+    events: Vec<(usize, usize)>,
+    flushed: usize,
+}
+
+impl SimulatedOutput {
+    fn append(&mut self, request: (usize, usize)) -> u64 {
+        self.events.push(request);
+        self.events.len() as u64 - 1
+    }
+}
+
+impl Publish for SimulatedOutput {
+    fn publish(&mut self, event: Event) -> u64 {
+        let number = |name| {
+            let mut members = members(event.line());
+            let (_, value) = members.find(|(key, _)| *key == name).unwrap();
+            value.parse().unwrap()
+        };
+        self.append((number("client"), number("number")))
+    }
+
+    fn publish_forms(&mut self, forms: Forms) -> u64 {
+        let (client, number) = forms.compact.split_once(' ').unwrap();
+        self.append((client.parse().unwrap(), number.parse().unwrap()))
+    }
+
+    fn sessions_json(&self) -> String {
+        "[]".into()
+    }
+
+    fn room_for_readers(&self) -> usize {
+        0
+    }
+    fn handle_session(&mut self, _: &SessionHook, _: &mut Budget, _: Instant) {}
+
+    fn is_congested(&self) -> bool {
+        self.events.len() - self.flushed > 3
+    }
+}
+
+/// One client: the requests that it will send, and how far it is.
+struct Sender {
+    kernel: Rc<RefCell<Kernel>>,
+    /// All requests, one behind the other, and where each ends.
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    sent: usize,
+    /// When each complete request was sent.
+    sent_at: Vec<Instant>,
+    /// When the loop could begin to wait for each request: at first when the client connected,
+    /// then when the response before it was written.
+    awaited_at: Vec<Instant>,
+    /// Whether a response did not fit at once: then the client may be closed for that.
+    has_stalled: bool,
+}
+
+impl Sender {
+    fn new(client: usize, sizes: &[usize], now: Instant) -> Self {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for (number, size) in sizes.iter().enumerate() {
+            let filler = "x".repeat(*size);
+            let body = format!("{{\"client\":{client},\"number\":{number},\"x\":\"{filler}\"}}");
+            let head = format!(
+                "POST / HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            bytes.extend([head.as_bytes(), body.as_bytes()].concat());
+            ends.push(bytes.len());
+        }
+        Sender {
+            kernel: Rc::default(),
+            bytes,
+            ends,
+            sent: 0,
+            sent_at: Vec::new(),
+            awaited_at: vec![now],
+            has_stalled: false,
+        }
+    }
+
+    /// Sends up to `length` bytes in this many pieces, if the connection is open.
+    fn send(&mut self, length: usize, pieces: usize, now: Instant) {
+        let mut kernel = self.kernel.borrow_mut();
+        let end = self.bytes.len().min(self.sent + length);
+        if kernel.is_closed || kernel.is_ended || end == self.sent {
+            return;
+        }
+        let bytes = &self.bytes[self.sent..end];
+        let pieces = bytes.chunks(bytes.len().div_ceil(pieces));
+        kernel.pieces.extend(pieces.map(<[u8]>::to_vec));
+        kernel.readable_edge = true;
+        self.sent = end;
+        while self.sent_at.len() < self.ends.len() && self.ends[self.sent_at.len()] <= end {
+            self.sent_at.push(now);
+        }
+    }
+
+    /// Sends bytes that are no request, where the next request would begin. After that no
+    /// request can follow.
+    fn flood(&mut self) {
+        let mut kernel = self.kernel.borrow_mut();
+        let is_between = self.sent == 0 || self.ends.contains(&self.sent);
+        if is_between && !kernel.is_closed && !kernel.is_ended {
+            kernel.pieces.extend(vec![b"?".to_vec(); 50]);
+            kernel.readable_edge = true;
+            self.sent = self.bytes.len();
+        }
+    }
+
+    fn responses(&self) -> usize {
+        let written = String::from_utf8(self.kernel.borrow().written.clone()).unwrap();
+        written.matches(OK).count()
+    }
+
+    /// How many requests must be answered: those that were complete in time, up to the first
+    /// that was not.
+    fn due_responses(&self) -> usize {
+        let in_time = |(sent, awaited): &(&Instant, &Instant)| **sent < **awaited + TIMEOUT;
+        let requests = self.sent_at.iter().zip(&self.awaited_at);
+        requests.take_while(in_time).count()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Action {
+    Connect(Vec<usize>),
+    Send(usize, usize, usize),
+    /// Many small pieces arrive that are no request.
+    Flood(usize),
+    EndOfInput(usize),
+    /// The client reads, which makes room for responses.
+    MakeRoom(usize, usize),
+    /// Time passes while the loop does nothing.
+    Pause(u64),
+    FinishJob,
+    /// One turn, with at most so many reports, after which so many events are flushed.
+    Turn(usize, usize),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let sizes = prop_oneof![
+        6 => Just(0_usize),
+        2 => 0..200_usize,
+        1 => Just(150 << 10),
+        1 => Just(LARGE_BODY),
+    ];
+    let length = prop_oneof![1..300_usize, Just(100 << 10), Just(usize::MAX >> 1)];
+    prop_oneof![
+        2 => vec(sizes, 1..5).prop_map(Action::Connect),
+        6 => (0..8_usize, length, 1..10_usize)
+            .prop_map(|(client, length, pieces)| Action::Send(client, length, pieces)),
+        2 => (0..8_usize).prop_map(Action::Flood),
+        1 => (0..8_usize).prop_map(Action::EndOfInput),
+        2 => (0..8_usize, 1..400_usize).prop_map(|(client, room)| Action::MakeRoom(client, room)),
+        1 => (1..13_u64).prop_map(Action::Pause),
+        1 => Just(Action::FinishJob),
+        6 => (0..4_usize, 0..4_usize).prop_map(|(reports, flushed)| Action::Turn(reports, flushed)),
+    ]
+}
+
+struct World {
+    clients: Clients<SimulatedSocket>,
+    senders: Vec<Sender>,
+    output: SimulatedOutput,
+    jobs: VecDeque<Job>,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        // Two large bodies do not fit.
+        let inflight = Inflight::new(300 << 10, 1 << 20);
+        World {
+            clients: Clients::new((), TIMEOUT, inflight),
+            senders: Vec::new(),
+            output: SimulatedOutput::default(),
+            jobs: VecDeque::new(),
+            now: Instant::now(),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let now = self.now;
+        match action {
+            Action::Connect(sizes) => {
+                let sender = Sender::new(self.senders.len(), &sizes, now);
+                sender.kernel.borrow_mut().room = 1 << 20;
+                let socket = SimulatedSocket(sender.kernel.clone());
+                self.senders.push(sender);
+                self.clients.add(socket, PEER, now);
+            }
+            Action::Send(client, length, pieces) => {
+                if let Some(sender) = self.senders.get_mut(client) {
+                    sender.send(length, pieces, now);
+                }
+            }
+            Action::Flood(client) => {
+                if let Some(sender) = self.senders.get_mut(client) {
+                    sender.flood();
+                }
+            }
+            Action::EndOfInput(client) => {
+                if let Some(sender) = self.senders.get(client) {
+                    let mut kernel = sender.kernel.borrow_mut();
+                    (kernel.is_ended, kernel.readable_edge) = (true, true);
+                }
+            }
+            Action::MakeRoom(client, room) => {
+                if let Some(sender) = self.senders.get_mut(client) {
+                    let mut kernel = sender.kernel.borrow_mut();
+                    // The first time, the client stops reading: its room becomes small.
+                    match std::mem::replace(&mut sender.has_stalled, true) {
+                        true => kernel.room += room,
+                        false => kernel.room = room,
+                    }
+                    kernel.writable_edge = true;
+                }
+            }
+            Action::Pause(seconds) => self.now += Duration::from_secs(seconds),
+            Action::FinishJob => self.finish_job(),
+            Action::Turn(reports, flushed) => self.turn(reports, flushed),
+        }
+    }
+
+    fn finish_job(&mut self) {
+        if let Some(job) = self.jobs.pop_front() {
+            let body = String::from_utf8(job.body.clone()).unwrap();
+            let numbers: Vec<_> = body.split([':', ',']).collect();
+            let forms = Forms {
+                compact: format!("{} {}", numbers[1], numbers[3]),
+                display: None,
+            };
+            let finished = Finished {
+                job,
+                forms,
+                session_id: None,
+                cwd: None,
+            };
+            let (budget, now) = (&mut Budget::new(), self.now);
+            self.clients
+                .finish_job(finished, &mut self.output, budget, now);
+        }
+    }
+
+    /// One turn of the loop, in the order of `Server::serve`.
+    fn turn(&mut self, reports: usize, flushed: usize) {
+        for sender in &self.senders {
+            sender.kernel.borrow_mut().reads_in_turn = 0;
+        }
+        let edges = self.senders.iter();
+        let edges = edges.filter_map(|sender| sender.kernel.borrow_mut().report());
+        for (token, is_readable, is_writable) in edges.take(reports) {
+            let Token::Client(key) = Token::from(token) else {
+                panic!("{token:?} is not a client")
+            };
+            self.clients.handle_report(key, is_readable, is_writable);
+        }
+        let (mut budget, now) = (Budget::new(), self.now);
+        self.clients.read(&mut self.output, &mut budget, now);
+        self.jobs.extend(self.clients.take_jobs());
+        self.clients.expire_deadlines(&mut budget, now);
+        self.output.flushed = self
+            .output
+            .events
+            .len()
+            .min(self.output.flushed.saturating_add(flushed));
+        self.clients.acknowledge(self.output.flushed as u64, now);
+        self.clients.write(&mut budget, now);
+        for sender in &mut self.senders {
+            let answered = sender.responses();
+            sender.awaited_at.resize(answered + 1, now);
+        }
+    }
+
+    /// The rules that hold after each action.
+    fn check(&self) -> Result<(), TestCaseError> {
+        for (client, sender) in self.senders.iter().enumerate() {
+            let reads = sender.kernel.borrow().reads_in_turn;
+            // A client can be read, and then its input discarded before the close.
+            prop_assert!(
+                reads <= 2 * READS_PER_CLIENT,
+                "client {client} was read {reads} times"
+            );
+            let of_client = |(index, _): &&(usize, usize)| *index == client;
+            let events = self.output.events.iter().filter(of_client);
+            let numbers: Vec<usize> = events.map(|(_, number)| *number).collect();
+            prop_assert_eq!(
+                &numbers,
+                &(0..numbers.len()).collect::<Vec<_>>(),
+                "order of events"
+            );
+            let flushed = self.output.events[..self.output.flushed].iter();
+            let flushed = flushed.filter(of_client).count();
+            let responses = sender.responses();
+            prop_assert!(responses <= flushed, "client {client}: early response");
+        }
+        Ok(())
+    }
+
+    /// Without further input, and with all stalls over, the loop comes to rest once all
+    /// deadlines have passed.
+    fn come_to_rest(&mut self) -> Result<(), TestCaseError> {
+        for sender in &self.senders {
+            let mut kernel = sender.kernel.borrow_mut();
+            (kernel.room, kernel.writable_edge) = (1 << 20, true);
+        }
+        for _ in 0..1000 {
+            self.finish_job();
+            self.turn(usize::MAX, usize::MAX);
+            self.check()?;
+            let has_report = |sender: &Sender| {
+                let kernel = sender.kernel.borrow();
+                let interest = kernel.interest;
+                !kernel.is_closed
+                    && (kernel.readable_edge && interest.is_some_and(Interest::is_readable)
+                        || kernel.writable_edge && interest.is_some_and(Interest::is_writable))
+            };
+            let is_busy = self.clients.has_work() || !self.jobs.is_empty();
+            if !is_busy && !self.senders.iter().any(has_report) {
+                prop_assert!(
+                    !self.clients.may_resume(),
+                    "a body waits although there is room"
+                );
+                // A body that waits for room gets it when the one before it is late.
+                match self.clients.next_deadline() {
+                    Some(deadline) => self.now = self.now.max(deadline),
+                    None => return Ok(()),
+                }
+            }
+        }
+        Err(TestCaseError::fail("the loop does not come to rest"))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_schedule_keeps_the_rules_of_the_loop(actions in vec(action(), 0..80)) {
+        let mut world = World::new();
+        for action in actions {
+            world.act(action);
+            world.check()?;
+        }
+        world.come_to_rest()?;
+        for (client, sender) in world.senders.iter().enumerate() {
+            let (due, responses) = (sender.due_responses(), sender.responses());
+            prop_assert!(
+                sender.has_stalled || responses >= due,
+                "client {client} has {responses} of {due} responses"
+            );
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What the loop does for the clients with their events, and with clients that become readers.
+//!
+//! The clients hand these over without knowing the output. The model test has an output of its
+//! own.
+//!
+//! Stop 7 of EDU_NOTES.md.
+
+use std::time::Instant;
+
+use crate::event::Event;
+use crate::format::Forms;
+use crate::server::budget::Budget;
+use crate::server::sessions::SessionHook;
+
+/// Where clients hand over their events.
+pub trait Publish {
+    /// Appends an event to the log, and returns its number. Numbers count up.
+    fn publish(&mut self, event: Event) -> u64;
+
+    /// The same for an event whose forms the worker has made.
+    fn publish_forms(&mut self, forms: Forms) -> u64;
+
+    /// The sessions as a JSON array.
+    fn sessions_json(&self) -> String;
+
+    /// How many more readers of live events the limit of descriptors allows.
+    fn room_for_readers(&self) -> usize;
+
+    /// Handles a hook with a session id. Its peer still waits for the response.
+    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant);
+
+    /// Whether sinks are so far behind that no more events should come in this turn.
+    fn is_congested(&self) -> bool;
+}
+
+/// A client that has become a reader of live events.
+pub struct LiveReader<S> {
+    pub socket: S,
+    /// Whether it is registered with the poll, as a client.
+    pub is_registered: bool,
+    /// How many of the last events it gets first.
+    pub replay: u64,
+}

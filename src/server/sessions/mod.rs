@@ -1,0 +1,398 @@
+//! Sessions: the process that each lives in, and whether it is still there.
+//!
+//! Claude Code fires no hook when it is killed. So events alone do not show whether a session
+//! still runs. The kernel knows which process posted a hook (`SO_PEERCRED`), which process
+//! started that one (/proc), and when a process ends (a pidfd, in the same poll as all other
+//! descriptors). What is known about a session's process only moves forward:
+//!
+//! ```text
+//! Unknown ── a hook ──> Candidates ── a hook a second later ──> Watched ── it ends ──> Ended
+//! ```
+//!
+//! `SessionEnd` removes the session in any state. Without it, an ended process is reported
+//! half a second later, as the event `_gone` (see [`gone`]). A hook after that begins again.
+//!
+//! - This file holds all sessions, and [`session`] one.
+//! - [`ancestors`] finds a session's process among the ancestors of its hooks' peers.
+//! - [`proc_fs`] asks the kernel about a process.
+//!
+//! The peer waits for its response, so it is still there while its ancestors are read.
+//!
+//! Stop 14 of EDU_NOTES.md.
+
+mod ancestors;
+mod gone;
+mod proc_fs;
+mod session;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use log::trace;
+use mio::Registry;
+use slab::Slab;
+
+use self::gone::Gone;
+pub use self::session::SessionHook;
+use self::session::{Session, State};
+use crate::server::budget::Budget;
+use crate::server::deadlines::Deadlines;
+use crate::server::token::Token;
+
+/// Sessions that are known at a time. The least recently active one makes room for
+/// another.
+pub const MAX_SESSIONS: usize = 512;
+/// A session whose id is longer than this, as spelled, is not followed. Real ones have 38 bytes.
+const MAX_ID: usize = 256;
+
+/// The sessions that have not ended, as far as they are known.
+#[derive(Debug)]
+pub struct Sessions {
+    sessions: Slab<Session>,
+    /// The keys of the sessions, by their ids. There are few: comparing is faster than hashing.
+    keys: BTreeMap<String, usize>,
+    capacity: usize,
+    /// Used as an LRU list: with no timeout, the first key is the least recently active.
+    recency: Deadlines,
+    gone: Gone,
+    /// Whether processes can be identified here.
+    has_proc: bool,
+}
+
+impl Sessions {
+    /// `capacity` is how many descriptors the sessions may use.
+    pub fn new(capacity: usize) -> Self {
+        Sessions {
+            sessions: Slab::new(),
+            keys: BTreeMap::new(),
+            capacity: capacity.min(MAX_SESSIONS),
+            recency: Deadlines::new(Duration::ZERO),
+            gone: Gone::default(),
+            has_proc: proc_fs::is_readable(),
+        }
+    }
+
+    /// The number of sessions whose process is watched. Each uses a descriptor.
+    pub fn watched(&self) -> usize {
+        let states = self.sessions.iter().map(|(_, session)| &session.state);
+        states
+            .filter(|state| matches!(state, State::Watched { .. }))
+            .count()
+    }
+
+    /// Removes the session of a `SessionStart` whose process has ended: it was resumed before the
+    /// server could report that. Returns what [`Sessions::take_gone`] would.
+    pub fn take_replaced(&mut self, hook: &SessionHook) -> Option<(u32, String)> {
+        if hook.event_name != "SessionStart" {
+            return None;
+        }
+        let key = *self.keys.get(hook.session_id)?;
+        let session = &self.sessions[key];
+        let State::Ended(pid) = session.state else {
+            return None;
+        };
+        if session.uid != hook.peer.uid {
+            return None;
+        }
+        let session = self.remove(key)?;
+        Some((pid, session.id))
+    }
+
+    /// A hook was read, and its peer waits for the response.
+    pub fn handle_hook(
+        &mut self,
+        hook: &SessionHook,
+        registry: &Registry,
+        budget: &mut Budget,
+        now: Instant,
+    ) {
+        if hook.session_id.len() > MAX_ID {
+            return;
+        }
+        let key = self.keys.get(hook.session_id).copied();
+        if hook.event_name == "SessionEnd" {
+            if let Some(key) = key.filter(|key| self.sessions[*key].uid == hook.peer.uid) {
+                self.remove(key);
+            }
+            return;
+        }
+        let Some(key) = key.or_else(|| self.add(hook, now)) else {
+            return;
+        };
+        let session = &mut self.sessions[key];
+        if session.uid != hook.peer.uid {
+            return;
+        }
+        session.record(hook);
+        self.recency.set(key, now);
+        if self.has_proc {
+            session.identify(key, hook, registry, budget, now);
+        }
+    }
+
+    /// Adds a session, in place of the least recently active one if there are too many.
+    fn add(&mut self, hook: &SessionHook, now: Instant) -> Option<usize> {
+        if self.sessions.len() >= self.capacity {
+            let oldest = self.recency.take_expired(now)?;
+            self.remove(oldest);
+        }
+        let key = self.sessions.insert(Session::new(hook));
+        self.keys.insert(hook.session_id.to_owned(), key);
+        Some(key)
+    }
+
+    fn remove(&mut self, key: usize) -> Option<Session> {
+        let session = self.sessions.try_remove(key)?;
+        self.keys.remove(&session.id);
+        self.recency.clear(key);
+        self.gone.remove(key);
+        Some(session)
+    }
+
+    /// The poll reported the process of a session: it has ended.
+    pub fn handle_report(&mut self, key: usize, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && let State::Watched { pid, .. } = session.state
+        {
+            trace!("{}: process {pid} has ended", Token::Session(key));
+            session.state = State::Ended(pid);
+            self.gone.add(key, now);
+        }
+    }
+
+    /// When [`Sessions::has_gone`] may become true.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.gone.next_deadline()
+    }
+
+    /// Whether sessions are to be reported as gone: see [`Sessions::take_gone`]. `has_unread` is
+    /// whether input is unread, which may be a `SessionEnd`.
+    pub fn has_gone(&mut self, has_unread: impl FnOnce() -> bool, now: Instant) -> bool {
+        self.gone.is_due(has_unread, now)
+    }
+
+    /// Removes a session whose process ended without a `SessionEnd`, if there is one. Returns the
+    /// process and the id of the session. Call it after the reads of a turn: what the server
+    /// reads late may have come in time.
+    pub fn take_gone(&mut self, now: Instant) -> Option<(u32, String)> {
+        let key = self.gone.take(now)?;
+        let session = self.remove(key)?;
+        trace!("{}: gone", Token::Session(key));
+        match session.state {
+            State::Ended(pid) => Some((pid, session.id)),
+            _ => None,
+        }
+    }
+
+    /// The sessions as a JSON array, for `GET /sessions`.
+    pub fn to_json(&self) -> String {
+        let mut text = String::from("[");
+        for (number, (_, session)) in self.sessions.iter().enumerate() {
+            text.push_str(if number == 0 { "" } else { "," });
+            session.write_json(&mut text);
+        }
+        text.push(']');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gone::SESSION_END_DELAY;
+    use super::*;
+    use crate::peer::Peer;
+    use mio::Poll;
+    use std::process::{Child, Command, Stdio, id};
+
+    const TIME: &str = "2026-02-09T10:30:00+00:00";
+
+    /// Sessions and a poll. The hooks come from a child of this process, so this process is
+    /// what they have in common.
+    struct World {
+        child: Child,
+        sessions: Sessions,
+        poll: Poll,
+        peer: Peer,
+        now: Instant,
+    }
+
+    impl World {
+        fn new(capacity: usize) -> Self {
+            // It waits until its stdin is closed.
+            let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            World {
+                sessions: Sessions::new(capacity),
+                poll: Poll::new().unwrap(),
+                peer: Peer {
+                    pid: Some(child.id()),
+                    uid: rustix::process::getuid().as_raw(),
+                    gid: 0,
+                },
+                child,
+                now: Instant::now(),
+            }
+        }
+
+        fn post(&mut self, event_name: &str, session_id: &str) {
+            let hook = SessionHook {
+                peer: &self.peer,
+                time: TIME,
+                event_name,
+                session_id,
+                cwd: Some(r#""/x""#),
+            };
+            let registry = self.poll.registry();
+            let (sessions, budget) = (&mut self.sessions, &mut Budget::new());
+            sessions.handle_hook(&hook, registry, budget, self.now);
+        }
+
+        fn ids(&self) -> Vec<&str> {
+            let sessions = self.sessions.sessions.iter();
+            let mut ids: Vec<_> = sessions.map(|(_, session)| &*session.id).collect();
+            ids.sort_unstable();
+            ids
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            drop(self.child.stdin.take());
+            let _ = self.child.wait();
+        }
+    }
+
+    #[test]
+    fn the_least_recently_active_session_makes_room() {
+        let mut world = World::new(2);
+        for id in ["a", "b", "a", "c"] {
+            world.post("Stop", id);
+        }
+        assert_eq!(world.ids(), ["a", "c"]);
+        world.post("SessionEnd", "a");
+        world.post("Stop", "d");
+        assert_eq!(world.ids(), ["c", "d"]);
+        assert_eq!(world.sessions.keys.len(), 2);
+        World::new(0).post("Stop", "a");
+    }
+
+    #[test]
+    fn only_the_user_of_a_session_changes_it() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        world.peer.uid += 1;
+        world.post("SessionEnd", "a");
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.sessions[0].event_count, 1);
+        world.peer.uid -= 1;
+        world.post("SessionEnd", "a");
+        assert!(world.ids().is_empty());
+    }
+
+    #[test]
+    fn a_long_id_is_not_followed() {
+        let mut world = World::new(2);
+        world.post("Stop", &"a".repeat(MAX_ID + 1));
+        assert!(world.ids().is_empty());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_session_is_an_object_with_its_process_once_that_is_known() {
+        let mut world = World::new(2);
+        world.post("Start \"1\"", r#""a""#);
+        let object = |pid: &str, event: &str, events: u64| {
+            let uid = world.peer.uid;
+            format!(
+                r#"[{{"session_id":"a","pid":{pid},"uid":{uid},"cwd":"/x","started":"{TIME}","last":"{TIME}","last_event":"{event}","events":{events}}}]"#
+            )
+        };
+        let first = object("null", r#"Start \"1\""#, 1);
+        let second = object(&id().to_string(), "Stop", 2);
+        assert_eq!(world.sessions.to_json(), first);
+        world.now += Duration::from_secs(1);
+        world.post("Stop", r#""a""#);
+        assert_eq!(world.sessions.to_json(), second);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        world.now += Duration::from_secs(1);
+        world.post("Stop", "a");
+        let hook = |event_name| SessionHook {
+            peer: &world.peer,
+            time: TIME,
+            event_name,
+            session_id: "a",
+            cwd: None,
+        };
+        let (start, stop) = (hook("SessionStart"), hook("Stop"));
+        assert_eq!(world.sessions.take_replaced(&start), None, "it is alive");
+        world.sessions.handle_report(0, world.now);
+        assert_eq!(world.sessions.take_replaced(&stop), None);
+        let gone = (id(), "a".to_owned());
+        assert_eq!(world.sessions.take_replaced(&start), Some(gone));
+        assert_eq!(world.sessions.take_replaced(&start), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_ended_process_is_gone_after_half_a_second() {
+        let mut world = World::new(2);
+        for id in ["a", "b"] {
+            world.post("Stop", id);
+        }
+        world.now += Duration::from_secs(1);
+        for id in ["a", "b"] {
+            world.post("Stop", id);
+        }
+        let ended_at = world.now;
+        (0..2).for_each(|key| world.sessions.handle_report(key, ended_at));
+        world.now += SESSION_END_DELAY;
+        assert_eq!(world.sessions.next_deadline(), Some(world.now));
+        assert_eq!(
+            world
+                .sessions
+                .take_gone(world.now - Duration::from_nanos(1)),
+            None
+        );
+        world.post("Stop", "a");
+        world.post("SessionEnd", "b");
+        let gone = (id(), "a".to_owned());
+        assert_eq!(world.sessions.take_gone(world.now), Some(gone));
+        assert_eq!(world.sessions.take_gone(world.now), None);
+        assert!(world.ids().is_empty() && world.sessions.next_deadline().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_turn_identifies_few_sessions_and_the_others_later() {
+        let mut world = World::new(MAX_SESSIONS);
+        let mut budget = Budget::new();
+        let ids: Vec<String> = (0..MAX_SESSIONS).map(|id| id.to_string()).collect();
+        let mut turn = |budget: &mut Budget| {
+            for session_id in &ids {
+                let hook = SessionHook {
+                    peer: &world.peer,
+                    time: TIME,
+                    event_name: "Stop",
+                    session_id,
+                    cwd: None,
+                };
+                let registry = world.poll.registry();
+                world
+                    .sessions
+                    .handle_hook(&hook, registry, budget, world.now);
+            }
+            let sessions = world.sessions.sessions.iter();
+            let is_unknown = |session: &Session| matches!(session.state, State::Unknown);
+            sessions.filter(|(_, session)| is_unknown(session)).count()
+        };
+        let unknown = turn(&mut budget);
+        assert!(unknown > MAX_SESSIONS / 2);
+        assert_eq!(turn(&mut budget), unknown);
+        assert!(turn(&mut Budget::new()) < unknown);
+    }
+}

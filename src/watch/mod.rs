@@ -1,0 +1,220 @@
+//! The view: what sessions do, from a server or from a record.
+//!
+//! - [`sessions`] and [`session`]: events in, states out, without I/O.
+//! - `source`: where lines come from, .
+//! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
+//! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
+//! - This file connects them, filters, and writes to stdout.
+//!
+//! This folder knows a server only by its sockets and its requests.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+mod alerts;
+mod clock;
+mod filter;
+mod lines;
+#[cfg(feature = "watch")]
+mod screen;
+pub mod session;
+pub mod sessions;
+mod source;
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+
+use self::alerts::Alerts;
+use self::clock::now;
+use self::filter::{is_shown, parse};
+use self::lines::Lines;
+use self::sessions::Sessions;
+use self::source::{Input, Mode};
+use crate::cli::{Filter, Form, SessionsOptions, WatchOptions};
+use crate::diagnostics::stderr::say;
+use crate::event::Event;
+use crate::event::object::Object;
+use crate::format::Format;
+use crate::format::line::Look;
+use crate::terminal;
+
+/// Output is collected up to this size before it is written.
+const BUFFER_SIZE: usize = 64 << 10;
+
+/// Shows events as they happen, until the source or stdout ends, or the user quits. The error
+/// is for the user.
+pub fn run(options: &WatchOptions) -> Result<(), String> {
+    let alerts = Alerts::new(options)?;
+    #[cfg(feature = "watch")]
+    if options.form.is_none() && terminal::has_screen(&io::stdout()) {
+        return screen::run(options, alerts);
+    }
+    write(options, alerts)
+}
+
+/// Writes events to stdout.
+fn write(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
+    let mut view = View::new(options, alerts);
+    let result = source::read(&options.source, Mode::Follow, &mut |input| view.take(input));
+    view.flush();
+    report_damage(view.damaged);
+    result.and(view.result)
+}
+
+/// Prints the states of the sessions. `print` writes to stdout. The error is for the user.
+pub fn list(
+    options: &SessionsOptions,
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut sessions = Sessions::default();
+    let mut damaged = 0;
+    source::read(&options.source, Mode::Once, &mut |input| {
+        match input {
+            Input::Line(line) => match parse(line) {
+                Some((_, event)) => drop(sessions.apply(&event)),
+                None => damaged += 1,
+            },
+            Input::TooLong => damaged += 1,
+            Input::Notice(notice) => say(notice),
+            Input::Pause => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    for listed in source::listed_sessions(&options.source) {
+        sessions.add_listed(&Object::parse(&listed));
+    }
+    report_damage(damaged);
+    report_losses(&sessions);
+    let mut shown = sessions.ordered();
+    shown.retain(|session| table::is_listed(session, &options.filter));
+    let text = match options.is_json {
+        true => shown.into_iter().map(table::json).collect(),
+        false => {
+            let width = io::stdout().is_terminal().then(terminal::width);
+            table::table(&shown, now(), width)
+        }
+    };
+    print(&text)
+}
+
+fn report_damage(count: u64) {
+    if count > 0 {
+        say(format_args!("{count} damaged lines were skipped"));
+    }
+}
+
+fn report_losses(sessions: &Sessions) {
+    if sessions.dropped > 0 {
+        say(format_args!(
+            "{} events are missing, so a state may be wrong: the server dropped them",
+            sessions.dropped
+        ));
+    }
+    if sessions.forgotten > 0 {
+        say(format_args!(
+            "{} sessions that were active least recently are not shown",
+            sessions.forgotten
+        ));
+    }
+}
+
+/// What `watch` writes.
+struct View<'o> {
+    filter: &'o Filter,
+    form: Form,
+    alerts: Alerts,
+    sessions: Sessions,
+    lines: Lines,
+    has_colours: bool,
+    yaml: Format,
+    out: String,
+    damaged: u64,
+    /// Whether nobody reads stdout any more.
+    has_ended: bool,
+    result: Result<(), String>,
+}
+
+impl View<'_> {
+    fn new(options: &WatchOptions, alerts: Alerts) -> View<'_> {
+        let stdout = io::stdout();
+        let has_colours = terminal::supports_colours(&stdout);
+        View {
+            filter: &options.filter,
+            form: options.form.unwrap_or(Form::Lines),
+            alerts,
+            sessions: Sessions::default(),
+            lines: Lines::default(),
+            has_colours,
+            yaml: Format::PrettyYaml {
+                colour: has_colours,
+                cut: stdout.is_terminal(),
+            },
+            out: String::new(),
+            damaged: 0,
+            has_ended: false,
+            result: Ok(()),
+        }
+    }
+
+    fn take(&mut self, input: Input) -> ControlFlow<()> {
+        match input {
+            Input::Line(line) => self.show(line),
+            Input::TooLong => self.damaged += 1,
+            Input::Notice(notice) => say(notice),
+            Input::Pause => self.flush(),
+        }
+        if self.out.len() > BUFFER_SIZE {
+            self.flush();
+        }
+        match self.has_ended {
+            false => ControlFlow::Continue(()),
+            true => ControlFlow::Break(()),
+        }
+    }
+
+    fn show(&mut self, line: &[u8]) {
+        let Some((line, object)) = parse(line) else {
+            self.damaged += 1;
+            return;
+        };
+        let is_shown = is_shown(&object, self.filter);
+        // States need also the events that are not shown.
+        let session = self.sessions.apply(&object);
+        if let Some((session, change)) = &session
+            && let Err(error) = self.alerts.take(session, change)
+        {
+            say(error);
+        }
+        match self.form {
+            _ if !is_shown => {}
+            Form::Lines => {
+                // A window can be resized.
+                let look = Look {
+                    has_colours: self.has_colours,
+                    width: io::stdout().is_terminal().then(terminal::width),
+                };
+                self.lines.write(&object, session, look, &mut self.out);
+            }
+            Form::Yaml => self.write_whole(self.yaml, line),
+            Form::Json => self.write_whole(Format::Compact, line),
+        }
+    }
+
+    fn write_whole(&mut self, format: Format, line: &str) {
+        if let Some(event) = Event::from_line(line) {
+            format.write(&event, &mut self.out);
+        }
+    }
+
+    /// Writes what was collected. A closed pipe ends the program without an error.
+    fn flush(&mut self) {
+        let written = io::stdout().write_all(self.out.as_bytes());
+        self.out.clear();
+        if let Err(error) = written {
+            self.has_ended = true;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.result = Err(format!("cannot write to stdout: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What the screen shows: the sessions and their events, and what the user has chosen to see.
+//!
+//! This is pure: it draws nothing and reads no clock. `keys` changes what the user has chosen,
+//! and `draw` makes the screen from it.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use jiff::tz::TimeZone;
+
+use super::history::{Entry, Histories};
+use super::page::Page;
+use crate::cli::Filter;
+use crate::event::object::Object;
+use crate::format::summary;
+use crate::watch::filter::{is_shown, parse};
+use crate::watch::session::{Change, Session, State};
+use crate::watch::sessions::{MAX_SESSIONS, Sessions};
+
+/// What the events say.
+#[derive(Clone, Default)]
+pub struct Model {
+    pub sessions: Sessions,
+    pub histories: Histories,
+    /// Lines that are no events.
+    pub damaged: u64,
+}
+
+/// How the screen looks on this terminal.
+pub struct Look {
+    pub has_colours: bool,
+    pub zone: TimeZone,
+}
+
+/// The part of the screen in which keys select.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Focus {
+    Sessions,
+    Events,
+}
+
+pub struct App {
+    model: Model,
+    /// While paused: what is shown, and the time then.
+    frozen: Option<(Box<Model>, i64)>,
+    options: Filter,
+    pub look: Look,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// The selected session. `None`: the first one.
+    pub selected: Option<String>,
+    /// The number of the selected entry. `None`: the newest one.
+    pub entry: Option<u64>,
+    pub focus: Focus,
+    /// What covers the screen.
+    pub page: Option<Page>,
+    /// Text that a session must contain to be shown.
+    pub search: String,
+    /// Whether keys are written to `search`.
+    pub is_typing: bool,
+    pub is_urgent_only: bool,
+    /// Whether only the selected session is shown.
+    pub is_following: bool,
+    /// What the source last reported.
+    pub notice: String,
+}
+
+impl App {
+    pub fn new(options: Filter, look: Look, size: (u16, u16)) -> App {
+        App {
+            model: Model::default(),
+            frozen: None,
+            options,
+            look,
+            size,
+            selected: None,
+            entry: None,
+            focus: Focus::Sessions,
+            page: None,
+            search: String::new(),
+            is_typing: false,
+            is_urgent_only: false,
+            is_following: false,
+            notice: String::new(),
+        }
+    }
+
+    /// Takes a line. Returns its session after it, with what has changed.
+    pub fn take(&mut self, line: &[u8]) -> Option<(&Session, Change)> {
+        let Some((line, event)) = parse(line) else {
+            self.model.damaged += 1;
+            return None;
+        };
+        self.notice.clear();
+        if self.model.histories.len() > MAX_SESSIONS {
+            self.model.histories.keep(&self.model.sessions);
+        }
+        let (session, change) = self.model.sessions.apply(&event)?;
+        if is_shown(&event, &self.options) {
+            self.model.histories.add(line, &event, session, &change);
+        }
+        Some((session, change))
+    }
+
+    pub fn take_damaged(&mut self, count: u64) {
+        self.model.damaged += count;
+    }
+
+    /// Takes what the server lists of a session.
+    pub fn take_listed(&mut self, listed: &str) {
+        self.model.sessions.add_listed(&Object::parse(listed));
+    }
+
+    pub fn resize(&mut self, size: (u16, u16)) {
+        self.size = size;
+        if let Some(page) = &mut self.page {
+            page.resize(size);
+        }
+    }
+
+    /// What is shown.
+    pub fn model(&self) -> &Model {
+        self.frozen.as_ref().map_or(&self.model, |(model, _)| model)
+    }
+
+    /// The time that ages are counted to.
+    pub fn time(&self, now: i64) -> i64 {
+        self.frozen.as_ref().map_or(now, |(_, time)| *time)
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    pub fn toggle_pause(&mut self, now: i64) {
+        self.frozen = match self.frozen {
+            Some(_) => None,
+            None => Some((Box::new(self.model.clone()), now)),
+        };
+    }
+
+    /// Whether the options of the command line allow a session.
+    fn is_allowed(&self, session: &Session) -> bool {
+        session.id.starts_with(&self.options.session)
+    }
+
+    /// The sessions that the options allow, in any order.
+    fn allowed(&self) -> impl Iterator<Item = &Session> {
+        let sessions = self.model().sessions.iter();
+        sessions.filter(|session| self.is_allowed(session))
+    }
+
+    /// The sessions that are shown, those first that need the user.
+    pub fn shown(&self) -> Vec<&Session> {
+        let search = self.search.to_lowercase();
+        let is_shown = |session: &&Session| {
+            let state = session.state();
+            if !self.is_allowed(session) {
+                return false;
+            }
+            if self.is_following {
+                return self.selected.as_ref() == Some(&session.id);
+            }
+            (!self.is_urgent_only || matches!(state, State::Waiting | State::Failed))
+                && (search.is_empty() || searched(session).to_lowercase().contains(&search))
+        };
+        let mut sessions = self.model().sessions.ordered();
+        sessions.retain(is_shown);
+        sessions
+    }
+
+    /// How many sessions are in each state.
+    pub fn counts(&self) -> [usize; 6] {
+        let mut counts = [0; 6];
+        for session in self.allowed() {
+            counts[session.state() as usize] += 1;
+        }
+        counts
+    }
+
+    /// The selected one of the sessions that are shown.
+    pub fn selection(&self, shown: &[&Session]) -> usize {
+        let is_selected = |session: &&Session| self.selected.as_ref() == Some(&session.id);
+        shown.iter().position(is_selected).unwrap_or(0)
+    }
+
+    /// The entries of the selected session.
+    pub fn entries(&self, shown: &[&Session]) -> Vec<&Entry> {
+        let session = shown.get(self.selection(shown));
+        session.map_or(Vec::new(), |session| self.model().histories.of(session))
+    }
+
+    /// The selected one of the entries.
+    pub fn selected_entry(&self, entries: &[&Entry]) -> usize {
+        let last = entries.len().saturating_sub(1);
+        let index = |number| entries.partition_point(|entry| entry.number < number);
+        self.entry.map_or(last, |number| index(number).min(last))
+    }
+
+    /// The title of the terminal: it counts the sessions that wait.
+    pub fn title(&self) -> String {
+        match self.counts()[State::Waiting as usize] {
+            0 => "hooks-observatory".into(),
+            1 => "1 waits · hooks-observatory".into(),
+            count => format!("{count} wait · hooks-observatory"),
+        }
+    }
+
+    /// In how many seconds a shown age or time changes by itself. `None`: never.
+    pub fn next_change(&self, now: i64) -> Option<i64> {
+        if self.is_paused() {
+            return None;
+        }
+        let steps = self.allowed().filter_map(|session| {
+            let is_over = session.state() >= State::Ended;
+            let is_running = !session.tools.is_empty() || !session.agents.is_empty();
+            let age = session.since().age(now)?;
+            let silence = match session.state() {
+                State::Working => session.last.age(now)?,
+                _ => age,
+            };
+            (!is_over).then(|| match is_running {
+                true => 1,
+                false => step(age).min(step(silence)),
+            })
+        });
+        steps.min()
+    }
+}
+
+/// In how many seconds the text of an age changes.
+fn step(age: i64) -> i64 {
+    let unit = match age {
+        ..60 => 1,
+        60..3600 => 60,
+        _ => 3600,
+    };
+    unit - age % unit
+}
+
+/// The text in which the user searches.
+fn searched(session: &Session) -> String {
+    let agents: Vec<&str> = session.agents.iter().map(|agent| &*agent.kind).collect();
+    let project = summary::project(&session.cwd);
+    format!(
+        "{project} {} {} {} {}",
+        session.id,
+        session.state().name(),
+        session.detail(),
+        agents.join(" ")
+    )
+}

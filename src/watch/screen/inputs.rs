@@ -1,0 +1,187 @@
+//! What the loop waits for: lines of the source, keys, and signals.
+//!
+//! Each blocks in a thread of its own, which sends what it gets to one channel. A source that
+//! is faster than the screen waits for room; keys and signals never do.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, poll};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::cli::SourceOption;
+use crate::watch::source::{self, Input, Mode};
+
+/// Lines are collected up to this size.
+const BATCH_SIZE: usize = 256 << 10;
+/// Batches of lines that wait for the loop.
+const MAX_BATCHES: usize = 2;
+/// A loop that has not ended for so long after a signal is stuck.
+const QUIT_TIME: Duration = Duration::from_secs(1);
+/// How long crossterm may look for a key that has arrived. With no time at all it does not look.
+const KEY_TIME: Duration = Duration::from_millis(10);
+/// The replay of past events has probably ended after this time.
+const REPLAY_TIME: Duration = Duration::from_secs(1);
+
+pub enum Message {
+    /// Lines, each with its newline, and the number of those that were damaged.
+    Lines(Vec<u8>, u64),
+    Notice(String),
+    /// The sessions that the server knows.
+    Listed(Vec<String>),
+    SourceEnded(Result<(), String>),
+    Key(KeyEvent),
+    /// The terminal is gone, or keys cannot be read.
+    NoKeys(io::Error),
+    Quit,
+    Suspend,
+    Resume,
+    Resize,
+}
+
+/// The receiving end.
+pub struct Inputs {
+    messages: Receiver<Message>,
+    /// Has an element for each batch that was sent and not received.
+    batches: Receiver<()>,
+}
+
+impl Inputs {
+    /// Starts the threads. They end with the process.
+    pub fn start(source: &SourceOption) -> io::Result<Inputs> {
+        let (sender, messages) = mpsc::channel();
+        let (room, batches) = mpsc::sync_channel(MAX_BATCHES);
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
+        let own = sender.clone();
+        spawn("signals", move || send_signals(signals, &own))?;
+        let own = sender.clone();
+        spawn("keys", move || {
+            let error = send_keys(&own);
+            // It fails if the program is about to end. The same holds below.
+            let _ = own.send(Message::NoKeys(error));
+        })?;
+        let (own, listed) = (sender.clone(), source.clone());
+        spawn("list", move || {
+            thread::sleep(REPLAY_TIME);
+            let _ = own.send(Message::Listed(source::listed_sessions(&listed)));
+        })?;
+        let source = source.clone();
+        spawn("source", move || {
+            let read = || send_lines(&source, &sender, &room);
+            let result = catch_unwind(AssertUnwindSafe(read));
+            let result = result.unwrap_or_else(|_| Err("reading events failed".into()));
+            let _ = sender.send(Message::SourceEnded(result));
+        })?;
+        Ok(Inputs { messages, batches })
+    }
+
+    /// Waits for the next message. `None`: none has come in time.
+    pub fn receive(&self, timeout: Option<Duration>) -> Option<Message> {
+        let message = match timeout {
+            Some(timeout) => self.messages.recv_timeout(timeout),
+            None => self.messages.recv().map_err(RecvTimeoutError::from),
+        };
+        if let Ok(Message::Lines(..)) = message {
+            // There is one.
+            let _ = self.batches.try_recv();
+        }
+        message.ok()
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(run)?;
+    Ok(())
+}
+
+fn send_lines(
+    source: &SourceOption,
+    sender: &Sender<Message>,
+    room: &SyncSender<()>,
+) -> Result<(), String> {
+    let (mut lines, mut damaged) = (Vec::new(), 0);
+    let send = |lines: &mut Vec<u8>, damaged: &mut u64| {
+        let batch = Message::Lines(std::mem::take(lines), std::mem::take(damaged));
+        let is_received = room.send(()).is_ok() && sender.send(batch).is_ok();
+        match is_received {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    };
+    source::read(source, Mode::Follow, &mut |input| {
+        let is_pause = matches!(input, Input::Pause);
+        match input {
+            Input::Line(line) => {
+                lines.extend_from_slice(line);
+                lines.push(b'\n');
+            }
+            Input::TooLong => damaged += 1,
+            Input::Notice(notice) => drop(sender.send(Message::Notice(notice))),
+            Input::Pause => {}
+        }
+        match lines.len() >= BATCH_SIZE || is_pause && (!lines.is_empty() || damaged > 0) {
+            true => send(&mut lines, &mut damaged),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    let _ = send(&mut lines, &mut damaged);
+    Ok(())
+}
+
+/// Sends keys until there is an error.
+fn send_keys(sender: &Sender<Message>) -> io::Error {
+    let terminal = match io::stdin().is_terminal() {
+        true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+        false => File::open("/dev/tty"),
+    };
+    let read = |terminal: File| loop {
+        // crossterm would try for ever to read from a terminal that is gone.
+        let mut fds = [PollFd::new(&terminal, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+        if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        while event::poll(KEY_TIME)? {
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && sender.send(Message::Key(key)).is_err()
+            {
+                return Ok(());
+            }
+        }
+    };
+    let result: io::Result<()> = terminal.and_then(read);
+    result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())
+}
+
+fn send_signals(mut signals: Signals, sender: &Sender<Message>) {
+    let mut first: Option<Instant> = None;
+    for signal in signals.forever() {
+        let message = match signal {
+            SIGTSTP => Message::Suspend,
+            SIGCONT => Message::Resume,
+            SIGWINCH => Message::Resize,
+            _ if first.is_some_and(|first| first.elapsed() > QUIT_TIME) => {
+                // The loop is stuck, perhaps in a terminal that takes nothing.
+                let _ = emulate_default_handler(signal);
+                continue;
+            }
+            _ => {
+                first.get_or_insert_with(Instant::now);
+                Message::Quit
+            }
+        };
+        let _ = sender.send(message);
+    }
+}

@@ -1,0 +1,166 @@
+//! The full-screen view.
+//!
+//! - `app` is the state, with `history`: the events as lines. `keys` changes it.
+//! - `draw` makes the screen from it, with `table`, `events`, `page` and `row`.
+//! - `terminal` takes the terminal, and gives it back.
+//! - `inputs`: the threads that wait for the source, for keys and for signals.
+//! - This file is the loop.
+//!
+//! The server's loop waits for descriptors, since it has any number of them and must not block.
+//! This one waits for a channel: there are always three inputs, and each may block its thread.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+mod app;
+mod draw;
+mod events;
+mod history;
+mod inputs;
+mod keys;
+mod page;
+mod row;
+mod table;
+mod terminal;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+use rustix::process::{Signal, getpid, kill_process};
+
+use self::app::{App, Look};
+use self::inputs::{Inputs, Message};
+use self::terminal::Screen;
+use super::alerts::Alerts;
+use super::clock::now;
+use crate::cli::WatchOptions;
+use crate::terminal::supports_colours;
+
+/// The time between two redraws: 20 a second.
+const FRAME: Duration = Duration::from_millis(50);
+
+/// Shows the screen until the user quits. The error is for the user.
+pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
+    let explain = |error: io::Error| format!("cannot use the terminal: {error}");
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(explain)?;
+    let screen = Screen::enter(File::from(stdout)).map_err(explain)?;
+    let inputs = Inputs::start(&options.source).map_err(explain)?;
+    let look = Look {
+        has_colours: supports_colours(&io::stdout()),
+        zone: TimeZone::system(),
+    };
+    let size = screen.size().map_err(explain)?;
+    let app = App::new(options.filter.clone(), look, size);
+    let mut watch = Watch {
+        app,
+        screen,
+        alerts,
+        is_changed: true,
+        result: Ok(()),
+    };
+    let drawn = watch.run(&inputs);
+    watch.result.and(drawn.map_err(explain))
+}
+
+struct Watch {
+    app: App,
+    screen: Screen,
+    alerts: Alerts,
+    /// Whether the screen shows an old state.
+    is_changed: bool,
+    result: Result<(), String>,
+}
+
+impl Watch {
+    /// Runs until the user quits, or the terminal fails.
+    fn run(&mut self, inputs: &Inputs) -> io::Result<()> {
+        let mut drawn: Option<Instant> = None;
+        loop {
+            let frame = drawn.map(|drawn| drawn + FRAME);
+            if self.is_changed && frame.is_none_or(|frame| frame <= Instant::now()) {
+                self.draw()?;
+                drawn = Some(Instant::now());
+                continue;
+            }
+            let wait = match self.is_changed {
+                true => frame.map(|frame| frame.saturating_duration_since(Instant::now())),
+                false => self.app.next_change(now()).map(until),
+            };
+            let message = inputs.receive(wait);
+            self.is_changed = true;
+            if let Some(message) = message
+                && self.take(message)?.is_break()
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        let (app, time) = (&self.app, now());
+        self.is_changed = false;
+        self.screen
+            .draw(&app.title(), |frame| draw::draw(app, time, frame))
+    }
+
+    /// Takes a message. Breaks at the end.
+    fn take(&mut self, message: Message) -> io::Result<ControlFlow<()>> {
+        match message {
+            Message::Lines(lines, damaged) => {
+                self.app.take_damaged(damaged);
+                self.take_lines(&lines);
+            }
+            Message::Notice(notice) => self.app.notice = notice,
+            Message::Listed(sessions) => {
+                for session in sessions {
+                    self.app.take_listed(&session);
+                }
+            }
+            Message::SourceEnded(Ok(())) => self.app.notice = "the source has ended".into(),
+            Message::SourceEnded(Err(error)) => {
+                self.result = Err(error);
+                return Ok(Break(()));
+            }
+            Message::Key(key) => return Ok(self.app.press(key, now())),
+            Message::NoKeys(error) => {
+                self.result = Err(format!("cannot read keys: {error}. Use --lines"));
+                return Ok(Break(()));
+            }
+            Message::Quit => return Ok(Break(())),
+            Message::Suspend => {
+                self.screen.suspend();
+                kill_process(getpid(), Signal::STOP)?;
+            }
+            Message::Resume => {
+                self.screen.resume()?;
+                self.app.resize(self.screen.size()?);
+            }
+            Message::Resize => {
+                self.screen.resize()?;
+                self.app.resize(self.screen.size()?);
+            }
+        }
+        Ok(Continue(()))
+    }
+
+    fn take_lines(&mut self, lines: &[u8]) {
+        let lines = lines.split(|byte| *byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            if let Some((session, change)) = self.app.take(line)
+                && let Err(error) = self.alerts.take(session, &change)
+            {
+                self.app.notice = error;
+            }
+        }
+    }
+}
+
+/// The time until this many seconds have passed on the clock.
+fn until(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.unsigned_abs())
+}

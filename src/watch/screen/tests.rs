@@ -1,0 +1,659 @@
+//! The screen, drawn on ratatui's test backend, and the keys, as scripts.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::style::Modifier;
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
+
+use super::*;
+use crate::cli::Filter;
+use crate::format::summary;
+use crate::terminal::is_printable;
+
+/// 2026-02-09T10:30:00Z, the time of the first event.
+const START: i64 = 1_770_633_000;
+const SIZES: [(u16, u16); 5] = [(100, 30), (80, 24), (40, 10), (20, 5), (1, 1)];
+
+/// A view, and the time that passes between its events.
+struct View {
+    app: App,
+    now: i64,
+}
+
+impl View {
+    fn new(size: (u16, u16)) -> View {
+        View::with(Filter::default(), false, size)
+    }
+
+    fn with(filter: Filter, has_colours: bool, size: (u16, u16)) -> View {
+        let look = Look {
+            has_colours,
+            zone: TimeZone::UTC,
+        };
+        View {
+            app: App::new(filter, look, size),
+            now: START,
+        }
+    }
+
+    /// Takes an event of a session, whose id is also the name of its project.
+    fn event(&mut self, session: &str, name: &str, fields: Value) {
+        let time = jiff::Timestamp::from_second(self.now).unwrap();
+        let mut event = json!({
+            "_ts": time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
+            "_event": name,
+            "session_id": id(session),
+            "cwd": format!("/home/dev/{session}"),
+        });
+        let fields = fields.as_object().unwrap().clone();
+        event.as_object_mut().unwrap().extend(fields);
+        self.app.take(event.to_string().as_bytes());
+    }
+
+    fn waits(&mut self, session: &str) {
+        self.event(session, "PreToolUse", bash("t1", "rm -r build"));
+        self.event(session, "PermissionRequest", bash("", "rm -r build"));
+    }
+
+    /// Presses keys: characters, and the names of others in `<>`.
+    fn press(&mut self, keys: &str) -> ControlFlow<()> {
+        let mut rest = keys;
+        while let Some(char) = rest.chars().next() {
+            let name = rest.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+            let (code, next) = match name {
+                Some((name, next)) => (key(name), next),
+                None => (KeyCode::Char(char), &rest[char.len_utf8()..]),
+            };
+            rest = next;
+            let key = KeyEvent::new(code, KeyModifiers::NONE);
+            self.app.press(key, self.now)?;
+        }
+        Continue(())
+    }
+
+    fn buffer(&self) -> Buffer {
+        let (width, height) = self.app.size;
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let draw = |frame: &mut ratatui::Frame| draw::draw(&self.app, self.now, frame);
+        terminal.draw(draw).unwrap();
+        terminal.backend().buffer().clone()
+    }
+
+    /// The rows of the screen, without the spaces at their ends.
+    fn rows(&self) -> Vec<String> {
+        let buffer = self.buffer();
+        let width = usize::from(buffer.area.width);
+        let row = |row: &[ratatui::buffer::Cell]| {
+            let mut text = String::new();
+            let mut cells = row.iter();
+            while let Some(cell) = cells.next() {
+                text.push_str(cell.symbol());
+                // A wide character covers the next cell.
+                for _ in 1..cell.symbol().width() {
+                    cells.next();
+                }
+            }
+            text.trim_end().to_owned()
+        };
+        buffer.content.chunks(width).map(row).collect()
+    }
+
+    fn text(&self) -> String {
+        self.rows().join("\n")
+    }
+
+    /// The sessions that are shown, in order: the state and the project of each.
+    fn table(&self) -> Vec<String> {
+        let shown = self.app.shown();
+        let line = |session: &&crate::watch::session::Session| {
+            format!(
+                "{} {}",
+                session.state().name(),
+                summary::project(&session.cwd)
+            )
+        };
+        shown.iter().map(line).collect()
+    }
+}
+
+/// Ids as short as they are shown, and others as they are.
+fn id(session: &str) -> &str {
+    match session {
+        "webshop" => "a47624fd",
+        "infra" => "07fa5e11",
+        "docs" => "e9d30c52",
+        "api" => "5c01b2d7",
+        session => session,
+    }
+}
+
+fn key(name: &str) -> KeyCode {
+    match name {
+        "Enter" => KeyCode::Enter,
+        "Esc" => KeyCode::Esc,
+        "Tab" => KeyCode::Tab,
+        "Down" => KeyCode::Down,
+        "Up" => KeyCode::Up,
+        "PgDn" => KeyCode::PageDown,
+        "Backspace" => KeyCode::Backspace,
+        name => panic!("{name}"),
+    }
+}
+
+fn bash(id: &str, command: &str) -> Value {
+    json!({"tool_name": "Bash", "tool_use_id": id, "tool_input": {"command": command}})
+}
+
+fn with(mut fields: Value, name: &str, value: impl Into<Value>) -> Value {
+    fields[name] = value.into();
+    fields
+}
+
+/// Five sessions, one in each state that a screen of a morning has.
+fn morning(size: (u16, u16)) -> View {
+    let mut view = View::new(size);
+    view.event("docs", "SessionStart", json!({"source": "startup"}));
+    view.event(
+        "docs",
+        "UserPromptSubmit",
+        json!({"prompt": "Check the links"}),
+    );
+    view.event(
+        "docs",
+        "Stop",
+        json!({"last_assistant_message": "All links lead somewhere."}),
+    );
+    view.now += 60;
+    view.event(
+        "infra",
+        "UserPromptSubmit",
+        json!({"prompt": "Plan the upgrade"}),
+    );
+    view.event("infra", "StopFailure", json!({"error": "rate_limit", "last_assistant_message": "API Error: 429 Too many requests"}));
+    view.now += 60;
+    view.event(
+        "api",
+        "UserPromptSubmit",
+        json!({"prompt": "Find the slow queries"}),
+    );
+    for (id, kind, command) in [
+        ("a1f0", "Explore", "grep -rn SELECT src"),
+        ("b2e4", "general-purpose", "psql -c 'EXPLAIN SELECT …'"),
+    ] {
+        let agent = json!({"agent_id": id, "agent_type": kind});
+        view.event("api", "SubagentStart", agent.clone());
+        let call = with(bash(id, command), "agent_id", id);
+        view.event("api", "PreToolUse", with(call, "agent_type", kind));
+    }
+    view.now += 5;
+    view.event("webshop", "SessionStart", json!({"source": "startup"}));
+    view.event(
+        "webshop",
+        "UserPromptSubmit",
+        json!({"prompt": "Clean up, then run the tests"}),
+    );
+    view.now += 3;
+    view.event("webshop", "PreToolUse", bash("1", "git status --short"));
+    view.event(
+        "webshop",
+        "PostToolUse",
+        with(bash("1", "git status --short"), "duration_ms", 34),
+    );
+    view.now += 2;
+    view.event("webshop", "PreToolUse", bash("2", "npm test"));
+    view.now += 9;
+    let failed = with(bash("2", "npm test"), "duration_ms", 9120);
+    view.event(
+        "webshop",
+        "PostToolUseFailure",
+        with(failed, "error", "Exit code 1"),
+    );
+    view.now += 4;
+    view.event(
+        "webshop",
+        "PreToolUse",
+        bash("3", "rm -r build node_modules"),
+    );
+    view.event(
+        "webshop",
+        "PermissionRequest",
+        bash("", "rm -r build node_modules"),
+    );
+    view.now += 12;
+    view
+}
+
+#[test]
+fn the_picture_in_the_readme_is_the_screen() {
+    let readme = include_str!("../../../README.md");
+    let screen = morning((100, 16)).text();
+    assert!(
+        readme.contains(&format!("\n```text\n{screen}\n```\n")),
+        "{screen}"
+    );
+}
+
+/// Text that a terminal would obey, that has no width, or that is wide.
+const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\r\n\t\u{9b}\u{202e}\u{2066}\u{200b}\u{ad}👨\u{200d}👩\u{200d}👧\u{fe0f}日本語e\u{301}\u{302e}\u{e0041}";
+
+fn fill(view: &mut View, sessions: usize, text: &str) {
+    for number in 0..sessions {
+        let session = format!("{text}{number}");
+        view.event(&session, "UserPromptSubmit", json!({"prompt": text}));
+        let agent = json!({"agent_id": text, "agent_type": text});
+        view.event(&session, "SubagentStart", agent);
+        let call = json!({"tool_name": text, "tool_use_id": text, "tool_input": {"command": text}});
+        view.event(&session, "PreToolUse", call.clone());
+        view.event(&session, text, json!({"error": text}));
+        match number % 5 {
+            0 => view.event(&session, "PermissionRequest", call),
+            1 => view.event(&session, "StopFailure", json!({"error": text})),
+            2 => view.event(&session, "Stop", json!({"last_assistant_message": text})),
+            3 => view.event(&session, "PostToolUseFailure", with(call, "error", text)),
+            _ => view.event(&session, "SessionEnd", json!({"reason": text})),
+        }
+    }
+}
+
+#[test]
+fn every_size_with_any_number_of_sessions_and_any_text_is_drawn() {
+    for size in SIZES {
+        for sessions in [0, 1, 10, 200] {
+            for text in ["plain", "", HOSTILE, &"日本語".repeat(300)] {
+                let mut view = View::new(size);
+                fill(&mut view, sessions, text);
+                for keys in [
+                    "", "<Tab>", "<Tab>kk", "s", "f", " ", "<Esc>/x", text, "<Enter>", "<Enter>",
+                    "<PgDn>G", "q?",
+                ] {
+                    let keys = keys.replace(|char: char| char.is_control(), "");
+                    assert!(view.press(&keys).is_continue() || keys.contains('q'));
+                    let rows = view.rows();
+                    let is_safe = |row: &String| row.chars().all(is_printable);
+                    assert!(rows.iter().all(is_safe), "{size:?} {keys:?} {rows:#?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_row_is_wider_than_the_screen_on_any_terminal() {
+    use crate::format::line_writer::columns_of;
+    for size in SIZES {
+        let mut view = View::new(size);
+        fill(&mut view, 10, HOSTILE);
+        for keys in ["", "<Tab>", "<Enter>"] {
+            let _ = view.press(keys);
+            let is_narrow = |row: &String| columns_of(row) <= usize::from(size.0);
+            let rows = view.rows();
+            assert!(
+                size.0 == 1 || rows.iter().all(is_narrow),
+                "{size:?} {rows:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_smallest_screen_names_the_session_that_waits() {
+    let mut view = morning((20, 5));
+    let rows = view.rows();
+    assert_eq!(rows[0], "1 waiting,…1 working");
+    assert_eq!(rows[1], "> !  12s webshop p…s");
+    let _ = view.press("<Tab>");
+    assert!(view.rows()[4].starts_with("! Bash"), "{:#?}", view.rows());
+}
+
+#[test]
+fn colours_are_used_only_if_they_are_wanted() {
+    let is_plain = |view: &View| {
+        let buffer = view.buffer();
+        let is_plain = |cell: &ratatui::buffer::Cell| {
+            (cell.fg, cell.bg) == (ratatui::style::Color::Reset, ratatui::style::Color::Reset)
+        };
+        buffer.content.iter().all(is_plain)
+    };
+    let mut plain = View::new((80, 24));
+    plain.waits("shop");
+    assert!(is_plain(&plain));
+    let mut coloured = View::with(Filter::default(), true, (80, 24));
+    coloured.waits("shop");
+    assert!(!is_plain(&coloured));
+    // The text is the same: no colour says anything by itself.
+    assert_eq!(plain.text(), coloured.text());
+}
+
+#[test]
+fn the_title_counts_the_sessions_that_wait() {
+    let mut view = View::new((80, 24));
+    assert_eq!(view.app.title(), "hooks-observatory");
+    view.waits("a");
+    assert_eq!(view.app.title(), "1 waits · hooks-observatory");
+    view.waits("b");
+    view.event("c", "UserPromptSubmit", json!({}));
+    assert_eq!(view.app.title(), "2 wait · hooks-observatory");
+}
+
+#[test]
+fn a_tool_call_is_one_line_from_its_start_to_its_outcome() {
+    let mut view = View::new((60, 12));
+    let line = |view: &View| view.rows()[4].clone();
+    view.event("a", "PreToolUse", bash("1", "ls"));
+    view.now += 3;
+    assert_eq!(line(&view), "10:30:00 *     3s Bash ls");
+    view.event("a", "PermissionRequest", bash("", "ls"));
+    assert_eq!(line(&view), "10:30:00 !     3s Bash ls");
+    view.event(
+        "a",
+        "PostToolUse",
+        with(bash("1", "ls"), "duration_ms", 1234),
+    );
+    assert_eq!(line(&view), "10:30:00 ✓   1.2s Bash ls");
+    let entries = |view: &View| view.app.entries(&view.app.shown()).len();
+    assert_eq!(entries(&view), 1);
+    // Only the batch says that a call was refused.
+    view.event("a", "PreToolUse", bash("2", "rm"));
+    let refused = with(
+        bash("2", "rm"),
+        "tool_response",
+        "The user doesn't want to proceed",
+    );
+    view.event("a", "PostToolBatch", json!({"tool_calls": [refused]}));
+    assert_eq!(entries(&view), 2);
+    assert_eq!(
+        view.rows()[5],
+        "10:30:03 ✗        Bash The user doesn't want to proceed · rm"
+    );
+    // After Esc there is no event.
+    view.event("a", "PreToolUse", bash("3", "sleep"));
+    view.event("a", "Stop", json!({}));
+    assert_eq!(view.rows()[6], "10:30:03 ?        Bash sleep");
+}
+
+#[test]
+fn the_same_message_in_two_events_is_one_line() {
+    let mut view = View::new((80, 24));
+    let names = |view: &View| {
+        let entries = view.app.entries(&view.app.shown());
+        entries
+            .iter()
+            .map(|entry| entry.name.clone())
+            .collect::<Vec<_>>()
+    };
+    for order in [["MessageDisplay", "Stop"], ["Stop", "MessageDisplay"]] {
+        for name in order {
+            let field = if name == "Stop" {
+                "last_assistant_message"
+            } else {
+                "delta"
+            };
+            view.event("a", name, json!({field: "Done."}));
+        }
+    }
+    assert_eq!(names(&view), ["Stop", "Stop"]);
+    view.event("a", "MessageDisplay", json!({"delta": "Another"}));
+    assert_eq!(names(&view).len(), 3);
+}
+
+#[test]
+fn sessions_that_need_the_user_come_first_and_f_hides_the_others() {
+    let mut view = morning((100, 30));
+    let all = [
+        "waiting webshop",
+        "failed infra",
+        "idle docs",
+        "working api",
+    ];
+    assert_eq!(view.table(), all);
+    let _ = view.press("f");
+    assert_eq!(view.table(), all[..2]);
+    let _ = view.press("f");
+    assert_eq!(view.table(), all);
+}
+
+#[test]
+fn keys_select_a_session_and_it_stays_selected_when_the_order_changes() {
+    let mut view = morning((100, 30));
+    let selected = |view: &View| {
+        let row = view
+            .rows()
+            .into_iter()
+            .find(|row| row.starts_with('>'))
+            .unwrap();
+        row.split_whitespace().nth(4).unwrap().to_owned()
+    };
+    assert_eq!(selected(&view), "webshop");
+    for (keys, expected) in [
+        ("j", "infra"),
+        ("<Down><Down>", "api"),
+        ("jj", "api"),
+        ("k", "docs"),
+        ("g", "webshop"),
+        ("G", "api"),
+        ("<Up>", "docs"),
+    ] {
+        let _ = view.press(keys);
+        assert_eq!(selected(&view), expected, "{keys}");
+    }
+    view.waits("api");
+    assert_eq!(selected(&view), "docs");
+    assert!(
+        view.text()
+            .contains("\ndocs e9d30c52 · /home/dev/docs · 3 events")
+    );
+}
+
+#[test]
+fn without_a_selection_the_first_session_is_shown() {
+    let mut view = View::new((80, 24));
+    view.event("a", "UserPromptSubmit", json!({}));
+    view.waits("b");
+    assert!(view.text().contains("\nb b · /home/dev/b"));
+}
+
+#[test]
+fn enter_opens_the_newest_event_or_the_selected_one_and_it_can_be_scrolled() {
+    let mut view = morning((100, 10));
+    let _ = view.press("<Enter>");
+    let text = view.text();
+    assert!(
+        text.starts_with("Bash · 2026-02-09T10:32:23+00:00 · 9/18 · Esc closes\n---\n_event: "),
+        "{text}"
+    );
+    // Both events of the call.
+    let _ = view.press("G");
+    assert!(view.text().contains("\n_event: PermissionRequest\n"));
+    let _ = view.press("<Esc><Tab>kk<Enter>");
+    assert!(view.text().contains("git status"), "{}", view.text());
+    // The first q closes the event.
+    assert!(view.press("q").is_continue());
+    assert!(view.press("q").is_break());
+}
+
+#[test]
+fn an_open_event_is_whole_and_shows_no_byte_that_a_terminal_obeys() {
+    let mut view = View::new((20, 5));
+    let text = format!("{}{HOSTILE}\n\ttabs\n{}", "Q".repeat(500), "last");
+    view.event("a", "Stop", json!({"last_assistant_message": text}));
+    let _ = view.press("<Enter>");
+    let page = view.app.page.as_ref().unwrap();
+    assert_eq!(page.rows.concat().matches('Q').count(), 500);
+    assert!(
+        page.rows
+            .iter()
+            .all(|row| row.width() <= 20 && row.chars().all(is_printable))
+    );
+    view.app.resize((100, 30));
+    let page = view.app.page.as_ref().unwrap();
+    assert!(page.rows.iter().any(|row| row.width() == 100));
+}
+
+#[test]
+fn the_filter_hides_sessions_that_do_not_contain_its_text() {
+    let mut view = morning((100, 30));
+    let _ = view.press("/NODE_mod");
+    assert_eq!(view.table(), ["waiting webshop"]);
+    assert!(view.text().ends_with("/NODE_mod_"));
+    // Letters are text, not commands.
+    let _ = view.press("q<Backspace><Enter>");
+    assert!(view.rows()[0].ends_with(" · filter: NODE_mod"));
+    let _ = view.press("/xyz<Enter>");
+    assert!(view.text().contains("No session matches the filter."));
+    let _ = view.press("<Esc>");
+    assert_eq!(view.table().len(), 4);
+    let _ = view.press("/explore<Enter>");
+    assert_eq!(view.table(), ["working api"], "by the type of a subagent");
+}
+
+#[test]
+fn s_shows_one_session_and_follows_its_events() {
+    let mut view = morning((100, 30));
+    let _ = view.press("jjjs");
+    assert_eq!(view.table(), ["working api"]);
+    assert!(view.rows()[0].ends_with(" · one session"));
+    view.event("api", "Notification", json!({"message": "the newest"}));
+    assert!(view.text().contains("the newest"));
+    let _ = view.press("s");
+    assert_eq!(view.table().len(), 4);
+    // Without a session it does nothing.
+    let mut view = View::new((100, 30));
+    let _ = view.press("s");
+    view.waits("api");
+    assert_eq!(view.table(), ["waiting api"]);
+}
+
+#[test]
+fn while_events_are_selected_the_session_stays() {
+    let mut view = View::new((80, 24));
+    view.event("a", "UserPromptSubmit", json!({}));
+    let _ = view.press("<Tab>");
+    view.waits("b");
+    assert!(view.text().contains("\na a · /home/dev/a"));
+}
+
+#[test]
+fn space_stops_the_screen_and_not_the_events() {
+    let mut view = morning((100, 30));
+    let _ = view.press(" ");
+    let paused = view.text();
+    assert!(paused.starts_with("PAUSED · 1 waiting"));
+    assert_eq!(view.app.next_change(view.now), None);
+    view.now += 100;
+    view.waits("docs");
+    let done = with(bash("3", "rm -r build node_modules"), "duration_ms", 5);
+    view.event("webshop", "PostToolUse", done);
+    assert_eq!(view.text(), paused);
+    // Keys still work.
+    let _ = view.press("j<Enter>");
+    assert!(view.text().starts_with("StopFailure"));
+    let _ = view.press("<Esc> ");
+    assert_eq!(view.table()[0], "waiting docs");
+}
+
+#[test]
+fn the_help_lists_every_key_and_closes() {
+    let mut view = View::new((100, 40));
+    let _ = view.press("?");
+    assert!(
+        view.text()
+            .contains("Enter        open the selected event whole")
+    );
+    let _ = view.press("<Esc>");
+    assert!(view.text().contains("No sessions yet."));
+}
+
+#[test]
+fn the_options_of_the_command_line_limit_what_is_shown() {
+    let filter = Filter {
+        session: "a47".into(),
+        events: Vec::new(),
+        tools: vec!["Read".into()],
+    };
+    let mut view = View::with(filter, false, (100, 30));
+    view.waits("api");
+    view.waits("webshop");
+    assert_eq!(view.table(), ["waiting webshop"]);
+    assert_eq!(view.app.title(), "1 waits · hooks-observatory");
+    assert!(view.app.entries(&view.app.shown()).is_empty());
+}
+
+#[test]
+fn the_clock_runs_only_for_ages_that_are_shown() {
+    let mut view = View::new((80, 24));
+    assert_eq!(view.app.next_change(START), None);
+    view.event("a", "SessionStart", json!({}));
+    assert_eq!(view.app.next_change(START + 5), Some(1));
+    assert_eq!(view.app.next_change(START + 70), Some(50));
+    assert_eq!(view.app.next_change(START + 7000), Some(200));
+    view.event("a", "PreToolUse", bash("1", "sleep"));
+    assert_eq!(view.app.next_change(START + 7000), Some(1));
+    view.event("a", "SessionEnd", json!({}));
+    assert_eq!(view.app.next_change(START + 5), None);
+}
+
+#[test]
+fn a_session_that_should_work_and_is_silent_is_quiet() {
+    let mut view = View::new((80, 24));
+    view.event("a", "UserPromptSubmit", json!({}));
+    view.now += 59;
+    assert!(
+        view.rows()[2].starts_with("> * working  59s a"),
+        "{:?}",
+        view.rows()
+    );
+    assert_eq!(view.app.next_change(view.now), Some(1));
+    view.now += 1;
+    assert!(
+        view.rows()[2].starts_with("> ~ quiet     1m a"),
+        "{:?}",
+        view.rows()
+    );
+}
+
+#[test]
+fn the_selected_row_is_always_on_the_screen() {
+    let mut view = View::new((80, 24));
+    fill(&mut view, 200, "p");
+    for keys in [
+        "",
+        "jjjjjjjjjjjjjjjjjjjjjjjj",
+        "<PgDn><PgDn>",
+        "G",
+        "k",
+        "g",
+    ] {
+        let _ = view.press(keys);
+        let buffer = view.buffer();
+        let marked = view.rows().iter().position(|row| row.starts_with('>'));
+        let y = u16::try_from(marked.expect(keys)).unwrap();
+        assert!(
+            buffer[(40, y)].modifier.contains(Modifier::REVERSED),
+            "{keys}"
+        );
+    }
+}
+
+#[test]
+fn missing_events_and_damaged_lines_are_counted() {
+    let mut view = morning((100, 30));
+    view.app.take(b"no JSON");
+    view.app.take_damaged(2);
+    view.app
+        .take(br#"{"_ts":"","_event":"_dropped","_dropped":17}"#);
+    assert!(view.rows()[0].ends_with(" · 17 events are missing · 3 damaged lines"));
+}
+
+#[test]
+fn what_the_source_reports_is_shown_until_events_come() {
+    let mut view = morning((100, 30));
+    view.app.notice = "the server has ended".into();
+    assert_eq!(view.rows()[29], "the server has ended");
+    view.event("api", "Notification", json!({}));
+    assert!(view.rows()[29].starts_with("? help | q quit"));
+}
