@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use super::response::Status;
-use super::route::{Route, route};
+use super::route::{Route, parse_decimal, route};
 
 /// What the head of a request says.
 #[derive(Debug, PartialEq)]
@@ -90,15 +90,6 @@ fn framing(fields: &Fields, is_http_1_1: bool) -> Result<Framing, Status> {
     }
 }
 
-/// Digits and nothing else: `str::parse` would accept a `+`.
-fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    let digits = str::from_utf8(digits).ok()?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| digits.parse().ok())?
-}
-
 /// The fields of a head.
 struct Fields<'a>(&'a [httparse::Header<'a>]);
 
@@ -120,18 +111,5 @@ impl Fields<'_> {
                 .any(|part| part.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
         };
         self.named(name).any(contains)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_length_is_digits_that_fit_in_64_bits() {
-        assert_eq!(parse_decimal(b"0042"), Some(42));
-        for text in ["", "+1", "-1", "1 ", "1,1", "0x1", "18446744073709551616"] {
-            assert_eq!(parse_decimal(text.as_bytes()), None, "{text:?}");
-        }
     }
 }

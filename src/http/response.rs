@@ -34,8 +34,17 @@ pub enum Status {
 
 /// The head of the response to `GET /events`. The end of the connection ends the body (RFC 9112
 /// section 6.3).
-pub const EVENTS_HEAD: &[u8] =
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
+///
+/// `server` is the name of this start of the server. `first` is the number of the first event that
+/// follows, and `live` that of the first one that is not a past one.
+pub fn events_head(server: u64, first: u64, live: u64) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\
+         Observatory-Server: {server:016x}\r\nObservatory-First: {first}\r\n\
+         Observatory-Live: {live}\r\n\r\n"
+    )
+    .into_bytes()
+}
 
 /// A response to `GET /sessions`, with this body.
 pub fn json_response(body: &str, keep_alive: bool) -> Vec<u8> {

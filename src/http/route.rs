@@ -9,14 +9,24 @@ pub enum Route {
     Hook { event_name: String },
     /// `GET /health`.
     Health,
-    /// `GET /events`: the last `replay` events, and all later ones.
-    Events { replay: u64 },
+    /// `GET /events`: past events, and all later ones.
+    Events { replay: Replay },
     /// `GET /sessions`.
     Sessions,
-    /// `GET /events` with a `replay` that is neither `all` nor a number.
+    /// `GET /events` with a `replay` that is neither `all` nor a number, with an `after` that is
+    /// no position, or with both.
     BadReplay,
     /// Anything else.
     NotFound,
+}
+
+/// Which past events a reader of live events gets first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Replay {
+    /// This many, the last ones.
+    Last(u64),
+    /// All after the one with this number, if this server has numbered them, else all.
+    After { server: u64, number: u64 },
 }
 
 /// Finds the route of a request with this method and target.
@@ -41,14 +51,37 @@ fn path_and_query(target: &str) -> (&str, &str) {
 
 fn events_route(target: &str) -> Route {
     let (_path, query) = path_and_query(target);
-    let mut fields = form_urlencoded::parse(query.as_bytes());
-    let replay = match fields.find(|(name, _)| name == "replay") {
-        None => Some(0),
-        Some((_, value)) if value == "all" => Some(u64::MAX),
-        Some((_, value)) if value.starts_with('+') => None,
-        Some((_, value)) => value.parse().ok(),
+    let field = |wanted: &str| {
+        let mut fields = form_urlencoded::parse(query.as_bytes());
+        fields.find_map(|(name, value)| (name == wanted).then_some(value))
+    };
+    let replay = match (field("replay"), field("after")) {
+        (None, None) => Some(Replay::Last(0)),
+        (Some(count), None) if count == "all" => Some(Replay::Last(u64::MAX)),
+        (Some(count), None) => parse_decimal(count.as_bytes()).map(Replay::Last),
+        (None, Some(position)) => parse_position(&position),
+        (Some(_), Some(_)) => None,
     };
     replay.map_or(Route::BadReplay, |replay| Route::Events { replay })
+}
+
+/// A position in the events of a server: its name in hexadecimal digits, and a number.
+fn parse_position(text: &str) -> Option<Replay> {
+    let (server, number) = text.split_once(':')?;
+    let is_name = server.len() == 16 && server.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(Replay::After {
+        server: u64::from_str_radix(server, 16).ok().filter(|_| is_name)?,
+        number: parse_decimal(number.as_bytes())?,
+    })
+}
+
+/// Digits and nothing else: `str::parse` would accept a `+`.
+pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(digits).ok()?;
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| digits.parse().ok())?
 }
 
 /// The path and query of a target, which may have a scheme and an authority before them
@@ -91,8 +124,43 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_digits_that_fit_in_64_bits() {
+        assert_eq!(parse_decimal(b"0042"), Some(42));
+        for text in ["", "+1", "-1", "1 ", "1,1", "0x1", "18446744073709551616"] {
+            assert_eq!(parse_decimal(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_query_says_after_which_event_the_replay_begins() {
+        let after = |server, number| Route::Events {
+            replay: Replay::After { server, number },
+        };
+        let route = |value: &str| route("GET", &format!("/events?after={value}"));
+        assert_eq!(route("00000000000000ff:7"), after(255, 7));
+        assert_eq!(route("ffffffffffffffff%3A0"), after(u64::MAX, 0));
+        for value in [
+            "",
+            "7",
+            ":7",
+            "ff:7",
+            "000000000000000g:7",
+            "+00000000000000f:7",
+            "00000000000000ff:",
+            "00000000000000ff:-1",
+            "00000000000000ff:+1",
+            "00000000000000ff:7:7",
+            "00000000000000ff:7&replay=1",
+        ] {
+            assert_eq!(route(value), Route::BadReplay, "{value}");
+        }
+    }
+
+    #[test]
     fn the_query_says_how_many_events_are_replayed() {
-        let events = |replay| Route::Events { replay };
+        let events = |count| Route::Events {
+            replay: Replay::Last(count),
+        };
         assert_eq!(route("GET", "/events"), events(0));
         assert_eq!(route("GET", "/events?x=1&replay=10&replay=2#x"), events(10));
         assert_eq!(route("GET", "http://h/events?replay=all"), events(u64::MAX));

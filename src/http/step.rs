@@ -2,6 +2,8 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+use super::route::Replay;
+
 /// What the loop does next for a connection.
 #[derive(Debug, PartialEq)]
 pub enum Step<'a> {
@@ -13,10 +15,9 @@ pub enum Step<'a> {
     Resume,
     /// Publish this event, then do as for [`Step::Write`]: the response is ready.
     Hook(Hook<'a>),
-    /// The client wants to become a reader of live events, and to get the last `replay` ones
-    /// first. Make it a reader that gets `EVENTS_HEAD` before all events,
-    /// or call `Connection::decline`.
-    Subscribe { replay: u64 },
+    /// The client wants to become a reader of live events, and to get past ones first. Make it a
+    /// reader that gets `events_head` before all events, or call `Connection::decline`.
+    Subscribe { replay: Replay },
     /// The client wants a list of the sessions. Call `Connection::answer_json` or
     /// `Connection::decline`.
     ListSessions,

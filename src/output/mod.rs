@@ -24,6 +24,7 @@ mod sink;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -132,16 +133,20 @@ impl Output {
         (key, &mut self.readers[key].writer)
     }
 
-    /// Adds a reader of live events, and returns it with its key. It gets `head`, the last
-    /// `replay` events that the log still has, and every event from now on.
+    /// The numbers of the events that a replay can have. The end is the number of the next event.
+    pub fn past_events(&self) -> Range<u64> {
+        self.log.oldest()..self.log.end()
+    }
+
+    /// Adds a reader of live events, and returns it with its key. It gets `head`, and then every
+    /// event from number `first` on, which is one of [`Output::past_events`] or their end.
     pub fn add_live_reader(
         &mut self,
         stream: UnixStream,
         head: &[u8],
-        replay: u64,
+        first: u64,
     ) -> (usize, &mut UnixStream) {
-        let (oldest, end) = (self.log.oldest(), self.log.end());
-        let first = end.saturating_sub(replay).max(oldest);
+        let end = self.log.end();
         let cursor = Cursor::new(&self.log, Form::Compact, first).with_head(head);
         let mut sink = Sink::new(stream, cursor, end);
         // Responses to hooks do not wait for the replay.

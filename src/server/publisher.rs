@@ -7,6 +7,7 @@
 //!
 //! Stop 9 of EDU_NOTES.md.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::time::{Instant, SystemTime};
 
@@ -25,7 +26,8 @@ use super::token::{Token, register};
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
 use crate::format::Forms;
-use crate::http::response::EVENTS_HEAD;
+use crate::http::response::events_head;
+use crate::http::route::Replay;
 use crate::listen::listener::Listener;
 use crate::output::Output;
 use crate::output::flush::FlushBudget;
@@ -33,6 +35,8 @@ use crate::output::flush::FlushBudget;
 /// The output and its readers.
 pub(super) struct Publisher {
     registry: Registry,
+    /// The name of this start of the server: numbers of events count from here.
+    server_name: u64,
     pub(super) output: Output,
     /// `None` without an output socket.
     pub(super) listener: Option<Listener>,
@@ -65,6 +69,8 @@ impl Publisher {
         }
         Ok(Publisher {
             registry,
+            // The hash of nothing, with random keys.
+            server_name: RandomState::new().hash_one(()),
             output,
             listener,
             live_reader_limit,
@@ -170,7 +176,9 @@ impl Publisher {
             replay,
         } in live_readers
         {
-            let (key, stream) = self.output.add_live_reader(socket, EVENTS_HEAD, replay);
+            let (first, live) = self.replayed(replay);
+            let head = events_head(self.server_name, first, live);
+            let (key, stream) = self.output.add_live_reader(socket, &head, first);
             let (token, is_new) = (Token::Reader(key).into(), !is_registered);
             let result =
                 Socket::register(stream, &self.registry, token, Interest::READABLE, is_new);
@@ -178,6 +186,20 @@ impl Publisher {
             // What it has sent after its request is discarded.
             self.with_input.push(key);
         }
+    }
+
+    /// The numbers of the first event of a replay, and of the first event after it.
+    fn replayed(&self, replay: Replay) -> (u64, u64) {
+        let past = self.output.past_events();
+        let first = match replay {
+            Replay::Last(count) => past.end.saturating_sub(count),
+            Replay::After { server, number } if server == self.server_name => {
+                number.saturating_add(1)
+            }
+            // Numbers of another server say nothing about these events.
+            Replay::After { .. } => past.start,
+        };
+        (first.clamp(past.start, past.end), past.end)
     }
 
     /// Removes readers that could not be registered. The poll would never report them.

@@ -76,7 +76,7 @@ pub fn list(
             },
             Input::TooLong => damaged += 1,
             Input::Notice(notice) => say(notice),
-            Input::Pause => {}
+            Input::Live | Input::Pause => {}
         }
         ControlFlow::Continue(())
     })?;
@@ -161,7 +161,7 @@ impl View<'_> {
             Input::Line(line) => self.show(line),
             Input::TooLong => self.damaged += 1,
             Input::Notice(notice) => say(notice),
-            Input::Pause => self.flush(),
+            Input::Live | Input::Pause => self.flush(),
         }
         if self.out.len() > BUFFER_SIZE {
             self.flush();

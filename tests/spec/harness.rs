@@ -43,9 +43,50 @@ pub enum Kind {
 
 pub const KINDS: [Kind; 2] = [Kind::Output, Kind::Live];
 
-/// The head of the response to `GET /events`.
-pub const EVENTS_HEAD: &str =
-    "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
+/// The head of the response to `GET /events`, from a server with this name.
+pub fn events_head(server: &str, first: u64, live: u64) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\
+         Observatory-Server: {server}\r\nObservatory-First: {first}\r\n\
+         Observatory-Live: {live}\r\n\r\n"
+    )
+}
+
+/// Where the events of a reader begin.
+pub struct Beginning {
+    /// The name of the server.
+    pub server: String,
+    pub first: u64,
+    pub live: u64,
+}
+
+/// Reads the head of the response to `GET /events`.
+pub fn read_events_head(reader: &mut UnixStream) -> Beginning {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        reader.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let field = |name: &str| {
+        let start = head.find(name).expect(&head) + name.len();
+        head[start..].lines().next().unwrap().to_owned()
+    };
+    let beginning = Beginning {
+        server: field("Observatory-Server: "),
+        first: field("Observatory-First: ").parse().unwrap(),
+        live: field("Observatory-Live: ").parse().unwrap(),
+    };
+    let Beginning {
+        server,
+        first,
+        live,
+    } = &beginning;
+    assert_eq!(head, events_head(server, *first, *live));
+    assert!(server.len() == 16 && server.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    beginning
+}
 
 impl Server {
     /// Starts `hooks-observatory --socket FOLDER/hooks.sock ARGUMENTS…`, and waits until it
@@ -149,17 +190,16 @@ impl Server {
     /// Connects a reader of live events, and reads the head of the response. `query` is empty,
     /// or such as `"?replay=all"`.
     pub fn live_reader(&self, query: &str) -> UnixStream {
+        self.live_reader_from(query).0
+    }
+
+    /// The same, with where its events begin.
+    pub fn live_reader_from(&self, query: &str) -> (UnixStream, Beginning) {
         let mut reader = self.connect();
         let request = format!("GET /events{query} HTTP/1.1\r\n\r\n");
         reader.write_all(request.as_bytes()).unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            reader.read_exact(&mut byte).unwrap();
-            head.extend(byte);
-        }
-        assert_eq!(String::from_utf8(head).unwrap(), EVENTS_HEAD);
-        reader
+        let beginning = read_events_head(&mut reader);
+        (reader, beginning)
     }
 
     /// Connects a reader of this kind. It gets every event from now on.

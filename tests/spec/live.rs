@@ -68,6 +68,41 @@ fn the_history_keeps_the_last_events_up_to_its_size() {
 }
 
 #[test]
+fn the_head_says_which_events_follow_and_after_continues_behind_one() {
+    let server = Server::start(&[]);
+    server.post_numbered(0..20);
+    let (mut reader, beginning) = server.live_reader_from("?replay=3");
+    assert_eq!((beginning.first, beginning.live), (17, 20));
+    assert_eq!(numbers(&mut reader, 3), [17, 18, 19]);
+    let name = beginning.server;
+    let other = "0123456789abcdef";
+    for (live, after, first) in [
+        (20, format!("{name}:9"), 10),
+        (21, format!("{name}:20"), 21),
+        (22, format!("{name}:{}", u64::MAX), 22),
+        (23, format!("{other}:9"), 0),
+    ] {
+        let (mut reader, beginning) = server.live_reader_from(&format!("?after={after}"));
+        assert_eq!((beginning.first, beginning.live), (first, live), "{after}");
+        assert_eq!(beginning.server, name);
+        server.post_numbered(live as i64..live as i64 + 1);
+        let expected: Vec<i64> = (first as i64..=live as i64).collect();
+        assert_eq!(numbers(&mut reader, expected.len()), expected, "{after}");
+    }
+    assert_ne!(Server::start(&[]).live_reader_from("").1.server, name);
+}
+
+#[test]
+fn after_an_event_that_has_left_the_history_the_oldest_one_follows() {
+    let server = Server::start(&["--history", "2000"]);
+    server.post_numbered(0..100);
+    let (_, oldest) = server.live_reader_from("?replay=all");
+    assert!(oldest.first > 50 && oldest.live == 100);
+    let (_, beginning) = server.live_reader_from(&format!("?after={}:0", oldest.server));
+    assert_eq!((beginning.first, beginning.live), (oldest.first, 100));
+}
+
+#[test]
 fn without_a_history_nothing_is_replayed() {
     let server = Server::start(&["--history", "0"]);
     server.post_numbered(0..5);
@@ -137,6 +172,8 @@ fn only_get_events_with_a_valid_replay_is_the_stream() {
         ("GET", "/events?replay=-1", "400"),
         ("GET", "/events?replay=", "400"),
         ("GET", "/events?replay=1.5", "400"),
+        ("GET", "/events?after=7", "400"),
+        ("GET", "/events?replay=1&after=0123456789abcdef:7", "400"),
     ] {
         assert_eq!(status_of(&server, method, target), expected, "{target}");
     }
@@ -158,9 +195,14 @@ fn a_client_becomes_a_reader_after_other_requests_on_the_same_connection() {
     let ignored = "POST /?event=Ignored HTTP/1.1\r\n\r\n";
     let requests = [hook, subscribe, ignored].concat();
     stream.write_all(requests.as_bytes()).unwrap();
-    let text = read_until(&mut stream, |text| text.ends_with("\"n\":1}\n"));
-    let (_, stream_text) = text.split_once("\r\n\r\n").unwrap();
-    assert!(stream_text.starts_with(EVENTS_HEAD), "{text}");
+    let ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\
+              Connection: keep-alive\r\n\r\n";
+    let mut response = vec![0; ok.len()];
+    stream.read_exact(&mut response).unwrap();
+    assert_eq!(String::from_utf8(response).unwrap(), ok);
+    let beginning = read_events_head(&mut stream);
+    assert_eq!((beginning.first, beginning.live), (0, 1));
+    assert_eq!(numbers(&mut stream, 1), [1]);
     server.post_numbered(2..3);
     assert_eq!(numbers(&mut stream, 1), [2]);
     let names: Vec<Value> = server.stdout.lines(2);
@@ -173,10 +215,7 @@ fn a_reader_that_shuts_down_its_sending_side_at_once_stays() {
     let mut stream = server.connect();
     stream.write_all(b"GET /events HTTP/1.1\r\n\r\n").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(
-        read_until(&mut stream, |text| text.ends_with("\r\n\r\n")),
-        EVENTS_HEAD
-    );
+    read_events_head(&mut stream);
     server.post_numbered(0..3);
     assert_eq!(numbers(&mut stream, 3), [0, 1, 2]);
 }

@@ -424,7 +424,8 @@ fn a_server_that_refuses_or_has_no_events_is_reported() {
     }
 }
 
-/// The stub sends the past events, closes, and sends them again with one more.
+/// The stub numbers its events, closes the connection, and continues where it is asked to. The last
+/// time, three events have left its history, and then another server is there.
 #[test]
 fn a_lost_connection_repeats_no_event() {
     let folder = folder();
@@ -436,23 +437,62 @@ fn a_lost_connection_repeats_no_event() {
         event("two", "Stop"),
         event("thre", "Stop"),
     ];
-    // At the second time it asks for no more than it would recognise.
-    for (count, replay) in [(2, "all"), (3, "262144")] {
+    let lost = "{\"_ts\":\"\",\"_event\":\"_dropped\",\"_dropped\":4}\n".to_owned();
+    let [own, next] = ["0123456789abcdef", "fedcba9876543210"];
+    for (query, server, first, events, lines) in [
+        ("replay=all", own, 7, vec![&all[0], &lost], 2),
+        ("after=0123456789abcdef:11", own, 12, vec![&all[1]], 3),
+        ("after=0123456789abcdef:12", own, 16, vec![&all[2]], 5),
+        ("after=0123456789abcdef:16", next, 0, vec![&all[0]], 6),
+    ] {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 1024];
         let length = stream.read(&mut request).unwrap();
-        let line = format!("GET /events?replay={replay} HTTP/1.1\r\n");
-        assert!(request[..length].starts_with(line.as_bytes()));
-        let head =
-            "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n\r\n";
-        stream
-            .write_all((head.to_owned() + &all[..count].concat()).as_bytes())
-            .unwrap();
+        let line = format!("GET /events?{query} HTTP/1.1\r\n");
+        let request = String::from_utf8_lossy(&request[..length]);
+        assert!(request.starts_with(&line), "{request}");
+        let events: String = events.into_iter().map(String::as_str).collect();
+        let text = events_head(server, first, first) + &events;
+        stream.write_all(text.as_bytes()).unwrap();
         watch
             .stdout
-            .wait("the events", |text| text.lines().count() == count);
+            .wait("the events", |text| text.lines().count() == lines);
     }
-    assert_eq!(watch.stdout.text(), all.concat());
+    let text = watch.stdout.text();
+    let shown: Vec<&str> = text.lines().collect();
+    let missed: serde_json::Value = serde_json::from_str(shown[3]).unwrap();
+    assert_eq!(
+        (&missed["_event"], &missed["_dropped"]),
+        (&json!("_dropped"), &json!(3))
+    );
+    let [one, two, three] = all.each_ref().map(|line| line.trim_end());
+    assert_eq!(
+        [shown[0], shown[2], shown[4], shown[5]],
+        [one, two, three, one]
+    );
+}
+
+/// The stub never stops sending.
+#[test]
+fn sessions_ends_after_the_past_events_however_many_come_meanwhile() {
+    let folder = folder();
+    let path = folder.path().join("hooks.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut sessions = Command::new(BINARY);
+    sessions.arg("sessions").arg(&path).stdout(Stdio::piped());
+    let sessions = sessions.spawn().unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    drop(listener);
+    let text = events_head("0123456789abcdef", 0, 2);
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut count = 0;
+    while stream.write_all(event("one", "Stop").as_bytes()).is_ok() {
+        count += 1;
+    }
+    assert!(count >= 2);
+    let output = sessions.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains(" one "), "{text}");
 }
 
 #[test]

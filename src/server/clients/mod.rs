@@ -44,6 +44,7 @@ use crate::diagnostics::stderr::say;
 use crate::event::{self, Clock, Event};
 use crate::http::connection::{Connection, Hook, Step};
 use crate::http::response::Status;
+use crate::http::route::Replay;
 use crate::peer::{self, Peer};
 use crate::server::budget::{Budget, LARGE_BODY, READS_PER_CLIENT, WRITES};
 use crate::server::deadlines::Deadlines;
@@ -287,7 +288,7 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Makes a client a reader of live events, if it may be one.
-    fn subscribe(&mut self, key: usize, replay: u64, publisher: &impl Publish, now: Instant) {
+    fn subscribe(&mut self, key: usize, replay: Replay, publisher: &impl Publish, now: Instant) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };

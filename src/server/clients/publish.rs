@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::event::Event;
 use crate::format::Forms;
+use crate::http::route::Replay;
 use crate::server::budget::Budget;
 use crate::server::sessions::SessionHook;
 
@@ -38,6 +39,6 @@ pub struct LiveReader<S> {
     pub socket: S,
     /// Whether it is registered with the poll, as a client.
     pub is_registered: bool,
-    /// How many of the last events it gets first.
-    pub replay: u64,
+    /// Which past events it gets first.
+    pub replay: Replay,
 }

@@ -31,8 +31,6 @@ const MAX_BATCHES: usize = 2;
 const QUIT_TIME: Duration = Duration::from_secs(1);
 /// How long crossterm may look for a key that has arrived. With no time at all it does not look.
 const KEY_TIME: Duration = Duration::from_millis(10);
-/// The replay of past events has probably ended after this time.
-const REPLAY_TIME: Duration = Duration::from_secs(1);
 
 pub enum Message {
     /// Lines, each with its newline, and the number of those that were damaged.
@@ -70,11 +68,6 @@ impl Inputs {
             let error = send_keys(&own);
             // It fails if the program is about to end. The same holds below.
             let _ = own.send(Message::NoKeys(error));
-        })?;
-        let (own, listed) = (sender.clone(), source.clone());
-        spawn("list", move || {
-            thread::sleep(REPLAY_TIME);
-            let _ = own.send(Message::Listed(source::listed_sessions(&listed)));
         })?;
         let source = source.clone();
         spawn("source", move || {
@@ -120,7 +113,8 @@ fn send_lines(
         }
     };
     source::read(source, Mode::Follow, &mut |input| {
-        let is_pause = matches!(input, Input::Pause);
+        let is_live = matches!(input, Input::Live);
+        let is_pause = is_live || matches!(input, Input::Pause);
         match input {
             Input::Line(line) => {
                 lines.extend_from_slice(line);
@@ -128,12 +122,17 @@ fn send_lines(
             }
             Input::TooLong => damaged += 1,
             Input::Notice(notice) => drop(sender.send(Message::Notice(notice))),
-            Input::Pause => {}
+            Input::Live | Input::Pause => {}
         }
-        match lines.len() >= BATCH_SIZE || is_pause && (!lines.is_empty() || damaged > 0) {
+        let flow = match lines.len() >= BATCH_SIZE || is_pause && (!lines.is_empty() || damaged > 0)
+        {
             true => send(&mut lines, &mut damaged),
             false => ControlFlow::Continue(()),
+        };
+        if is_live {
+            drop(sender.send(Message::Listed(source::listed_sessions(source))));
         }
+        flow
     })?;
     let _ = send(&mut lines, &mut damaged);
     Ok(())

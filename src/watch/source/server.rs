@@ -1,25 +1,30 @@
-//! The live events of a server: from its hook socket, with those that it still has
-//! (`GET /events?replay=all`), or from its output socket, which only sends.
+//! The live events of a server: from its hook socket, with those that it still has, or from its
+//! output socket, which only sends.
 //!
 //! A path does not show which of the two it is. So the request is sent to both: an output
 //! socket discards it, and what it sends is never `HTTP/`.
 //!
+//! The server numbers its events, and says which number comes first and which one is the first live
+//! one. So after a lost connection the next request asks for what follows the last event
+//! (`?after=`), and the end of the past events is known.
+//!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use memchr::memmem;
 use rustix::event::PollFlags;
 use serde::de::IgnoredAny;
 
 use super::{Input, Line, LineSplitter, Mode, Stop, Taker};
 use crate::event::json_text::members;
+use crate::event::object::Object;
+use crate::event::{self, Event};
 use crate::request::readiness::retry_until_ready;
 use crate::request::{self, Failure};
 use crate::terminal::sanitize;
@@ -30,17 +35,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_HEAD: usize = 16 << 10;
 /// The time between two attempts to reach a server that has ended.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// How long past events are read before their end is looked for.
-const ROUND: Duration = Duration::from_millis(25);
-/// The past events are over when less than this has come in each of [`QUIET_ROUNDS`]: what
-/// comes now is live. A server that has more to send fills the buffer of the socket, which is
-/// larger.
-const QUIET_SIZE: usize = 64 << 10;
-const QUIET_ROUNDS: usize = 2;
-/// Lines that are recognised when they come again. The default history of a server holds fewer,
-/// even of the shortest events.
-const REMEMBERED: usize = 1 << 18;
-
 /// Why the past events of an output socket cannot be read.
 const ONLY_LIVE: &str = "there are no past events. If it is an output socket, give the path of \
                          the hook socket";
@@ -55,22 +49,21 @@ pub enum Kind {
 /// Reads the events of a server, of the next one too when following.
 pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<(), Stop> {
     let shown = sanitize(&path.to_string_lossy());
-    let mut repeats = Repeats::default();
+    let mut position = None;
     let mut is_waiting = false;
     loop {
-        let replay = repeats.replay();
-        let notice = match request::get(path, &format!("/events?replay={replay}")) {
+        let notice = match request::get(path, &target(position.as_ref())) {
             Ok(stream) => {
                 if std::mem::take(&mut is_waiting) {
                     taker.take(Input::Notice(format!("connected to the server at {shown}")))?;
                 }
                 let mut events = Events::new(path, stream);
-                events.read_head(kind, mode)?;
+                let begin = events.read_head(kind, mode)?;
+                resume(&mut position, begin, taker)?;
+                events.read_lines(&mut position, mode, taker)?;
                 if mode == Mode::Once {
-                    return events.read_past(taker);
+                    return Ok(());
                 }
-                events.read_lines(&mut repeats, taker)?;
-                repeats.begin();
                 format!("the server at {shown} has ended: waiting for the next one")
             }
             Err(Failure::NoServer(error)) if mode == Mode::Follow => {
@@ -86,6 +79,62 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
         taker.take(Input::Pause)?;
         thread::sleep(RETRY_INTERVAL);
     }
+}
+
+/// Where a reader is in the numbered events of a server.
+struct Position {
+    /// The name of the server: another start has another one.
+    server: String,
+    /// The number of the next event.
+    next: u64,
+    /// The number of the first event that is not a past one.
+    live: u64,
+}
+
+impl Position {
+    /// A line was read: an event, or a notice that some are missing.
+    fn advance(&mut self, line: &Line) {
+        let missing = match line {
+            Line::Whole(line) => missing_events(line),
+            Line::TooLong => None,
+        };
+        self.next = self.next.saturating_add(missing.unwrap_or(1));
+    }
+}
+
+/// How many events a `_dropped` line stands for. `None`: it is an event.
+fn missing_events(line: &[u8]) -> Option<u64> {
+    memmem::find(line, b"\"_dropped\":")?;
+    let event = Object::validate(str::from_utf8(line).ok()?)?;
+    event.get("_dropped")?.parse().ok()
+}
+
+/// The request for all past events, or for those after a position.
+fn target(position: Option<&Position>) -> String {
+    let last = position.and_then(|position| Some((position, position.next.checked_sub(1)?)));
+    match last {
+        Some((position, last)) => format!("/events?after={}:{last}", position.server),
+        None => "/events?replay=all".into(),
+    }
+}
+
+/// A connection begins, at a position if the server numbers its events. Reports the events that
+/// have left the history since the last connection.
+fn resume(
+    position: &mut Option<Position>,
+    begin: Option<Position>,
+    taker: &mut Taker,
+) -> Result<(), Stop> {
+    let before = std::mem::replace(position, begin);
+    let (Some(before), Some(begin)) = (before, position) else {
+        return Ok(());
+    };
+    let missed = begin.next.saturating_sub(before.next);
+    if before.server == begin.server && missed > 0 {
+        let notice = Event::dropped(&event::timestamp(SystemTime::now()), missed);
+        taker.take(Input::Line(notice.line().trim_end().as_bytes()))?;
+    }
+    Ok(())
 }
 
 /// The elements of the list of `GET /sessions`. None, if there is no list.
@@ -118,9 +167,9 @@ impl<'p> Events<'p> {
         }
     }
 
-    /// Reads the head of the response, or what an output socket sends instead. An output
-    /// socket may send nothing for long.
-    fn read_head(&mut self, kind: Kind, mode: Mode) -> Result<(), Stop> {
+    /// Reads the head of the response, which says where the events begin, or what an output socket
+    /// sends instead (`None`). An output socket may send nothing for long.
+    fn read_head(&mut self, kind: Kind, mode: Mode) -> Result<Option<Position>, Stop> {
         const START: &[u8] = b"HTTP/";
         let deadline = (mode == Mode::Once).then(|| Instant::now() + HEAD_TIMEOUT);
         let mut head = Vec::new();
@@ -129,7 +178,7 @@ impl<'p> Events<'p> {
             match self.read(&mut byte, deadline) {
                 Ok(1) => head.extend(byte),
                 // It ends just now.
-                Ok(_) if mode == Mode::Follow => return Ok(()),
+                Ok(_) if mode == Mode::Follow => return Ok(None),
                 Ok(_) => return Err(self.error("the server closed the connection")),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut && kind == Kind::Hooks => {
                     return Err(self.error("the server did not answer within a second"));
@@ -137,14 +186,14 @@ impl<'p> Events<'p> {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     return Err(self.error(ONLY_LIVE));
                 }
-                Err(error) if is_end(&error, mode) => return Ok(()),
+                Err(error) if is_end(&error, mode) => return Ok(None),
                 Err(error) => return Err(self.error(&error.to_string())),
             }
             let compared = head.len().min(START.len());
             if head[..compared] != START[..compared] {
                 self.splitter.extend(&head);
                 return match mode {
-                    Mode::Follow => Ok(()),
+                    Mode::Follow => Ok(None),
                     Mode::Once => Err(self.error(ONLY_LIVE)),
                 };
             }
@@ -152,7 +201,15 @@ impl<'p> Events<'p> {
                 return Err(self.error("the head of its response is too long"));
             }
         }
-        self.check_status(&String::from_utf8_lossy(&head))
+        let head = String::from_utf8_lossy(&head);
+        self.check_status(&head)?;
+        match position(&head) {
+            Some(position) => Ok(Some(position)),
+            None => Err(self.error(
+                "the server does not number its events, so it is older than this program. Start \
+                 this version",
+            )),
+        }
     }
 
     fn check_status(&self, head: &str) -> Result<(), Stop> {
@@ -171,15 +228,34 @@ impl<'p> Events<'p> {
         }
     }
 
-    /// Reads all events, until the server ends.
-    fn read_lines(&mut self, repeats: &mut Repeats, taker: &mut Taker) -> Result<(), Stop> {
+    /// Reads events until the server ends, or the past ones only.
+    fn read_lines(
+        &mut self,
+        position: &mut Option<Position>,
+        mode: Mode,
+        taker: &mut Taker,
+    ) -> Result<(), Stop> {
+        let mut is_past = position.is_some();
         loop {
-            self.splitter.take_lines(|line| match line {
-                Line::Whole(line) if repeats.contain(line) => Ok(()),
-                line => taker.line(line),
+            self.splitter.take_lines(|line| {
+                if let Some(position) = position {
+                    position.advance(&line);
+                }
+                taker.line(line)
             })?;
+            if is_past
+                && position
+                    .as_ref()
+                    .is_some_and(|position| position.next >= position.live)
+            {
+                is_past = false;
+                taker.take(Input::Live)?;
+                if mode == Mode::Once {
+                    return Ok(());
+                }
+            }
             taker.take(Input::Pause)?;
-            match self.fill(None) {
+            match self.fill() {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if is_end(&error, Mode::Follow) => return Ok(()),
@@ -188,40 +264,10 @@ impl<'p> Events<'p> {
         }
     }
 
-    /// Reads the past events. Nothing marks their end, and live ones follow, which may never
-    /// pause.
-    fn read_past(&mut self, taker: &mut Taker) -> Result<(), Stop> {
-        let mut quiet_rounds = 0;
-        while quiet_rounds < QUIET_ROUNDS {
-            let end = Instant::now() + ROUND;
-            let mut size = 0;
-            loop {
-                match self.fill(Some(end)) {
-                    Ok(0) => return Ok(()),
-                    Ok(count) => size += count,
-                    Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
-                    Err(error) => return Err(self.error(&error.to_string())),
-                }
-                self.splitter.take_lines(|line| taker.line(line))?;
-                if Instant::now() > end {
-                    break;
-                }
-            }
-            // When the server answers, it has had a turn in which to send more.
-            let _ = request::response(self.path, "/health");
-            quiet_rounds = if size < QUIET_SIZE {
-                quiet_rounds + 1
-            } else {
-                0
-            };
-        }
-        Ok(())
-    }
-
-    fn fill(&mut self, deadline: Option<Instant>) -> io::Result<usize> {
+    fn fill(&mut self) -> io::Result<usize> {
         let stream = &self.stream;
         self.splitter.fill(|room| {
-            retry_until_ready(stream.as_fd(), PollFlags::IN, deadline, || {
+            retry_until_ready(stream.as_fd(), PollFlags::IN, None, || {
                 (&mut &*stream).read(room)
             })
         })
@@ -244,68 +290,54 @@ fn is_end(error: &io::Error, mode: Mode) -> bool {
     error.kind() == io::ErrorKind::ConnectionReset && mode == Mode::Follow
 }
 
-/// Recognises lines that come again, when a connection was lost and the server was not: then
-/// the past events begin with lines that have come before.
-#[derive(Default)]
-struct Repeats {
-    hasher: RandomState,
-    known: HashSet<u64>,
-    order: VecDeque<u64>,
-    /// Whether lines can be repeated: until the first new one.
-    is_possible: bool,
-}
-
-impl Repeats {
-    /// How many past events to ask for. After a lost connection, no more than would be
-    /// recognised: if the first one was not, all would count as new.
-    fn replay(&self) -> String {
-        match self.is_possible {
-            true => REMEMBERED.to_string(),
-            false => "all".into(),
-        }
-    }
-
-    /// A new connection begins.
-    fn begin(&mut self) {
-        self.is_possible = true;
-    }
-
-    /// Whether this line is a repeated one. If not, it is remembered.
-    fn contain(&mut self, line: &[u8]) -> bool {
-        let hash = self.hasher.hash_one(line);
-        if self.is_possible && self.known.contains(&hash) {
-            return true;
-        }
-        self.is_possible = false;
-        if self.known.insert(hash) {
-            self.order.push_back(hash);
-        }
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        false
-    }
+/// Where the events begin, according to the head of the response.
+fn position(head: &str) -> Option<Position> {
+    let field = |wanted: &str| {
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let field = fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        field.map(|(_, value)| value)
+    };
+    Some(Position {
+        server: field("Observatory-Server")?.to_owned(),
+        next: field("Observatory-First")?.parse().ok()?,
+        live: field("Observatory-Live")?.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The default history of a server, full of the shortest events.
     #[test]
-    fn a_whole_history_is_recognised_when_it_comes_again() {
-        const SHORTEST: &str =
-            "{'_ts':'2026-02-09T10:30:00+00:00','_event':'','_peer_uid':0,'_peer_gid':0}\n";
-        let count = (16 << 20) / SHORTEST.len();
-        let mut repeats = Repeats::default();
-        let mut new_lines = || {
-            repeats.begin();
-            let is_new = |number: &usize| !repeats.contain(&number.to_ne_bytes());
-            (0..count).filter(is_new).count()
+    fn a_line_is_one_event_or_as_many_as_are_missing() {
+        let mut position = Position {
+            server: "a".into(),
+            next: 0,
+            live: 0,
         };
-        assert_eq!(new_lines(), count);
-        assert_eq!(new_lines(), 0);
+        for (line, next) in [
+            (r#"{"_ts":"","_event":"Stop"}"#, 1),
+            (r#"{"_ts":"","_event":"_dropped","_dropped":5}"#, 6),
+            (r#"{"_event":"Stop","_claimed":{"_dropped":7}}"#, 7),
+            (r#"{"_event":"Stop","text":"\"_dropped\":7"}"#, 8),
+            ("damaged", 9),
+        ] {
+            position.advance(&Line::Whole(line.as_bytes()));
+            assert_eq!(position.next, next, "{line}");
+        }
+        position.advance(&Line::TooLong);
+        assert_eq!(position.next, 10);
+    }
+
+    #[test]
+    fn after_a_lost_connection_only_what_follows_is_asked_for() {
+        assert_eq!(target(None), "/events?replay=all");
+        let at = |next| Position {
+            server: "a".into(),
+            next,
+            live: 9,
+        };
+        assert_eq!(target(Some(&at(0))), "/events?replay=all");
+        assert_eq!(target(Some(&at(8))), "/events?after=a:7");
     }
 }
