@@ -13,7 +13,7 @@ use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::{Format, Forms};
 use hooks_observatory::http::connection::{Connection, Step};
 use hooks_observatory::http::request::parse_head;
-use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
+use hooks_observatory::output::event_log::{CursorKey, EventLog, Form, Next};
 use hooks_observatory::peer::Peer;
 use hooks_observatory::watch::sessions::Sessions;
 use serde_json::json;
@@ -204,13 +204,13 @@ fn event_log(criterion: &mut Criterion) {
         ("64 events/200 readers", BATCH, 200),
     ] {
         let mut log = EventLog::new(MIB, 0, false);
-        let cursor = |_| Cursor::new(&log, Form::Display, 0);
-        let mut cursors: Vec<Cursor> = (0..readers).map(cursor).collect();
+        let cursor = |_| log.add_cursor(Form::Shown, 0);
+        let cursors: Vec<CursorKey> = (0..readers).map(cursor).collect();
         group.throughput(Throughput::Bytes((events * EVENT_SIZE) as u64));
         group.bench_function(name, |bencher| {
             bencher.iter_batched_ref(
                 || vec!["x".repeat(EVENT_SIZE); events],
-                |events| append_and_read(&mut log, events, &mut cursors),
+                |events| append_and_read(&mut log, events, &cursors),
                 BatchSize::SmallInput,
             );
         });
@@ -218,25 +218,21 @@ fn event_log(criterion: &mut Criterion) {
 }
 
 /// Appends the events, reads them with every cursor, and releases them.
-fn append_and_read(log: &mut EventLog, events: &mut [String], cursors: &mut [Cursor]) {
+fn append_and_read(log: &mut EventLog, events: &mut [String], cursors: &[CursorKey]) {
     for event in events {
         let forms = Forms {
             compact: std::mem::take(event),
-            display: None,
+            shown: None,
         };
-        log.append(forms, cursors.iter_mut());
+        log.append(forms);
     }
     for cursor in cursors {
-        while !cursor.has_reached(log.end()) {
-            let count = black_box(cursor.unread(log)).len();
-            cursor.advance(log, count);
+        while let Next::Bytes(bytes) = log.next(*cursor) {
+            let count = black_box(bytes).len();
+            log.advance(*cursor, count);
         }
     }
-    let end = log.end();
-    log.release(Unread {
-        compact: end,
-        display: end,
-    });
+    log.release();
 }
 
 /// The states of all recorded sessions, from their events.

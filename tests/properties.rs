@@ -11,7 +11,7 @@ use hooks_observatory::event::object::Object;
 use hooks_observatory::event::{self, Event};
 use hooks_observatory::format::{Format, Forms};
 use hooks_observatory::hooks::settings::{self, Hook};
-use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
+use hooks_observatory::output::event_log::{CursorKey, EventLog, Form, Next};
 use hooks_observatory::peer::Peer;
 use hooks_observatory::send::json_object::ObjectScanner;
 use hooks_observatory::watch::session::Session;
@@ -495,7 +495,7 @@ enum Operation {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let form = prop_oneof![Just(Form::Compact), Just(Form::Display)];
+    let form = prop_oneof![Just(Form::Compact), Just(Form::Shown)];
     let replay = prop_oneof![Just(0), 0..20_u64, Just(u64::MAX)];
     let shown = proptest::option::weighted(0.9, 1..150_usize);
     prop_oneof![
@@ -510,15 +510,17 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Model {
     log: EventLog,
     sinks: Vec<Sink>,
-    /// For each entry, whether stdout and the output socket show it.
+    /// For each event, whether stdout and the output socket show it.
     shown: Vec<bool>,
+    has_shown_form: bool,
     history: usize,
     /// The length of each compact line.
     lengths: Vec<usize>,
 }
 
 struct Sink {
-    cursor: Cursor,
+    cursor: CursorKey,
+    form: Form,
     /// The number of the first entry that it asked for and that was there.
     first: u64,
     /// The head of a reader of live events precedes all entries.
@@ -533,31 +535,20 @@ impl Model {
             Operation::Append(compact, shown) => {
                 let number = self.log.end();
                 let line = |length| format!("{number} {}\n", "x".repeat(length));
-                let display = match (self.log.has_display_form(), shown) {
-                    (_, None) => Some(String::new()),
-                    (true, Some(length)) => Some(line(length)),
-                    (false, Some(_)) => None,
-                };
+                let shown = shown.filter(|_| self.has_shown_form);
                 let forms = Forms {
                     compact: line(compact),
-                    display,
+                    shown: shown.map(line),
                 };
                 self.lengths.push(forms.compact.len());
-                self.shown.push(shown.is_some());
-                let cursors = self.sinks.iter_mut().map(|sink| &mut sink.cursor);
-                self.log.append(forms, cursors);
+                self.shown.push(shown.is_some() || !self.has_shown_form);
+                self.log.append(forms);
             }
             Operation::Read(sink, room) => {
                 if !self.sinks.is_empty() {
-                    sink.get_mut(&mut self.sinks).read(&self.log, room);
+                    sink.get_mut(&mut self.sinks).read(&mut self.log, room);
                 }
-                let unread = |form| {
-                    let sinks = self.sinks.iter().filter(|sink| sink.cursor.form() == form);
-                    let first = sinks.map(|sink| sink.cursor.entry()).min();
-                    first.unwrap_or(self.log.end())
-                };
-                let (compact, display) = (unread(Form::Compact), unread(Form::Display));
-                self.log.release(Unread { compact, display });
+                self.log.release();
             }
             Operation::Join(form, replay) => self.join(form, replay),
         }
@@ -566,17 +557,16 @@ impl Model {
     fn join(&mut self, form: Form, replay: u64) {
         let end = self.log.end();
         let first = match form {
-            Form::Display => end,
+            Form::Shown => end,
             Form::Compact => end.saturating_sub(replay).max(self.log.oldest()),
         };
-        let cursor = Cursor::new(&self.log, form, first);
         let cursor = match form {
-            Form::Display => cursor,
-            Form::Compact => cursor.with_head(HEAD.as_bytes()),
+            Form::Shown => self.log.add_cursor(form, first),
+            Form::Compact => self.log.add_cursor_with_head(form, first, HEAD.as_bytes()),
         };
-        self.log.keep_from(form, first);
         self.sinks.push(Sink {
             cursor,
+            form,
             first,
             received: String::new(),
         });
@@ -598,23 +588,21 @@ impl Model {
 
 impl Sink {
     /// Reads at most `room` bytes of entries and notices.
-    fn read(&mut self, log: &EventLog, mut room: usize) {
+    fn read(&mut self, log: &mut EventLog, mut room: usize) {
         while room > 0 {
-            self.cursor.skip_hidden(log);
-            if self.cursor.unread(log).is_empty() {
-                match self.cursor.missed(log) {
-                    0 => return,
-                    missed => self
-                        .cursor
-                        .skip_missed(log, format!("missed {missed}\n").as_bytes()),
+            match log.next(self.cursor) {
+                Next::Bytes(bytes) => {
+                    let count = bytes.len().min(room);
+                    self.received
+                        .push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+                    log.advance(self.cursor, count);
+                    room -= count;
                 }
+                Next::Missed(missed) => {
+                    log.skip_missed(self.cursor, format!("missed {missed}\n").as_bytes());
+                }
+                Next::Done => return,
             }
-            let bytes = self.cursor.unread(log);
-            let count = bytes.len().min(room);
-            self.received
-                .push_str(std::str::from_utf8(&bytes[..count]).unwrap());
-            self.cursor.advance(log, count);
-            room -= count;
         }
     }
 
@@ -636,12 +624,12 @@ impl Sink {
 
     /// Whether the sink gets this entry, if it does not lose it.
     fn wants(&self, shown: &[bool], entry: u64) -> bool {
-        self.cursor.form() == Form::Compact || shown[entry as usize]
+        self.form == Form::Compact || shown[entry as usize]
     }
 
     /// The rules for what a sink has received: whole lines, in order, from the first entry that
     /// it asked for, without repetition, and each gap counted.
-    fn check(&mut self, log: &EventLog, shown: &[bool]) -> Result<(), TestCaseError> {
+    fn check(&mut self, log: &mut EventLog, shown: &[bool]) -> Result<(), TestCaseError> {
         let wanted = (self.first..log.end())
             .filter(|entry| self.wants(shown, *entry))
             .count();
@@ -649,11 +637,10 @@ impl Sink {
             .lines()
             .map(|line| line.map_or_else(|count| count, |_| 1))
             .sum();
-        prop_assert_eq!(handled + self.cursor.outstanding(log), wanted as u64);
+        prop_assert_eq!(handled + log.outstanding(self.cursor), wanted as u64);
         self.read(log, usize::MAX);
-        self.cursor.skip_hidden(log);
-        prop_assert!(self.cursor.has_reached(log.end()));
-        if self.cursor.form() == Form::Compact {
+        prop_assert!(log.is_done(self.cursor));
+        if self.form == Form::Compact {
             prop_assert!(self.received.starts_with(HEAD));
         }
         let wanted = (self.first..log.end()).filter(|entry| self.wants(shown, *entry));
@@ -677,18 +664,19 @@ proptest! {
     fn every_sink_gets_whole_lines_in_order_and_the_number_of_missed_ones(
         buffer in prop_oneof![0..3_000_usize, 0..400_000_usize],
         history in prop_oneof![Just(0), 0..3_000_usize, 0..400_000_usize],
-        has_display in any::<bool>(),
+        has_shown_form in any::<bool>(),
         operations in vec(operation(), 0..300),
     ) {
-        let log = EventLog::new(buffer, history, has_display);
-        let mut model = Model { log, sinks: vec![], shown: vec![], history, lengths: vec![] };
-        model.join(Form::Display, 0);
+        let log = EventLog::new(buffer, history, has_shown_form);
+        let (sinks, shown, lengths) = (vec![], vec![], vec![]);
+        let mut model = Model { log, sinks, shown, has_shown_form, history, lengths };
+        model.join(Form::Shown, 0);
         for operation in operations {
             model.run(operation);
             model.check_history()?;
         }
         for sink in &mut model.sinks {
-            sink.check(&model.log, &model.shown)?;
+            sink.check(&mut model.log, &model.shown)?;
         }
     }
 }

@@ -38,8 +38,6 @@ pub struct ServerOptions {
     pub max_inflight: usize,
     /// The time that a client has for a whole request.
     pub timeout: Duration,
-    /// Whether stdout and the output socket show `_gone`.
-    pub sessions: bool,
     /// Whether the server traces its steps on stderr.
     pub trace: bool,
 }
@@ -135,10 +133,6 @@ struct Arguments {
     )]
     timeout: Duration,
 
-    /// write a line _gone for each session whose process has ended without SessionEnd
-    #[argh(switch)]
-    sessions: bool,
-
     /// report each step of the server on stderr (RUST_LOG selects what else); redirect it with 2>FILE
     #[argh(switch)]
     trace: bool,
@@ -195,7 +189,6 @@ pub(super) fn parse(
         max_body: arguments.max_body as u64,
         max_inflight: arguments.max_inflight,
         timeout: arguments.timeout,
-        sessions: arguments.sessions,
         trace: arguments.trace,
     })
 }

@@ -49,28 +49,28 @@ pub enum Format {
 pub struct Forms {
     /// The compact line, for readers of live events.
     pub compact: String,
-    /// What stdout and the output socket show. `None`: the compact line. Empty: nothing.
-    pub display: Option<String>,
+    /// What stdout and the output socket show in another format. `None`: nothing, or, in the
+    /// compact format, the compact line.
+    pub shown: Option<String>,
 }
 
 impl Forms {
     /// The bytes of both forms.
     pub fn length(&self) -> usize {
-        self.compact.len() + self.display.as_ref().map_or(0, String::len)
+        self.compact.len() + self.shown.as_ref().map_or(0, String::len)
     }
 }
 
 impl Format {
     /// The forms of one event, for sinks that show this format.
     pub fn forms(self, event: Event) -> Forms {
-        let display = (self != Format::Compact).then(|| {
-            let mut text = String::new();
+        let mut text = String::new();
+        if self != Format::Compact {
             self.write(&event, &mut text);
-            text
-        });
+        }
         Forms {
             compact: event.into_line(),
-            display,
+            shown: (!text.is_empty()).then_some(text),
         }
     }
 

@@ -1,11 +1,11 @@
 //! The event log: the events that some sink has not taken yet or that a reader can still ask
 //! for, and the cursors that read them.
 //!
-//! Each event is appended once, as one entry, however many sinks there are. An entry has two
-//! forms: the compact line, and the form that stdout and the output socket show. Each sink has
-//! a [`Cursor`], which is a position in the entries of one form.
+//! Each event is appended once, however many sinks there are: its compact line, and, where stdout
+//! and the output socket show another format, what they show of it, if anything. So there are one
+//! or two sequences of entries. Each sink has a [`Cursor`], which is a position in one of them.
 //!
-//! - The **floor** is the first entry that a lagging sink can still get. An append that would
+//! - The **floor** is the first event that a lagging sink can still get. An append that would
 //!   make the entries that wait for sinks exceed `--buffer` raises it. A cursor below the floor
 //!   computes how many entries it missed, and its sink gets a **notice** with that number.
 //! - If a cursor that loses an entry is in the middle of it, the cursor keeps the rest beside the
@@ -25,6 +25,9 @@
 //!   then 5           │           what is older is lost to a sink that lags
 //! ```
 //!
+//! Nothing moves entry by entry: entries end at cumulative offsets, so the floor, a cursor and a
+//! count are found by a binary search.
+//!
 //! This file does not know what an entry contains, nor how a sink is written to.
 //!
 //! Stop 9 of EDU_NOTES.md.
@@ -32,51 +35,77 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use slab::Slab;
+
 use super::segments::Segments;
 use crate::format::Forms;
 
 /// When a limit is exceeded, at least 1/64 of it is evicted at once, if entries are small.
 const STEP: usize = 64;
 
-/// A bounded queue of entries, numbered from 0 in the order of appending.
+/// A bounded queue of events, numbered from 0 in the order of appending.
 #[derive(Debug)]
 pub struct EventLog {
+    /// The compact line of each event.
     compact: Segments,
     /// `None`: the compact line is shown.
-    display: Option<Segments>,
-    /// The entries that have no form to show.
-    hidden: VecDeque<u64>,
+    shown: Option<Shown>,
+    cursors: Slab<Cursor>,
     /// Bytes of entries that may wait for sinks. One entry may exceed it.
     buffer: usize,
     /// Bytes of compact lines that stay when every sink has them.
     history: usize,
-    /// The first entry that a sink can still get, if it lags.
+    /// The first event that a sink can still get, if it lags.
     floor: u64,
-    /// The first entry that belongs to the history.
+    /// The first event that belongs to the history.
     history_start: u64,
-    /// The first entry that some sink has not received, in each form.
-    unread: Unread,
+    /// Up to where every sink has read.
+    read: Position,
 }
 
-/// One of the two forms of an entry.
+/// What stdout and the output socket show: an entry for each event that they do not pass over.
+#[derive(Debug, Default)]
+struct Shown {
+    entries: Segments,
+    /// The number of the event that each entry shows.
+    events: VecDeque<u64>,
+}
+
+/// Which entries a sink gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// The compact line.
+    /// The compact line of each event.
     Compact,
     /// What stdout and the output socket show.
-    Display,
+    Shown,
 }
 
-/// An entry's number for each form.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Unread {
+/// A number of entries from the beginning, in each form.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Position {
     pub compact: u64,
-    pub display: u64,
+    /// 0 if the compact lines are shown.
+    pub shown: u64,
+}
+
+/// Identifies a cursor of a log.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CursorKey(usize);
+
+/// What a sink gets next.
+#[derive(Debug, PartialEq)]
+pub enum Next<'l> {
+    /// These bytes, of which it may take a part: see [`EventLog::advance`].
+    Bytes(&'l [u8]),
+    /// It has lost this many entries, and needs a notice: see [`EventLog::skip_missed`].
+    Missed(u64),
+    /// It has everything.
+    Done,
 }
 
 /// How far one sink has read the log.
 #[derive(Debug)]
-pub struct Cursor {
+struct Cursor {
     form: Form,
     /// The entry that the sink gets next, or a part of which it has.
     entry: u64,
@@ -101,153 +130,191 @@ struct Prefix {
     is_rest_of_entry: bool,
 }
 
+impl Position {
+    /// Whether all before this position is before the other one, too.
+    pub fn is_within(self, other: Position) -> bool {
+        self.compact <= other.compact && self.shown <= other.shown
+    }
+
+    /// What is before both positions.
+    fn common(self, other: Position) -> Position {
+        Position {
+            compact: self.compact.min(other.compact),
+            shown: self.shown.min(other.shown),
+        }
+    }
+
+    /// The end of a log in which each event is shown as it is.
+    #[cfg(test)]
+    pub fn after(events: u64) -> Position {
+        Position {
+            compact: events,
+            shown: 0,
+        }
+    }
+}
+
+impl Shown {
+    fn append(&mut self, event: u64, text: String) {
+        self.events.push_back(event);
+        self.entries.append(text);
+    }
+
+    /// The first entry that shows an event with this number or a later one.
+    fn entry_of(&self, event: u64) -> u64 {
+        self.entries.oldest() + self.events.partition_point(|shown| *shown < event) as u64
+    }
+
+    fn drop_before(&mut self, entry: u64) {
+        self.entries.drop_before(entry);
+        let dropped = self.events.len() - (self.entries.end() - self.entries.oldest()) as usize;
+        self.events.drain(..dropped);
+        if self.events.is_empty() {
+            self.events.shrink_to_fit();
+        }
+    }
+}
+
 impl EventLog {
-    /// An empty log. `buffer` and `history` are in bytes. `has_display` is whether the shown
-    /// form differs from the compact line.
-    pub fn new(buffer: usize, history: usize, has_display: bool) -> Self {
+    /// An empty log. `buffer` and `history` are in bytes. `has_shown_form` is whether stdout and
+    /// the output socket show another form than the compact line.
+    pub fn new(buffer: usize, history: usize, has_shown_form: bool) -> Self {
         EventLog {
             compact: Segments::default(),
-            display: has_display.then(Segments::default),
-            hidden: VecDeque::new(),
+            shown: has_shown_form.then(Shown::default),
+            cursors: Slab::new(),
             buffer,
             history,
             floor: 0,
             history_start: 0,
-            unread: Unread::default(),
+            read: Position::default(),
         }
     }
 
-    /// The number of the entry that is appended next.
+    /// The number of the event that is appended next.
     pub fn end(&self) -> u64 {
         self.compact.end()
     }
 
-    /// The number of the oldest entry whose compact line is here.
+    /// The number of the oldest event whose compact line is here.
     pub fn oldest(&self) -> u64 {
         self.compact.oldest()
     }
 
-    /// The first entry that a sink can still get, if it lags.
+    /// The first event that a sink can still get, if it lags.
     pub fn floor(&self) -> u64 {
         self.floor
     }
 
-    /// Whether the shown form differs from the compact line.
-    pub fn has_display_form(&self) -> bool {
-        self.display.is_some()
-    }
-
-    /// Keeps the entries of a form from this one on, for a sink that joins.
-    pub fn keep_from(&mut self, form: Form, entry: u64) {
-        let unread = match (form, &self.display) {
-            (Form::Display, Some(_)) => &mut self.unread.display,
-            _ => &mut self.unread.compact,
-        };
-        *unread = entry.min(*unread);
+    /// The position after the newest event.
+    pub fn end_position(&self) -> Position {
+        Position {
+            compact: self.compact.end(),
+            shown: self.shown.as_ref().map_or(0, |shown| shown.entries.end()),
+        }
     }
 
     /// The floor after an append of `length` bytes. It moves in large steps, because each step
     /// costs a visit to every sink.
     pub fn floor_after(&self, length: usize) -> u64 {
-        let mut floor = self.floor;
         let fits = |floor, limit| self.waiting_from(floor) + length <= limit;
-        if !fits(floor, self.buffer) {
-            while floor < self.end() && !fits(floor, self.buffer - self.buffer / STEP) {
-                floor += 1;
+        if fits(self.floor, self.buffer) {
+            return self.floor;
+        }
+        let (mut first, mut last) = (self.floor, self.end());
+        while first < last {
+            let middle = first + (last - first) / 2;
+            if fits(middle, self.buffer - self.buffer / STEP) {
+                last = middle;
+            } else {
+                first = middle + 1;
             }
         }
-        floor
+        first
     }
 
-    /// Bytes that sinks have not received, from this entry on.
-    fn waiting_from(&self, entry: u64) -> usize {
-        let length = |segments: &Segments, unread| segments.length_from(entry.max(unread));
-        let display = self.display.as_ref();
-        length(&self.compact, self.unread.compact)
-            + display.map_or(0, |display| length(display, self.unread.display))
+    /// Bytes that sinks have not received, from this event on.
+    fn waiting_from(&self, event: u64) -> usize {
+        let compact = self.compact.length_from(event.max(self.read.compact));
+        let shown = self.shown.as_ref().map_or(0, |shown| {
+            let entry = shown.entry_of(event).max(self.read.shown);
+            shown.entries.length_from(entry)
+        });
+        compact + shown
     }
 
-    /// Appends an entry. `cursors` must be all cursors: those in the middle of an entry that
-    /// they lose keep the rest of it. Returns whether some sink may have lost entries.
-    pub fn append<'c>(
-        &mut self,
-        forms: Forms,
-        cursors: impl Iterator<Item = &'c mut Cursor>,
-    ) -> bool {
+    /// Appends an event. Returns whether some sink may have lost entries.
+    pub fn append(&mut self, forms: Forms) -> bool {
+        let event = self.end();
         let before = (self.floor, self.first_kept(Form::Compact));
         self.floor = self.floor_after(forms.length());
-        if forms.display.as_ref().is_some_and(String::is_empty) {
-            self.hidden.push_back(self.end());
-        }
         self.compact.append(forms.compact);
-        if let Some(display) = &mut self.display {
-            display.append(forms.display.unwrap_or_default());
+        if let (Some(shown), Some(text)) = (&mut self.shown, forms.shown) {
+            shown.append(event, text);
         }
         if self.compact.length_from(self.history_start) > self.history + self.history / STEP {
-            while self.compact.length_from(self.history_start) > self.history {
-                self.history_start += 1;
-            }
+            self.history_start = self.compact.last_within(self.history);
         }
+        let floor = self.entry_of(Form::Shown, self.floor);
         let is_losing = before != (self.floor, self.first_kept(Form::Compact))
-            && self.floor > self.unread.compact.min(self.unread.display);
+            && (self.floor > self.read.compact || self.shown.is_some() && floor > self.read.shown);
         if is_losing {
-            self.keep_partial_entries(cursors);
+            self.keep_partial_entries();
         }
         self.trim();
         is_losing
     }
 
-    /// Records up to where every sink has read, and drops what is needed no more.
-    pub fn release(&mut self, mut unread: Unread) {
-        while self
-            .hidden
-            .front()
-            .is_some_and(|entry| *entry < unread.display)
-        {
-            self.hidden.pop_front();
-        }
-        if self.display.is_none() {
-            unread.compact = unread.compact.min(unread.display);
-        }
-        self.unread = unread;
-        self.floor = self.floor.max(unread.compact.min(unread.display));
+    /// Drops what every sink has received and the history does not need. Call it after a flush.
+    pub fn release(&mut self) {
+        let cursors = self.cursors.iter().map(|(_, cursor)| self.position(cursor));
+        self.read = cursors.fold(self.end_position(), Position::common);
+        let shown = self.shown.as_ref().and_then(|shown| {
+            let index = self.read.shown.saturating_sub(shown.entries.oldest());
+            shown.events.get(index as usize).copied()
+        });
+        let first_unread = self.read.compact.min(shown.unwrap_or(self.end()));
+        self.floor = self.floor.max(first_unread);
         self.trim();
     }
 
     /// The first entry of a form that is kept: for a sink that has not received it, or for the
     /// history.
     fn first_kept(&self, form: Form) -> u64 {
-        match form {
-            Form::Compact => self.history_start.min(self.floor.max(self.unread.compact)),
-            Form::Display => self.floor.max(self.unread.display),
+        let floor = self.entry_of(form, self.floor);
+        if self.reads_shown(form) {
+            floor.max(self.read.shown)
+        } else {
+            self.history_start.min(floor.max(self.read.compact))
         }
     }
 
     fn trim(&mut self) {
         self.compact.drop_before(self.first_kept(Form::Compact));
-        let first = self.first_kept(Form::Display);
-        if let Some(display) = &mut self.display {
-            display.drop_before(first);
+        let first = self.first_kept(Form::Shown);
+        if let Some(shown) = &mut self.shown {
+            shown.drop_before(first);
         }
     }
 
     /// For each cursor in the middle of an entry that it loses: keeps the rest of that entry,
     /// and moves the cursor behind it. A small entry is copied, once.
-    fn keep_partial_entries<'c>(&self, cursors: impl Iterator<Item = &'c mut Cursor>) {
+    fn keep_partial_entries(&mut self) {
         let mut shared = HashMap::new();
-        for cursor in cursors {
+        let mut cursors = std::mem::take(&mut self.cursors);
+        for (_, cursor) in &mut cursors {
             let (form, entry) = (cursor.form, cursor.entry);
-            let segments = self.segments(form);
-            let start = segments.start_of(entry);
+            let entries = self.entries(form);
+            let start = entries.start_of(entry);
             // A cursor that has missed this entry already is not in the middle of it.
-            if entry >= cursor.first_available(self)
-                || entry < segments.oldest()
+            if entry >= self.first_available(cursor)
+                || entry < entries.oldest()
                 || cursor.offset == start
             {
                 continue;
             }
             let bytes = shared.entry((form, entry));
-            let bytes = bytes.or_insert_with(|| segments.share_entry(entry));
+            let bytes = bytes.or_insert_with(|| entries.share_entry(entry));
             cursor.prefix = Some(Prefix {
                 bytes: bytes.clone(),
                 read: (cursor.offset - start) as usize,
@@ -255,169 +322,192 @@ impl EventLog {
                 is_rest_of_entry: true,
             });
             cursor.entry += 1;
-            cursor.offset = segments.start_of(cursor.entry);
+            cursor.offset = entries.start_of(cursor.entry);
         }
+        self.cursors = cursors;
     }
 
-    fn segments(&self, form: Form) -> &Segments {
-        match (form, &self.display) {
-            (Form::Display, Some(display)) => display,
+    /// Whether sinks of this form have a sequence of entries of their own.
+    fn reads_shown(&self, form: Form) -> bool {
+        form == Form::Shown && self.shown.is_some()
+    }
+
+    /// The entries of a form.
+    fn entries(&self, form: Form) -> &Segments {
+        match (form, &self.shown) {
+            (Form::Shown, Some(shown)) => &shown.entries,
             _ => &self.compact,
         }
     }
 
-    /// The first entry from number `entry` on that sinks of this form do not get.
-    fn next_hidden(&self, form: Form, entry: u64) -> Option<u64> {
-        let newest = self.hidden.back()?;
-        if form == Form::Compact || *newest < entry {
-            return None;
+    /// The first entry of a form that is from an event with this number or a later one.
+    fn entry_of(&self, form: Form, event: u64) -> u64 {
+        match (form, &self.shown) {
+            (Form::Shown, Some(shown)) => shown.entry_of(event),
+            _ => event,
         }
-        let index = self.hidden.partition_point(|hidden| *hidden < entry);
-        self.hidden.get(index).copied()
-    }
-
-    /// How many of the entries in this range sinks of this form do not get.
-    fn hidden_between(&self, form: Form, start: u64, end: u64) -> u64 {
-        if form == Form::Compact {
-            return 0;
-        }
-        let before = |number: u64| self.hidden.partition_point(|entry| *entry < number);
-        before(end.max(start)) as u64 - before(start) as u64
     }
 }
 
-impl Cursor {
-    /// A cursor that gets every entry from number `entry` on, which must be in the log.
-    pub fn new(log: &EventLog, form: Form, entry: u64) -> Self {
-        Cursor {
+/// The cursors.
+impl EventLog {
+    /// Adds a cursor. It gets every event from number `first` on, which must be in the log.
+    pub fn add_cursor(&mut self, form: Form, first: u64) -> CursorKey {
+        let entry = self.entry_of(form, first);
+        let cursor = Cursor {
             form,
             entry,
-            offset: log.segments(form).start_of(entry),
-            is_replaying: entry < log.end() && form == Form::Compact,
+            offset: self.entries(form).start_of(entry),
+            is_replaying: first < self.end() && form == Form::Compact,
             prefix: None,
-        }
+        };
+        self.read = self.read.common(self.position(&cursor));
+        CursorKey(self.cursors.insert(cursor))
     }
 
-    /// A cursor whose sink gets `head` before all entries.
-    pub fn with_head(self, head: &[u8]) -> Self {
-        let prefix = Prefix {
+    /// Adds a cursor whose sink gets `head` before all entries.
+    pub fn add_cursor_with_head(&mut self, form: Form, first: u64, head: &[u8]) -> CursorKey {
+        let key = self.add_cursor(form, first);
+        self.cursors[key.0].prefix = Some(Prefix {
             bytes: Rc::new(head.to_vec()),
             read: 0,
             entries: 0,
             is_rest_of_entry: false,
-        };
-        Cursor {
-            prefix: Some(prefix),
-            ..self
-        }
+        });
+        key
+    }
+
+    /// Removes a cursor.
+    pub fn remove_cursor(&mut self, CursorKey(key): CursorKey) {
+        self.cursors.try_remove(key);
     }
 
     /// The form that the sink gets.
-    pub fn form(&self) -> Form {
-        self.form
+    pub fn form(&self, CursorKey(key): CursorKey) -> Form {
+        self.cursors[key].form
     }
 
-    /// The number of the entry that the sink gets next, or a part of which it has.
-    pub fn entry(&self) -> u64 {
-        self.entry
+    /// What the sink has received completely, and all of the other form.
+    pub fn position_of(&self, CursorKey(key): CursorKey) -> Position {
+        self.position(&self.cursors[key])
     }
 
-    /// Whether the sink has every entry before number `end`.
-    pub fn has_reached(&self, end: u64) -> bool {
-        self.prefix.is_none() && self.entry >= end
+    fn position(&self, cursor: &Cursor) -> Position {
+        let end = self.end_position();
+        if self.reads_shown(cursor.form) {
+            Position {
+                shown: cursor.entry,
+                ..end
+            }
+        } else {
+            Position {
+                compact: cursor.entry,
+                ..end
+            }
+        }
+    }
+
+    /// What all these sinks have received completely.
+    pub fn common_position(&self, cursors: impl Iterator<Item = CursorKey>) -> Position {
+        let positions = cursors.map(|key| self.position_of(key));
+        positions.fold(self.end_position(), Position::common)
+    }
+
+    /// Whether the sink has every event before number `event`, but for a prefix.
+    pub fn has_reached(&self, CursorKey(key): CursorKey, event: u64) -> bool {
+        let cursor = &self.cursors[key];
+        cursor.entry >= self.entry_of(cursor.form, event)
+    }
+
+    /// Whether the sink has everything.
+    pub fn is_done(&self, CursorKey(key): CursorKey) -> bool {
+        let cursor = &self.cursors[key];
+        cursor.prefix.is_none() && cursor.entry >= self.entries(cursor.form).end()
     }
 
     /// The first entry that the sink can get.
-    fn first_available(&self, log: &EventLog) -> u64 {
-        let first = log.first_kept(self.form);
-        if self.is_replaying {
+    fn first_available(&self, cursor: &Cursor) -> u64 {
+        let first = self.first_kept(cursor.form);
+        if cursor.is_replaying {
             first
         } else {
-            first.max(log.floor)
+            first.max(self.entry_of(cursor.form, self.floor))
         }
     }
 
     /// How many entries the sink has lost.
-    pub fn missed(&self, log: &EventLog) -> u64 {
-        let first = self.first_available(log);
-        first.saturating_sub(self.entry) - log.hidden_between(self.form, self.entry, first)
-    }
-
-    /// Gives the sink `notice` instead of the entries that it missed. Call it when
-    /// [`Cursor::unread`] is empty.
-    pub fn skip_missed(&mut self, log: &EventLog, notice: &[u8]) {
-        self.prefix = Some(Prefix {
-            bytes: Rc::new(notice.to_vec()),
-            read: 0,
-            entries: self.missed(log),
-            is_rest_of_entry: false,
-        });
-        self.entry = self.first_available(log);
-        self.offset = log.segments(self.form).start_of(self.entry);
+    pub fn missed(&self, CursorKey(key): CursorKey) -> u64 {
+        let cursor = &self.cursors[key];
+        self.first_available(cursor).saturating_sub(cursor.entry)
     }
 
     /// How many entries the sink has not received completely.
-    pub fn outstanding(&self, log: &EventLog) -> u64 {
-        let prefix = self.prefix.as_ref().map_or(0, |prefix| prefix.entries);
-        let rest = log.end().saturating_sub(self.entry);
-        prefix + rest - log.hidden_between(self.form, self.entry, log.end())
+    pub fn outstanding(&self, CursorKey(key): CursorKey) -> u64 {
+        let cursor = &self.cursors[key];
+        let prefix = cursor.prefix.as_ref().map_or(0, |prefix| prefix.entries);
+        prefix + self.entries(cursor.form).end() - cursor.entry
     }
 
-    /// Moves over entries that have no form for this sink. Call it before
-    /// [`Cursor::unread`].
-    pub fn skip_hidden(&mut self, log: &EventLog) {
-        while log.next_hidden(self.form, self.entry) == Some(self.entry) {
-            self.entry += 1;
-            self.offset = log.segments(self.form).start_of(self.entry);
+    /// What the sink gets next.
+    pub fn next(&self, CursorKey(key): CursorKey) -> Next<'_> {
+        let cursor = &self.cursors[key];
+        if let Some(Prefix { bytes, read, .. }) = &cursor.prefix {
+            return Next::Bytes(&bytes[*read..]);
         }
-    }
-
-    /// The next bytes for the sink, not always all of them. Empty if it has everything, or
-    /// if it missed entries and needs a notice first.
-    pub fn unread<'a>(&'a self, log: &'a EventLog) -> &'a [u8] {
-        if let Some(Prefix { bytes, read, .. }) = &self.prefix {
-            return &bytes[*read..];
-        }
-        if self.entry < self.first_available(log) {
-            return &[];
-        }
-        let segments = log.segments(self.form);
-        let bytes = segments.bytes_at(self.offset);
-        match log.next_hidden(self.form, self.entry) {
-            Some(hidden) => {
-                let length = segments.start_of(hidden) - self.offset;
-                &bytes[..bytes.len().min(length as usize)]
-            }
-            None => bytes,
+        let entries = self.entries(cursor.form);
+        match self.missed(CursorKey(key)) {
+            0 if cursor.entry >= entries.end() => Next::Done,
+            0 => Next::Bytes(entries.bytes_at(cursor.offset)),
+            missed => Next::Missed(missed),
         }
     }
 
-    /// The sink has received the first `count` bytes of [`Cursor::unread`].
-    pub fn advance(&mut self, log: &EventLog, count: usize) {
-        if let Some(Prefix { bytes, read, .. }) = &mut self.prefix {
+    /// The sink has taken the first `count` bytes of [`Next::Bytes`].
+    pub fn advance(&mut self, CursorKey(key): CursorKey, count: usize) {
+        let (form, floor) = (self.cursors[key].form, self.floor);
+        let offset = self.cursors[key].offset + count as u64;
+        let cursor = &mut self.cursors[key];
+        if let Some(Prefix { bytes, read, .. }) = &mut cursor.prefix {
             *read += count;
             if *read == bytes.len() {
-                self.prefix = None;
+                cursor.prefix = None;
             }
             return;
         }
-        self.offset += count as u64;
-        self.entry = log.segments(self.form).entry_at(self.offset);
-        self.is_replaying &= self.entry < log.floor;
+        let entry = self.entries(form).entry_at(offset);
+        let cursor = &mut self.cursors[key];
+        (cursor.offset, cursor.entry) = (offset, entry);
+        cursor.is_replaying &= entry < floor;
+    }
+
+    /// Gives the sink `notice` instead of the entries that it missed: see [`Next::Missed`].
+    pub fn skip_missed(&mut self, CursorKey(key): CursorKey, notice: &[u8]) {
+        let missed = self.missed(CursorKey(key));
+        let entry = self.cursors[key].entry + missed;
+        let offset = self.entries(self.cursors[key].form).start_of(entry);
+        let cursor = &mut self.cursors[key];
+        (cursor.entry, cursor.offset) = (entry, offset);
+        cursor.prefix = Some(Prefix {
+            bytes: Rc::new(notice.to_vec()),
+            read: 0,
+            entries: missed,
+            is_rest_of_entry: false,
+        });
     }
 
     /// Bytes of the log that the sink has not received. The rest of a partial entry is not
     /// in the log.
-    pub fn bytes_behind(&self, log: &EventLog) -> usize {
-        let segments = log.segments(self.form);
-        let offset = self.offset.max(segments.start_of(self.entry));
-        (segments.end_offset() - offset) as usize
+    pub fn bytes_behind(&self, CursorKey(key): CursorKey) -> usize {
+        let cursor = &self.cursors[key];
+        let entries = self.entries(cursor.form);
+        let offset = cursor.offset.max(entries.start_of(cursor.entry));
+        (entries.end_offset() - offset) as usize
     }
 
-    /// The rest of an entry that is kept for this cursor beside the log: its address, which
+    /// The rest of an entry that is kept for a cursor beside the log: its address, which
     /// cursors in the middle of the same entry share, and the length of that memory in bytes.
-    pub fn partial_memory(&self) -> Option<(*const u8, usize)> {
-        let prefix = self.prefix.as_ref();
+    pub fn partial_memory(&self, CursorKey(key): CursorKey) -> Option<(*const u8, usize)> {
+        let prefix = self.cursors[key].prefix.as_ref();
         let rest = prefix.filter(|prefix| prefix.is_rest_of_entry)?;
         Some((rest.bytes.as_ptr(), rest.bytes.len()))
     }

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::Output;
-use super::event_log::{Cursor, Form, Unread};
+use super::event_log::Position;
 use crate::diagnostics::stderr::say;
 
 /// The delay before a failed write to a file on stdout (a full disk) is tried again, if no new
@@ -27,6 +27,23 @@ pub struct FlushBudget {
     pub skips_slow_readers: bool,
 }
 
+/// Up to where a flush has written the events: these may be acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct Flushed(Position);
+
+impl Flushed {
+    /// Whether an event is flushed, after which the log ended at this position.
+    pub fn includes(self, position: Position) -> bool {
+        position.is_within(self.0)
+    }
+
+    /// For a test without an output.
+    #[cfg(test)]
+    pub fn up_to(position: Position) -> Self {
+        Flushed(position)
+    }
+}
+
 impl FlushBudget {
     /// A flush writes whatever the prompt sinks have room for.
     pub const PROMPT_SINKS: FlushBudget = FlushBudget {
@@ -41,27 +58,23 @@ impl FlushBudget {
 impl Output {
     /// Writes to each sink what it has not received, as far as it has room and the budget
     /// allows.
-    pub fn flush(&mut self, budget: FlushBudget) {
+    pub fn flush(&mut self, budget: FlushBudget) -> Flushed {
         if self.retry_stdout_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_stdout_at = None;
             self.needs_flush = true;
         }
         if !std::mem::take(&mut self.needs_flush) {
-            return;
+            return self.flushed();
         }
         self.flush_stdout(budget.stdout);
         self.flush_readers(budget);
         self.end_at_last_flush = self.log.end();
-        let end = self.end_at_last_flush;
-        let can_continue =
-            |(has_room, cursor): (bool, &Cursor)| has_room && !cursor.has_reached(end);
+        let can_continue = |(has_room, cursor)| has_room && !self.log.is_done(cursor);
         let needs_flush = self.sinks().any(can_continue);
         self.needs_flush = needs_flush;
-        self.log.release(Unread {
-            compact: self.first_unread(Form::Compact),
-            display: self.first_unread(Form::Display),
-        });
+        self.log.release();
         self.bytes_behind = self.count_bytes_behind();
+        self.flushed()
     }
 
     /// Writes to the readers, and removes those that have disconnected. It begins where the last
@@ -87,7 +100,7 @@ impl Output {
                 break;
             }
             let name = format_args!("reader {key}");
-            match reader.flush(name, &self.log, self.format, left.min(budget.reader)) {
+            match reader.flush(name, &mut self.log, self.format, left.min(budget.reader)) {
                 Ok(0) => {}
                 Ok(count) => (left, writes) = (left - count, writes - 1),
                 Err(_) => disconnected.push(key),
@@ -106,7 +119,7 @@ impl Output {
         };
         let is_file = stdout.writer.pollable_fd().is_none();
         stdout.has_room |= is_file;
-        match stdout.flush("stdout", &self.log, self.format, budget) {
+        match stdout.flush("stdout", &mut self.log, self.format, budget) {
             Ok(_) => {
                 let waits = is_file && !stdout.has_room;
                 self.retry_stdout_at = waits.then(|| Instant::now() + STDOUT_RETRY_DELAY);
@@ -127,22 +140,19 @@ impl Output {
         }
     }
 
-    /// The first entry that some sink of this form has not received.
-    fn first_unread(&self, form: Form) -> u64 {
-        let cursors = self.sinks().map(|(_, cursor)| cursor);
-        let cursors = cursors.filter(|cursor| cursor.form() == form);
-        let first = cursors.map(Cursor::entry).min();
-        first.unwrap_or(self.log.end())
+    /// What all prompt sinks have received. A slow sink gets the rest when it has room.
+    fn flushed(&self) -> Flushed {
+        Flushed(self.log.common_position(self.prompt_cursors()))
     }
 
     /// Computes [`Output::bytes_behind`]. A slow stdout does not count, also when it has room: the
     /// hooks would wait until it has everything.
     fn count_bytes_behind(&self) -> usize {
-        let stdout = self.stdout.iter().map(|sink| (sink.is_slow, &sink.cursor));
+        let stdout = self.stdout.iter().map(|sink| (sink.is_slow, sink.cursor));
         let readers = self.readers.iter();
-        let sinks = stdout.chain(readers.map(|(_, sink)| (sink.is_slow, &sink.cursor)));
+        let sinks = stdout.chain(readers.map(|(_, sink)| (sink.is_slow, sink.cursor)));
         let not_slow = sinks.filter(|(is_slow, _)| !is_slow);
-        let bytes = not_slow.map(|(_, cursor)| cursor.bytes_behind(&self.log));
+        let bytes = not_slow.map(|(_, cursor)| self.log.bytes_behind(cursor));
         bytes.max().unwrap_or(0)
     }
 }

@@ -32,7 +32,7 @@ use log::trace;
 use mio::net::UnixStream;
 use slab::Slab;
 
-use self::event_log::{Cursor, EventLog, Form};
+use self::event_log::{CursorKey, EventLog, Form, Position};
 use self::sink::Sink;
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
@@ -72,13 +72,13 @@ impl Output {
         history: usize,
         stdout: Option<NonblockingFd>,
     ) -> Self {
-        let log = EventLog::new(buffer, history, format != Format::Compact);
-        let cursor = |log| Cursor::new(log, Form::Display, 0);
+        let mut log = EventLog::new(buffer, history, format != Format::Compact);
+        let stdout = stdout.map(|writer| Sink::new(writer, log.add_cursor(Form::Shown, 0), 0));
         Output {
             format,
             buffer,
             end_at_last_flush: 0,
-            stdout: stdout.map(|writer| Sink::new(writer, cursor(&log), 0)),
+            stdout,
             retry_stdout_at: None,
             stdout_failed: false,
             readers: Slab::new(),
@@ -99,32 +99,28 @@ impl Output {
     /// backlog, to which the lost event was never offered.
     pub fn has_room_for(&self, forms: &Forms) -> bool {
         let floor = self.log.floor_after(forms.length());
-        let mut prompt = self.prompt_cursors().map(Cursor::entry);
+        let has_reached = |cursor| self.log.has_reached(cursor, floor);
         floor == self.log.floor()
-            || self.end_at_last_flush >= floor && prompt.all(|entry| entry >= floor)
+            || self.end_at_last_flush >= floor && self.prompt_cursors().all(has_reached)
     }
 
-    /// Appends an event to the log. Returns the number of its entry: see
-    /// [`Output::flushed_entry`].
-    pub fn append(&mut self, forms: Forms) -> u64 {
-        let number = self.log.end();
-        let stdout = self.stdout.iter_mut().map(|sink| &mut sink.cursor);
-        let readers = self.readers.iter_mut().map(|(_, sink)| &mut sink.cursor);
+    /// Appends an event to the log. Returns the position after it.
+    pub fn append(&mut self, forms: Forms) -> Position {
         trace!("log: appended {} bytes", forms.length());
         self.bytes_behind += forms.length();
-        let is_losing = self.log.append(forms, stdout.chain(readers));
+        let is_losing = self.log.append(forms);
         if is_losing {
             self.report_lagging();
             self.bound_partial_events();
         }
         self.needs_flush = true;
-        number
+        self.log.end_position()
     }
 
     /// Adds a reader of the output socket, and returns it with its key. It gets every event
     /// appended since the last flush: it may have connected before these were posted.
     pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
-        let cursor = Cursor::new(&self.log, Form::Display, self.end_at_last_flush);
+        let cursor = self.log.add_cursor(Form::Shown, self.end_at_last_flush);
         let key = self
             .readers
             .insert(Sink::new(stream, cursor, self.log.end()));
@@ -147,11 +143,10 @@ impl Output {
         first: u64,
     ) -> (usize, &mut UnixStream) {
         let end = self.log.end();
-        let cursor = Cursor::new(&self.log, Form::Compact, first).with_head(head);
+        let cursor = self.log.add_cursor_with_head(Form::Compact, first, head);
         let mut sink = Sink::new(stream, cursor, end);
         // Responses to hooks do not wait for the replay.
         sink.is_slow = first < end;
-        self.log.keep_from(Form::Compact, first);
         self.live_readers += 1;
         self.needs_flush = true;
         let key = self.readers.insert(sink);
@@ -185,9 +180,11 @@ impl Output {
             trace!("reader {key}: closed");
             // A flush releases the events that only this reader had not read.
             self.needs_flush = true;
-            match reader.cursor.form() {
+            let form = self.log.form(reader.cursor);
+            self.log.remove_cursor(reader.cursor);
+            match form {
                 Form::Compact => self.live_readers -= 1,
-                Form::Display => self.report_readers("disconnected"),
+                Form::Shown => self.report_readers("disconnected"),
             }
         }
     }
@@ -234,7 +231,8 @@ impl Output {
 
     /// Gives up stdout: nobody reads it any more.
     pub fn close_stdout(&mut self) {
-        if self.stdout.take().is_some() {
+        if let Some(stdout) = self.stdout.take() {
+            self.log.remove_cursor(stdout.cursor);
             self.needs_flush = true;
             self.retry_stdout_at = None;
             say("stdout was closed by its reader: no more events are written to it");
@@ -258,15 +256,7 @@ impl Output {
 
     /// Whether every sink has received all events.
     pub fn is_drained(&self) -> bool {
-        self.sinks()
-            .all(|(_, cursor)| cursor.has_reached(self.log.end()))
-    }
-
-    /// The number of the first entry that some prompt sink has not received. The events
-    /// before it may be acknowledged: a slow sink gets them when it has room.
-    pub fn flushed_entry(&self) -> u64 {
-        let first = self.prompt_cursors().map(Cursor::entry).min();
-        first.unwrap_or(self.log.end())
+        self.sinks().all(|(_, cursor)| self.log.is_done(cursor))
     }
 
     /// The largest number of bytes that a sink which is not slow still has to get.
@@ -275,20 +265,20 @@ impl Output {
     }
 
     /// For each sink, whether it has room, and its cursor.
-    fn sinks(&self) -> impl Iterator<Item = (bool, &Cursor)> {
-        let stdout = self.stdout.iter().map(|sink| (sink.has_room, &sink.cursor));
+    fn sinks(&self) -> impl Iterator<Item = (bool, CursorKey)> {
+        let stdout = self.stdout.iter().map(|sink| (sink.has_room, sink.cursor));
         let readers = self.readers.iter();
-        stdout.chain(readers.map(|(_, sink)| (sink.has_room, &sink.cursor)))
+        stdout.chain(readers.map(|(_, sink)| (sink.has_room, sink.cursor)))
     }
 
     /// The cursors of the prompt sinks. A reader that has run out of room stays slow until it has
     /// everything: with many such readers, the hooks would wait for one of them in every turn.
-    fn prompt_cursors(&self) -> impl Iterator<Item = &Cursor> {
+    fn prompt_cursors(&self) -> impl Iterator<Item = CursorKey> {
         let stdout = self.stdout.iter().filter(|sink| sink.has_room);
-        let stdout = stdout.map(|sink| &sink.cursor);
+        let stdout = stdout.map(|sink| sink.cursor);
         let readers = self.readers.iter().map(|(_, sink)| sink);
         let readers = readers.filter(|sink| !sink.is_slow);
-        stdout.chain(readers.map(|sink| &sink.cursor))
+        stdout.chain(readers.map(|sink| sink.cursor))
     }
 
     /// Reports each sink that begins to lag, once until it has everything.
@@ -298,7 +288,7 @@ impl Output {
         let stdout = stdout.filter_map(|sink| sink.mark_lagging(log).then(|| "stdout".into()));
         let readers = self.readers.iter_mut();
         let readers =
-            readers.filter_map(|(_, sink)| sink.mark_lagging(log).then(|| sink.describe()));
+            readers.filter_map(|(_, sink)| sink.mark_lagging(log).then(|| sink.describe(log)));
         for name in stdout.chain(readers) {
             say(format_args!(
                 "{name} is too slow: its oldest events are dropped"
@@ -312,7 +302,8 @@ impl Output {
     /// limit.
     fn bound_partial_events(&mut self) {
         loop {
-            let partial = |(_, sink): (usize, &Sink<UnixStream>)| sink.cursor.partial_memory();
+            let partial =
+                |(_, sink): (usize, &Sink<UnixStream>)| self.log.partial_memory(sink.cursor);
             let distinct: HashMap<_, _> = self.readers.iter().filter_map(partial).collect();
             let total: usize = distinct.values().sum();
             let largest = distinct.into_values().max().unwrap_or(0);
@@ -320,7 +311,7 @@ impl Output {
                 return;
             }
             let candidate = |(key, sink): (usize, &Sink<UnixStream>)| {
-                let (_, length) = sink.cursor.partial_memory()?;
+                let (_, length) = self.log.partial_memory(sink.cursor)?;
                 Some((Reverse(sink.last_progress), length, key))
             };
             let Some((_, length, key)) = self.readers.iter().filter_map(candidate).max() else {
@@ -329,7 +320,7 @@ impl Output {
             say(format_args!(
                 "{} is disconnected in the middle of an event of {length} bytes: {total} bytes \
                  are kept for readers that have stopped in the middle of one, and --buffer is {}",
-                self.readers[key].describe(),
+                self.readers[key].describe(&self.log),
                 self.buffer
             ));
             self.remove_reader(key);
@@ -340,11 +331,11 @@ impl Output {
     /// `timeout` for stdout to write what it has accepted.
     pub fn finish(self, timeout: Duration) {
         let stdout = self.stdout.iter();
-        let stdout = stdout.map(|sink| ("stdout".into(), &sink.cursor));
+        let stdout = stdout.map(|sink| ("stdout".into(), sink.cursor));
         let readers = self.readers.iter();
-        let readers = readers.map(|(_, sink)| (sink.describe(), &sink.cursor));
+        let readers = readers.map(|(_, sink)| (sink.describe(&self.log), sink.cursor));
         for (name, cursor) in stdout.chain(readers) {
-            let count = cursor.outstanding(&self.log);
+            let count = self.log.outstanding(cursor);
             if count > 0 {
                 say(format_args!(
                     "{name} did not receive the last {count} event(s)"

@@ -69,6 +69,15 @@ impl Segments {
         (self.end_offset() - self.start_of(entry)) as usize
     }
 
+    /// The first entry from which at most `length` bytes follow.
+    pub fn last_within(&self, length: usize) -> u64 {
+        let offset = self.end_offset().saturating_sub(length as u64);
+        if offset <= self.oldest_offset {
+            return self.oldest;
+        }
+        self.oldest + self.ends.partition_point(|end| *end < offset) as u64 + 1
+    }
+
     /// The number of the first entry that ends after `offset`.
     pub fn entry_at(&self, offset: u64) -> u64 {
         // A sink that keeps up is at the end. The search takes longer, the longer the history.
@@ -120,7 +129,7 @@ impl Segments {
             bytes.shrink_to_fit();
             let bytes = Rc::new(bytes);
             self.segments.push_back(Segment { start, bytes });
-        } else if !entry.is_empty() {
+        } else {
             self.small_segment(start, entry.len())
                 .extend(entry.as_bytes());
         }

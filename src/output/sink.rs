@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use log::trace;
 use mio::net::UnixStream;
 
-use super::event_log::{Cursor, EventLog, Form};
+use super::event_log::{CursorKey, EventLog, Form, Next};
 use crate::event::{self, Event};
 use crate::format::Format;
 use crate::peer::{self, Peer};
@@ -18,7 +18,7 @@ use crate::peer::{self, Peer};
 #[derive(Debug)]
 pub struct Sink<W> {
     pub writer: W,
-    pub cursor: Cursor,
+    pub cursor: CursorKey,
     /// False after a write that returned `WouldBlock`, until the poll reports room.
     pub has_room: bool,
     /// Whether it had no room, or began with a replay, since it last had everything.
@@ -35,7 +35,7 @@ pub struct Sink<W> {
 
 impl<W: Write> Sink<W> {
     /// A sink that gets what the cursor reads. `end` is the end of the log.
-    pub fn new(writer: W, cursor: Cursor, end: u64) -> Self {
+    pub fn new(writer: W, cursor: CursorKey, end: u64) -> Self {
         Sink {
             writer,
             cursor,
@@ -76,31 +76,31 @@ impl<W: Write> Sink<W> {
     pub fn flush(
         &mut self,
         name: impl std::fmt::Display,
-        log: &EventLog,
+        log: &mut EventLog,
         format: Format,
         budget: usize,
     ) -> io::Result<usize> {
         let mut left = budget;
         while self.has_room && left > 0 {
-            self.cursor.skip_hidden(log);
-            if self.cursor.has_reached(log.end()) {
-                self.is_slow = false;
-                self.is_lagging = false;
-                break;
-            }
-            if self.cursor.unread(log).is_empty() {
-                let missed = self.cursor.missed(log);
-                trace!("{name}: missed {missed} events");
-                let notice = self.notice(missed, format);
-                self.cursor.skip_missed(log, notice.as_bytes());
-            }
-            let bytes = self.cursor.unread(log);
+            let bytes = match log.next(self.cursor) {
+                Next::Bytes(bytes) => bytes,
+                Next::Missed(missed) => {
+                    trace!("{name}: missed {missed} events");
+                    let notice = notice(missed, log.form(self.cursor), format);
+                    log.skip_missed(self.cursor, notice.as_bytes());
+                    continue;
+                }
+                Next::Done => {
+                    (self.is_slow, self.is_lagging) = (false, false);
+                    break;
+                }
+            };
             match self.writer.write(&bytes[..bytes.len().min(left)]) {
                 // No device does this. It must not make the loop spin.
                 Ok(0) => self.set_full(),
                 Ok(count) => {
                     trace!("{name}: wrote {count} bytes");
-                    self.cursor.advance(log, count);
+                    log.advance(self.cursor, count);
                     self.last_progress = log.end();
                     left -= count;
                 }
@@ -118,28 +118,28 @@ impl<W: Write> Sink<W> {
     /// Marks the sink as lagging if it has missed events. Returns whether it was not lagging
     /// before.
     pub fn mark_lagging(&mut self, log: &EventLog) -> bool {
-        self.cursor.missed(log) > 0 && !std::mem::replace(&mut self.is_lagging, true)
+        log.missed(self.cursor) > 0 && !std::mem::replace(&mut self.is_lagging, true)
     }
+}
 
-    /// The notice that the sink missed events.
-    fn notice(&self, missed: u64, format: Format) -> String {
-        let format = match self.cursor.form() {
-            Form::Compact => Format::Compact,
-            Form::Display => format,
-        };
-        let mut notice = String::new();
-        let now = event::timestamp(SystemTime::now());
-        format.write(&Event::dropped(&now, missed), &mut notice);
-        notice
-    }
+/// The notice that a sink of this form missed events.
+fn notice(missed: u64, form: Form, format: Format) -> String {
+    let format = match form {
+        Form::Compact => Format::Compact,
+        Form::Shown => format,
+    };
+    let mut notice = String::new();
+    let now = event::timestamp(SystemTime::now());
+    format.write(&Event::dropped(&now, missed), &mut notice);
+    notice
 }
 
 impl Sink<UnixStream> {
     /// The reader's name in messages. The pid is that of the process that has connected.
-    pub fn describe(&self) -> String {
-        let kind = match self.cursor.form() {
+    pub fn describe(&self, log: &EventLog) -> String {
+        let kind = match log.form(self.cursor) {
             Form::Compact => "A reader of /events",
-            Form::Display => "An output reader",
+            Form::Shown => "An output reader",
         };
         match peer::credentials(self.writer.as_fd()) {
             Ok(Peer { pid: Some(pid), .. }) => format!("{kind} (pid {pid})"),

@@ -30,7 +30,8 @@ use crate::http::response::events_head;
 use crate::http::route::Replay;
 use crate::listen::listener::Listener;
 use crate::output::Output;
-use crate::output::flush::FlushBudget;
+use crate::output::event_log::Position;
+use crate::output::flush::{FlushBudget, Flushed};
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -44,8 +45,6 @@ pub(super) struct Publisher {
     live_reader_limit: usize,
     /// The sessions that the hooks are from.
     pub(super) sessions: Sessions,
-    /// Whether stdout and the output socket show `_gone`.
-    shows_gone: bool,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
     /// Whether a reader's descriptor was closed since this was last asked.
@@ -60,7 +59,6 @@ impl Publisher {
         listener: Option<Listener>,
         live_reader_limit: usize,
         sessions: Sessions,
-        shows_gone: bool,
     ) -> Result<Self, String> {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
@@ -75,7 +73,6 @@ impl Publisher {
             listener,
             live_reader_limit,
             sessions,
-            shows_gone,
             with_input: ReadyQueue::default(),
             has_freed_fd: false,
         })
@@ -212,12 +209,12 @@ impl Publisher {
         }
     }
 
-    /// Writes this turn's events to the sinks, within the budget. Returns the number of the
-    /// first event that may not be acknowledged yet.
-    pub(super) fn flush(&mut self) -> u64 {
-        self.flush_output(FLUSH);
+    /// Writes this turn's events to the sinks, within the budget. Returns which events may be
+    /// acknowledged.
+    pub(super) fn flush(&mut self) -> Flushed {
+        let flushed = self.flush_output(FLUSH);
         self.register_sinks();
-        self.output.flushed_entry()
+        flushed
     }
 
     /// Registers sinks for writability when they have no room, and no longer.
@@ -265,41 +262,37 @@ impl Publisher {
 
     fn publish_gone(&mut self, pid: u32, session_id: &str) {
         let time = event::timestamp(SystemTime::now());
-        let mut forms = self.output.forms(Event::gone(&time, pid, session_id));
-        if !self.shows_gone {
-            // stdout and the output socket do not show it. Readers of live events do.
-            forms.display = Some(String::new());
-        }
-        self.append(forms);
+        self.publish(Event::gone(&time, pid, session_id));
     }
 
     /// Appends an event to the log. If it would evict events that prompt sinks have
     /// not been offered yet, writes these first, so that only slow sinks lose events.
-    fn append(&mut self, forms: Forms) -> u64 {
+    fn append(&mut self, forms: Forms) -> Position {
         if !self.output.has_room_for(&forms) {
             self.accept_readers(Instant::now());
             self.flush_output(FlushBudget::PROMPT_SINKS);
         }
         let readers = self.output.reader_count();
-        let number = self.output.append(forms);
+        let position = self.output.append(forms);
         self.has_freed_fd |= self.output.reader_count() < readers;
-        number
+        position
     }
 
     /// Writes to the sinks. Readers that have disconnected free their descriptors.
-    fn flush_output(&mut self, budget: FlushBudget) {
+    fn flush_output(&mut self, budget: FlushBudget) -> Flushed {
         let readers = self.output.reader_count();
-        self.output.flush(budget);
+        let flushed = self.output.flush(budget);
         self.has_freed_fd |= self.output.reader_count() < readers;
+        flushed
     }
 }
 
 impl Publish for Publisher {
-    fn publish(&mut self, event: Event) -> u64 {
+    fn publish(&mut self, event: Event) -> Position {
         self.append(self.output.forms(event))
     }
 
-    fn publish_forms(&mut self, forms: Forms) -> u64 {
+    fn publish_forms(&mut self, forms: Forms) -> Position {
         self.append(forms)
     }
 

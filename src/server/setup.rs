@@ -56,7 +56,6 @@ impl Server {
             output_listener,
             limits.live_readers,
             Sessions::new(limits.sessions),
-            options.sessions,
         )?;
         let worker = Worker::start(options.format, waker).map_err(context("start a thread"))?;
         announce(options);

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command};
 
 use hooks_observatory::format::Forms;
-use hooks_observatory::output::event_log::{Cursor, EventLog, Form, Unread};
+use hooks_observatory::output::event_log::{EventLog, Form, Next};
 use regex_lite::Regex;
 use tempfile::TempDir;
 
@@ -233,31 +233,28 @@ fn the_picture_of_a_short_read_is_what_the_kernel_does() {
 fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
     const ENTRIES: u64 = 9;
     let mut log = EventLog::new(40, 60, false);
-    let [a, b, c] = [(); 3].map(|()| Cursor::new(&log, Form::Compact, 0));
+    let [a, b, c] = [(); 3].map(|()| log.add_cursor(Form::Compact, 0));
     // Each cursor, and how many bytes it reads at most.
     let mut cursors = [(a, 14), (b, 60), (c, usize::MAX)];
     for entry in 0..ENTRIES {
         let forms = Forms {
             compact: format!("entry {entry:3}\n"),
-            display: None,
+            shown: None,
         };
-        log.append(forms, cursors.iter_mut().map(|(cursor, _)| cursor));
+        log.append(forms);
         for (cursor, room) in &mut cursors {
-            while *room > 0 && !cursor.unread(&log).is_empty() {
-                let count = cursor.unread(&log).len().min(*room);
-                cursor.advance(&log, count);
+            while *room > 0
+                && let Next::Bytes(bytes) = log.next(*cursor)
+            {
+                let count = bytes.len().min(*room);
+                log.advance(*cursor, count);
                 *room -= count;
             }
         }
-        let compact = cursors.iter().map(|(cursor, _)| cursor.entry()).min();
-        log.release(Unread {
-            compact: compact.unwrap(),
-            display: log.end(),
-        });
+        log.release();
     }
-    let [a, b, c] = cursors.map(|(cursor, _)| cursor);
-    assert_eq!(a.unread(&log), b"y   1\n", "the rest of entry 1");
-    let d = Cursor::new(&log, Form::Compact, log.oldest());
+    assert_eq!(log.next(a), Next::Bytes(b"y   1\n"), "the rest of entry 1");
+    let d = log.add_cursor(Form::Compact, log.oldest());
 
     let column = |entry: u64| 10 + 9 * entry as usize;
     let put = |line: &mut String, entry: u64, text: &str| {
@@ -278,10 +275,10 @@ fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
     put(&mut lines[2], log.end(), "^ end");
     for (name, cursor) in [("A", a), ("B", b), ("C", c), ("D", d)] {
         let mut line = format!("cursor {name}");
-        let missed = cursor.missed(&log);
+        let missed = log.missed(cursor);
         put(
             &mut line,
-            cursor.entry(),
+            log.position_of(cursor).compact,
             &format!("^ next, missed {missed}"),
         );
         lines.push(line);

@@ -144,7 +144,7 @@ fn signal_group(pid: u32) {
 /// A server that shows `_gone`, and reports processes in its trace. `None` without curl.
 fn server() -> Option<Server> {
     tool("curl")?;
-    Some(Server::start(&["--sessions", "--trace"]))
+    Some(Server::start(&["--trace"]))
 }
 
 /// Waits for the next `_gone` after `seen` others. Returns the process and the session of all.
@@ -357,7 +357,7 @@ fn a_hook_of_another_user_than_its_parent_says_nothing() {
     let (true, Some(_), Some(_)) = (is_root(), tool("setpriv"), tool("curl")) else {
         return;
     };
-    let server = Server::start(&["--sessions", "--trace", "--mode", "666"]);
+    let server = Server::start(&["--trace", "--mode", "666"]);
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(server.folder.path(), mode).unwrap();
     let as_nobody = [
@@ -440,9 +440,7 @@ fn without_a_pid_for_the_peer_nothing_is_identified_and_nothing_fails() {
     let (Some(unshare), Some(_)) = (unshare(&[]), tool("curl")) else {
         return;
     };
-    let server = Server::start_with(&["--sessions", "--trace"], |command| {
-        run_under(command, &unshare)
-    });
+    let server = Server::start_with(&["--trace"], |command| run_under(command, &unshare));
     let mut client = Client::start(&server);
     let started_at = Instant::now();
     while started_at.elapsed() < Duration::from_millis(1200) {
@@ -516,22 +514,6 @@ fn a_resumed_session_does_not_live_in_what_started_both_clients() {
     assert!(!is_known(&server, std::process::id()));
 }
 
-#[test]
-fn without_the_option_stdout_does_not_show_gone() {
-    let Some(_) = tool("curl") else { return };
-    let server = Server::start(&["--trace"]);
-    let (client, _) = Client::identified(&server, "shell Stop s");
-    client.kill();
-    server
-        .stderr
-        .wait("the end", |text| text.contains("session 0: gone\n"));
-    server.post("Last", "{}");
-    let text = server
-        .stdout
-        .wait("the last event", |text| text.contains("Last"));
-    assert!(!text.contains("_gone"), "{text}");
-}
-
 /// Runs in a pid namespace of its own, where the next pid can be chosen.
 #[test]
 fn a_process_that_got_the_pid_of_another_is_not_that_one() {
@@ -567,7 +549,7 @@ fn a_process_that_got_the_pid_of_another_is_not_that_one() {
 #[test]
 fn six_hundred_sessions_fit_in_a_thousand_descriptors() {
     let Some(_) = tool("curl") else { return };
-    let server = Server::start_with(&["--sessions", "--trace"], |command| {
+    let server = Server::start_with(&["--trace"], |command| {
         run_under(command, &["prlimit", "--nofile=1000"])
     });
     let requests = |name: &str, sessions: Range<usize>| {

@@ -39,8 +39,8 @@ pub enum Pending {
     Nothing,
     /// The worker makes the event.
     Worker,
-    /// The event with this number must be flushed.
-    Flush(u64),
+    /// The event is in the log and must be flushed.
+    Flush,
 }
 
 impl<S: Socket> Client<S> {

@@ -45,6 +45,8 @@ use crate::event::{self, Clock, Event};
 use crate::http::connection::{Connection, Hook, Step};
 use crate::http::response::Status;
 use crate::http::route::Replay;
+use crate::output::event_log::Position;
+use crate::output::flush::Flushed;
 use crate::peer::{self, Peer};
 use crate::server::budget::{Budget, LARGE_BODY, READS_PER_CLIENT, WRITES};
 use crate::server::deadlines::Deadlines;
@@ -72,9 +74,9 @@ pub struct Clients<S: Socket> {
     /// Clients whose body must wait for room, in the order in which they began to wait.
     waiting_for_room: ReadyQueue,
     inflight: Inflight,
-    /// Clients whose event is in the log and not flushed: the event's number and the client's
-    /// key, in the order of the log.
-    unflushed: VecDeque<(u64, usize)>,
+    /// Clients whose event is in the log and not flushed: the position after the event and the
+    /// client's key, in the order of the log.
+    unflushed: VecDeque<(Position, usize)>,
     /// Events for the worker.
     jobs: Vec<Job>,
     /// Clients that have become readers.
@@ -236,11 +238,11 @@ impl<S: Socket> Clients<S> {
                 }
                 Step::Hook(hook) => {
                     trace!("{token}: event {}", hook.event_name);
-                    let number =
+                    let position =
                         publish_small(publisher, self.clock.now(), &peer, &hook, budget, now);
                     client.connection.take_body();
                     self.account_body(key);
-                    return self.wait_for_flush(key, number);
+                    return self.wait_for_flush(key, position);
                 }
             }
         }
@@ -362,10 +364,10 @@ impl<S: Socket> Clients<S> {
     }
 
     /// The client's event is in the log: its response waits for the flush.
-    fn wait_for_flush(&mut self, key: usize, number: u64) {
+    fn wait_for_flush(&mut self, key: usize, position: Position) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.pending = Pending::Flush(number);
-            self.unflushed.push_back((number, key));
+            client.pending = Pending::Flush;
+            self.unflushed.push_back((position, key));
         }
     }
 
@@ -411,16 +413,15 @@ impl<S: Socket> Clients<S> {
             publisher.handle_session(&hook, budget, now);
         }
         let key = finished.job.client;
-        let number = publisher.publish_forms(finished.forms);
+        let position = publisher.publish_forms(finished.forms);
         self.account_body(key);
-        self.wait_for_flush(key, number);
+        self.wait_for_flush(key, position);
     }
 
-    /// All events before `number` are flushed: their clients get their responses. Call it
-    /// after each flush.
-    pub fn acknowledge(&mut self, number: u64, now: Instant) {
-        while let Some((event, key)) = self.unflushed.front().copied()
-            && event < number
+    /// The clients whose events are flushed get their responses.
+    pub fn acknowledge(&mut self, flushed: Flushed, now: Instant) {
+        while let Some((position, key)) = self.unflushed.front().copied()
+            && flushed.includes(position)
         {
             self.unflushed.pop_front();
             if let Some(client) = self.clients.get_mut(key) {
@@ -496,7 +497,7 @@ impl<S: Socket> Clients<S> {
     }
 }
 
-/// Makes the event of a small body and publishes it. Returns its number.
+/// Makes the event of a small body and publishes it. Returns the position after it.
 fn publish_small(
     publisher: &mut impl Publish,
     time: &str,
@@ -504,7 +505,7 @@ fn publish_small(
     hook: &Hook,
     budget: &mut Budget,
     now: Instant,
-) -> u64 {
+) -> Position {
     budget.charge_event(hook.body.len());
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);

@@ -33,6 +33,8 @@ use super::socket::Socket;
 use crate::event::Event;
 use crate::event::json_text::members;
 use crate::format::Forms;
+use crate::output::event_log::Position;
+use crate::output::flush::Flushed;
 use crate::peer::Peer;
 use crate::server::budget::{Budget, LARGE_BODY, READS_PER_CLIENT};
 use crate::server::sessions::SessionHook;
@@ -160,14 +162,14 @@ struct SimulatedOutput {
 }
 
 impl SimulatedOutput {
-    fn append(&mut self, request: (usize, usize)) -> u64 {
+    fn append(&mut self, request: (usize, usize)) -> Position {
         self.events.push(request);
-        self.events.len() as u64 - 1
+        Position::after(self.events.len() as u64)
     }
 }
 
 impl Publish for SimulatedOutput {
-    fn publish(&mut self, event: Event) -> u64 {
+    fn publish(&mut self, event: Event) -> Position {
         let number = |name| {
             let mut members = members(event.line());
             let (_, value) = members.find(|(key, _)| *key == name).unwrap();
@@ -176,7 +178,7 @@ impl Publish for SimulatedOutput {
         self.append((number("client"), number("number")))
     }
 
-    fn publish_forms(&mut self, forms: Forms) -> u64 {
+    fn publish_forms(&mut self, forms: Forms) -> Position {
         let (client, number) = forms.compact.split_once(' ').unwrap();
         self.append((client.parse().unwrap(), number.parse().unwrap()))
     }
@@ -385,7 +387,7 @@ impl World {
             let numbers: Vec<_> = body.split([':', ',']).collect();
             let forms = Forms {
                 compact: format!("{} {}", numbers[1], numbers[3]),
-                display: None,
+                shown: None,
             };
             let finished = Finished {
                 job,
@@ -421,7 +423,8 @@ impl World {
             .events
             .len()
             .min(self.output.flushed.saturating_add(flushed));
-        self.clients.acknowledge(self.output.flushed as u64, now);
+        let flushed = Flushed::up_to(Position::after(self.output.flushed as u64));
+        self.clients.acknowledge(flushed, now);
         self.clients.write(&mut budget, now);
         for sender in &mut self.senders {
             let answered = sender.responses();

@@ -10,16 +10,17 @@ use std::time::Instant;
 use crate::event::Event;
 use crate::format::Forms;
 use crate::http::route::Replay;
+use crate::output::event_log::Position;
 use crate::server::budget::Budget;
 use crate::server::sessions::SessionHook;
 
 /// Where clients hand over their events.
 pub trait Publish {
-    /// Appends an event to the log, and returns its number. Numbers count up.
-    fn publish(&mut self, event: Event) -> u64;
+    /// Appends an event to the log, and returns the position after it. Positions only rise.
+    fn publish(&mut self, event: Event) -> Position;
 
     /// The same for an event whose forms the worker has made.
-    fn publish_forms(&mut self, forms: Forms) -> u64;
+    fn publish_forms(&mut self, forms: Forms) -> Position;
 
     /// The sessions as a JSON array.
     fn sessions_json(&self) -> String;
