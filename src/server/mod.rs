@@ -30,7 +30,7 @@
 //! - [`sessions`]: finds out whether sessions are still there.
 //!
 //! The others are parts that these use: [`budget`], [`deadlines`], [`ready_queue`], [`signals`],
-//! [`token`], and [`worker`].
+//! [`token`], [`turn`], and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
 //! [`sessions`] writes the list of sessions.
@@ -47,6 +47,7 @@ mod setup;
 mod shutdown;
 mod signals;
 mod token;
+mod turn;
 mod worker;
 
 use std::io;
@@ -58,12 +59,13 @@ use mio::event::Event as Report;
 use mio::net::UnixStream;
 use mio::{Events, Poll};
 
-use self::budget::{Budget, LongestTurn};
+use self::budget::LongestTurn;
 use self::clients::Clients;
 use self::clients::publish::Publish;
 use self::publisher::Publisher;
 use self::shutdown::Phase;
 use self::token::{Token, context, register};
+use self::turn::Turn;
 use self::worker::Worker;
 use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;
@@ -105,8 +107,6 @@ struct Server {
     /// Whether the worker may have results: it woke the poll, and not all were taken since.
     has_results: bool,
     phase: Phase,
-    /// When this turn began.
-    now: Instant,
 }
 
 impl Server {
@@ -120,17 +120,16 @@ impl Server {
             }
             self.wait(&mut reports)?;
             longest_turn.begin();
-            self.now = Instant::now();
+            let mut turn = Turn::new(Instant::now());
             for report in &reports {
-                self.handle_report(report);
+                self.handle_report(report, turn.now);
             }
-            self.restore_files();
+            self.restore_files(turn.now);
             self.reserve_descriptors();
-            let mut budget = Budget::new();
-            self.accept_clients();
-            self.read_clients(&mut budget);
-            self.clients.expire_deadlines(&mut budget, self.now);
-            self.commit(&mut budget);
+            self.accept_clients(turn.now);
+            self.read_clients(&mut turn);
+            self.clients.expire_deadlines(&mut turn);
+            self.commit(&mut turn);
             self.advance_shutdown();
             self.retry_accept();
             longest_turn.end();
@@ -192,8 +191,8 @@ impl Server {
     }
 
     /// Records what one report of the poll says, for the steps that follow.
-    fn handle_report(&mut self, report: &Report) {
-        let (token, now) = (Token::from(report.token()), self.now);
+    fn handle_report(&mut self, report: &Report, now: Instant) {
+        let token = Token::from(report.token());
         trace!("{token}: {}", describe(report));
         match token {
             Token::HookListener => set_readable(&mut self.hook_listener),
@@ -232,26 +231,26 @@ impl Server {
     }
 
     /// Accepts clients from the backlog, and reads their credentials.
-    fn accept_clients(&mut self) {
+    fn accept_clients(&mut self, now: Instant) {
         let live_readers = self.publisher.output.live_reader_count();
         let Some(listener) = &mut self.hook_listener else {
             return;
         };
         for _ in 0..budget::ACCEPTS {
             let open = self.clients.len() + live_readers;
-            let Some(stream) = listener.accept(open, self.now) else {
+            let Some(stream) = listener.accept(open, now) else {
                 return;
             };
             // Without an identity there can be no event.
             if let Ok(peer) = peer::credentials(stream.as_fd()) {
-                self.clients.add(stream, peer, self.now);
+                self.clients.add(stream, peer, now);
             }
         }
     }
 
     /// Reads from clients, and publishes the events that the worker has made.
-    fn read_clients(&mut self, budget: &mut Budget) {
-        self.clients.read(&mut self.publisher, budget, self.now);
+    fn read_clients(&mut self, turn: &mut Turn) {
+        self.clients.read(&mut self.publisher, turn);
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
         }
@@ -261,26 +260,25 @@ impl Server {
             match self.worker.take_result() {
                 Some(finished) => {
                     let publisher = &mut self.publisher;
-                    self.clients
-                        .finish_job(finished, publisher, budget, self.now);
+                    self.clients.finish_job(finished, publisher, turn);
                 }
                 None => self.has_results = false,
             }
         }
-        self.publish_gone();
+        self.publish_gone(turn.now);
     }
 
     /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
-    fn publish_gone(&mut self) {
+    fn publish_gone(&mut self, now: Instant) {
         let open = self.hook_connections();
         let has_unread = || {
             let listener = self.hook_listener.as_ref();
-            listener.is_some_and(|listener| listener.can_accept(open, self.now))
+            listener.is_some_and(|listener| listener.can_accept(open, now))
                 || self.clients.has_unread()
                 || self.worker.has_jobs()
         };
-        if self.publisher.sessions.has_gone(has_unread, self.now) {
-            self.publisher.publish_gone_until(self.now);
+        if self.publisher.sessions.has_gone(has_unread, now) {
+            self.publisher.publish_gone_until(now);
         }
     }
 
@@ -310,13 +308,13 @@ impl Server {
     }
 
     /// Writes this turn's events, then the responses.
-    fn commit(&mut self, budget: &mut Budget) {
+    fn commit(&mut self, turn: &mut Turn) {
         self.publisher
-            .discard_reader_input(self.clients.scratch(), budget);
-        self.publisher.accept_readers(self.now);
+            .discard_reader_input(self.clients.scratch(), turn);
+        self.publisher.accept_readers(turn.now);
         let flushed = self.publisher.flush();
-        self.clients.acknowledge(flushed, self.now);
-        self.clients.write(budget, self.now);
+        self.clients.acknowledge(flushed, turn.now);
+        self.clients.write(turn);
     }
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.
@@ -329,14 +327,14 @@ impl Server {
     }
 
     /// Listens again where a socket's file has disappeared.
-    fn restore_files(&mut self) {
+    fn restore_files(&mut self, now: Instant) {
         let listeners = [
             (&mut self.hook_listener, Token::HookListener),
             (&mut self.publisher.listener, Token::OutputListener),
         ];
         for (listener, token) in listeners {
             let Some(listener) = listener else { continue };
-            let Some(path) = listener.restore_file(self.now) else {
+            let Some(path) = listener.restore_file(now) else {
                 continue;
             };
             let watched = match &self.file_watch {
@@ -345,7 +343,7 @@ impl Server {
             };
             let registered = register(self.poll.registry(), listener.socket(), token);
             // It may have disappeared again before it was watched.
-            listener.check_file_later(self.now);
+            listener.check_file_later(now);
             if let Err(error) = watched.and(registered) {
                 say(error);
             }

@@ -17,12 +17,13 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::budget::{Budget, CONGESTION, FLUSH};
+use super::budget::{CONGESTION, FLUSH};
 use super::clients::publish::{LiveReader, Publish};
 use super::clients::socket::Socket;
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
 use super::token::{Token, register};
+use super::turn::Turn;
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
 use crate::format::Forms;
@@ -116,9 +117,9 @@ impl Publisher {
     }
 
     /// Discards what readers send: one read for each in a turn.
-    pub(super) fn discard_reader_input(&mut self, scratch: &mut [u8], budget: &mut Budget) {
+    pub(super) fn discard_reader_input(&mut self, scratch: &mut [u8], turn: &mut Turn) {
         for _ in 0..self.with_input.len() {
-            if budget.is_spent() {
+            if turn.budget.is_spent() {
                 return;
             }
             let Some(key) = self.with_input.pop() else {
@@ -128,7 +129,7 @@ impl Publisher {
                 continue;
             };
             let result = reader.read(scratch);
-            budget.charge_read(*result.as_ref().unwrap_or(&0));
+            turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
             match result {
                 // At the end of its input a reader still receives.
                 Ok(0) => {}
@@ -305,11 +306,11 @@ impl Publish for Publisher {
         self.live_reader_limit.saturating_sub(readers)
     }
 
-    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant) {
+    fn handle_session(&mut self, hook: &SessionHook, turn: &mut Turn) {
         if let Some((pid, session_id)) = self.sessions.take_replaced(hook) {
             self.publish_gone(pid, &session_id);
         }
-        self.sessions.handle_hook(hook, &self.registry, budget, now);
+        self.sessions.handle_hook(hook, &self.registry, turn);
     }
 
     fn is_congested(&self) -> bool {

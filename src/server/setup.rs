@@ -68,7 +68,6 @@ impl Server {
             worker,
             has_results: false,
             phase: Phase::Serving,
-            now: Instant::now(),
             poll,
         })
     }

@@ -12,8 +12,9 @@ use super::inflight::BodyId;
 use super::socket::Socket;
 use crate::http::connection::{Connection, Step};
 use crate::peer::Peer;
-use crate::server::budget::{Budget, READS_PER_CLIENT};
+use crate::server::budget::READS_PER_CLIENT;
 use crate::server::token::Token;
+use crate::server::turn::Turn;
 
 /// One connection to the hook socket.
 pub struct Client<S> {
@@ -84,13 +85,13 @@ impl<S: Socket> Client<S> {
         &'a mut self,
         token: Token,
         scratch: &'a mut [u8],
-        budget: &mut Budget,
+        turn: &mut Turn,
     ) -> Option<Step<'a>> {
         if self.connection.has_unparsed() {
             return Some(self.connection.received(&[]));
         }
         let result = self.read(token, scratch);
-        budget.charge_read(*result.as_ref().unwrap_or(&0));
+        turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
         match result {
             Ok(0) => Some(self.connection.end_of_input()),
             Ok(count) => {
@@ -109,10 +110,10 @@ impl<S: Socket> Client<S> {
 
     /// Discards input, at most [`READS_PER_CLIENT`] reads. Returns true if there may be more,
     /// false at the end of input, and `WouldBlock` if there is nothing now.
-    pub fn discard_input(&mut self, scratch: &mut [u8], budget: &mut Budget) -> io::Result<bool> {
+    pub fn discard_input(&mut self, scratch: &mut [u8], turn: &mut Turn) -> io::Result<bool> {
         for _ in 0..READS_PER_CLIENT {
             let result = self.socket.read(scratch);
-            budget.charge_read(*result.as_ref().unwrap_or(&0));
+            turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
             match result {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}

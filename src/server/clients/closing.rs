@@ -15,16 +15,17 @@ use super::Clients;
 use super::client::{Client, Pending};
 use super::socket::Socket;
 use crate::http::connection::Step;
-use crate::server::budget::{Budget, CLOSES};
+use crate::server::budget::CLOSES;
 use crate::server::token::Token;
+use crate::server::turn::Turn;
 
 impl<S: Socket> Clients<S> {
     /// Handles the deadlines that have passed. A client has until now to be read from, and to
     /// read its response: only what it has not sent in time is refused. Call it after the
     /// reads of a turn.
-    pub fn expire_deadlines(&mut self, budget: &mut Budget, now: Instant) {
+    pub fn expire_deadlines(&mut self, turn: &mut Turn) {
         for _ in 0..CLOSES {
-            let Some(key) = self.request_deadlines.take_expired(now) else {
+            let Some(key) = self.request_deadlines.take_expired(turn.now) else {
                 break;
             };
             trace!("{}: deadline passed", Token::Client(key));
@@ -44,34 +45,34 @@ impl<S: Socket> Clients<S> {
             }
         }
         for _ in 0..CLOSES {
-            let Some(key) = self.linger_deadlines.take_expired(now) else {
+            let Some(key) = self.linger_deadlines.take_expired(turn.now) else {
                 break;
             };
             if let Some(client) = self.clients.get_mut(key) {
-                let _ = client.discard_input(&mut self.scratch, budget);
+                let _ = client.discard_input(&mut self.scratch, turn);
             }
             self.close(key);
         }
     }
 
     /// Refuses a client that is late, or closes its connection if that is idle after a response.
-    pub(super) fn time_out(&mut self, key: usize, budget: &mut Budget, now: Instant) {
+    pub(super) fn time_out(&mut self, key: usize, turn: &mut Turn) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         match client.connection.time_out() {
-            Step::Write => self.begin_response(key, now),
-            _ => self.drain_and_close(key, budget, now),
+            Step::Write => self.begin_response(key, turn.now),
+            _ => self.drain_and_close(key, turn),
         }
     }
 
     /// Discards the input that has arrived, then closes the connection.
-    pub(super) fn drain_and_close(&mut self, key: usize, budget: &mut Budget, now: Instant) {
+    pub(super) fn drain_and_close(&mut self, key: usize, turn: &mut Turn) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match client.discard_input(&mut self.scratch, budget) {
-            Ok(true) => self.linger(key, now),
+        match client.discard_input(&mut self.scratch, turn) {
+            Ok(true) => self.linger(key, turn.now),
             Ok(false) | Err(_) => self.close(key),
         }
     }
@@ -91,11 +92,11 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Discards the input of a lingering client, and closes it at the end of input.
-    pub(super) fn drain_lingering(&mut self, key: usize, budget: &mut Budget) {
+    pub(super) fn drain_lingering(&mut self, key: usize, turn: &mut Turn) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        match client.discard_input(&mut self.scratch, budget) {
+        match client.discard_input(&mut self.scratch, turn) {
             Ok(true) => self.readable.push(key),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.register(key, Interest::READABLE);

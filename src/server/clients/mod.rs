@@ -48,11 +48,12 @@ use crate::http::route::Replay;
 use crate::output::event_log::Position;
 use crate::output::flush::Flushed;
 use crate::peer::{self, Peer};
-use crate::server::budget::{Budget, LARGE_BODY, READS_PER_CLIENT, WRITES};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, WRITES};
 use crate::server::deadlines::Deadlines;
 use crate::server::ready_queue::ReadyQueue;
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
+use crate::server::turn::Turn;
 use crate::server::worker::{Finished, Job};
 
 /// How long a closing connection waits for its client to close its side.
@@ -185,18 +186,18 @@ impl<S: Socket> Clients<S> {
 
     /// Reads from the clients in `readable`, each at most once, while the budget lasts. The
     /// others stay in the queue for the next turn.
-    pub fn read(&mut self, publisher: &mut impl Publish, budget: &mut Budget, now: Instant) {
-        self.resume_waiting(now);
+    pub fn read(&mut self, publisher: &mut impl Publish, turn: &mut Turn) {
+        self.resume_waiting(turn.now);
         for _ in 0..self.readable.len() {
-            if budget.is_spent() || publisher.is_congested() {
+            if turn.budget.is_spent() || publisher.is_congested() {
                 return;
             }
             let Some(key) = self.readable.pop() else {
                 return;
             };
             match self.clients.get(key) {
-                Some(client) if client.is_lingering => self.drain_lingering(key, budget),
-                Some(_) => self.read_client(key, publisher, budget, now),
+                Some(client) if client.is_lingering => self.drain_lingering(key, turn),
+                Some(_) => self.read_client(key, publisher, turn),
                 None => {}
             }
         }
@@ -204,13 +205,7 @@ impl<S: Socket> Clients<S> {
 
     /// Reads from a client until its request is complete, or there is nothing to read, or
     /// it has had its share of this turn.
-    fn read_client(
-        &mut self,
-        key: usize,
-        publisher: &mut impl Publish,
-        budget: &mut Budget,
-        now: Instant,
-    ) {
+    fn read_client(&mut self, key: usize, publisher: &mut impl Publish, turn: &mut Turn) {
         let token = Token::Client(key);
         for _ in 0..READS_PER_CLIENT {
             if self.must_wait(key) {
@@ -220,26 +215,27 @@ impl<S: Socket> Clients<S> {
                 return;
             };
             let (peer, was_idle) = (client.peer, client.connection.is_idle());
-            let Some(step) = client.next_step(token, &mut self.scratch, budget) else {
-                return self.wait_for_input(key, budget, now);
+            let Some(step) = client.next_step(token, &mut self.scratch, turn) else {
+                return self.wait_for_input(key, turn);
             };
             match step {
                 Step::Read | Step::Resume => {
-                    if !self.continue_request(key, was_idle, budget, now) {
+                    if !self.continue_request(key, was_idle, turn) {
                         return;
                     }
                 }
-                Step::Write => return self.begin_response(key, now),
-                Step::Close | Step::Linger => return self.drain_and_close(key, budget, now),
-                Step::Subscribe { replay } => return self.subscribe(key, replay, publisher, now),
-                Step::ListSessions => return self.list_sessions(key, publisher, budget, now),
+                Step::Write => return self.begin_response(key, turn.now),
+                Step::Close | Step::Linger => return self.drain_and_close(key, turn),
+                Step::Subscribe { replay } => {
+                    return self.subscribe(key, replay, publisher, turn.now);
+                }
+                Step::ListSessions => return self.list_sessions(key, publisher, turn),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.add_job(key, event_name);
                 }
                 Step::Hook(hook) => {
                     trace!("{token}: event {}", hook.event_name);
-                    let position =
-                        publish_small(publisher, self.clock.now(), &peer, &hook, budget, now);
+                    let position = publish_small(publisher, self.clock.now(), &peer, &hook, turn);
                     client.connection.take_body();
                     self.account_body(key);
                     return self.wait_for_flush(key, position);
@@ -267,22 +263,16 @@ impl<S: Socket> Clients<S> {
 
     /// A part of a request was read. Returns false if it came too late: then the client is
     /// refused.
-    fn continue_request(
-        &mut self,
-        key: usize,
-        was_idle: bool,
-        budget: &mut Budget,
-        now: Instant,
-    ) -> bool {
+    fn continue_request(&mut self, key: usize, was_idle: bool, turn: &mut Turn) -> bool {
         let Some(client) = self.clients.get_mut(key) else {
             return false;
         };
         // On a reused connection the time runs from the first byte of a request.
         if was_idle && !client.connection.is_idle() {
             client.unread_at_deadline = None;
-            self.request_deadlines.set(key, now);
+            self.request_deadlines.set(key, turn.now);
         } else if client.unread_at_deadline == Some(0) {
-            self.time_out(key, budget, now);
+            self.time_out(key, turn);
             return false;
         }
         self.account_body(key);
@@ -313,24 +303,18 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Answers with the list of sessions, if the client may have it.
-    fn list_sessions(
-        &mut self,
-        key: usize,
-        publisher: &impl Publish,
-        budget: &mut Budget,
-        now: Instant,
-    ) {
+    fn list_sessions(&mut self, key: usize, publisher: &impl Publish, turn: &mut Turn) {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
         if peer::is_self_or_root(client.peer.uid) {
             let json = publisher.sessions_json();
-            budget.charge_event(json.len());
+            turn.budget.charge_event(json.len());
             client.connection.answer_json(&json);
         } else {
             client.connection.decline(Status::Forbidden);
         }
-        self.begin_response(key, now);
+        self.begin_response(key, turn.now);
     }
 
     /// A response is ready that waits for no flush. The client gets the whole time to read it.
@@ -350,14 +334,14 @@ impl<S: Socket> Clients<S> {
     /// There is nothing to read: waits for the poll's report. A client whose deadline has passed is
     /// refused instead, or its connection is closed if that is idle after a response. During the
     /// shutdown an idle connection is closed in any case.
-    fn wait_for_input(&mut self, key: usize, budget: &mut Budget, now: Instant) {
+    fn wait_for_input(&mut self, key: usize, turn: &mut Turn) {
         let Some(client) = self.clients.get(key) else {
             return;
         };
         if client.unread_at_deadline.is_some() {
-            self.time_out(key, budget, now);
+            self.time_out(key, turn);
         } else if self.is_shutting_down && client.connection.is_idle() {
-            self.drain_and_close(key, budget, now);
+            self.drain_and_close(key, turn);
         } else {
             self.register(key, Interest::READABLE);
         }
@@ -398,8 +382,7 @@ impl<S: Socket> Clients<S> {
         &mut self,
         finished: Finished,
         publisher: &mut impl Publish,
-        budget: &mut Budget,
-        now: Instant,
+        turn: &mut Turn,
     ) {
         let job = &finished.job;
         if let Some(session_id) = &finished.session_id {
@@ -410,7 +393,7 @@ impl<S: Socket> Clients<S> {
                 session_id,
                 cwd: finished.cwd.as_deref(),
             };
-            publisher.handle_session(&hook, budget, now);
+            publisher.handle_session(&hook, turn);
         }
         let key = finished.job.client;
         let position = publisher.publish_forms(finished.forms);
@@ -438,16 +421,16 @@ impl<S: Socket> Clients<S> {
     }
 
     /// Writes to the clients in `writable`, up to [`WRITES`] of them.
-    pub fn write(&mut self, budget: &mut Budget, now: Instant) {
+    pub fn write(&mut self, turn: &mut Turn) {
         for _ in 0..self.writable.len().min(WRITES) {
             if let Some(key) = self.writable.pop() {
-                self.write_client(key, budget, now);
+                self.write_client(key, turn);
             }
         }
     }
 
     /// Writes what a client's connection has to send, and takes the step after that.
-    fn write_client(&mut self, key: usize, budget: &mut Budget, now: Instant) {
+    fn write_client(&mut self, key: usize, turn: &mut Turn) {
         let token = Token::Client(key);
         let Some(client) = self.clients.get_mut(key) else {
             return;
@@ -460,12 +443,12 @@ impl<S: Socket> Clients<S> {
             return self.register(key, Interest::WRITABLE);
         };
         match step {
-            Step::Linger => self.linger(key, now),
-            Step::Close => self.drain_and_close(key, budget, now),
+            Step::Linger => self.linger(key, turn.now),
+            Step::Close => self.drain_and_close(key, turn),
             step => {
                 if step == Step::Resume || client.connection.is_idle() {
                     client.unread_at_deadline = None;
-                    self.request_deadlines.set(key, now);
+                    self.request_deadlines.set(key, turn.now);
                 }
                 self.readable.push(key);
             }
@@ -503,14 +486,13 @@ fn publish_small(
     time: &str,
     peer: &Peer,
     hook: &Hook,
-    budget: &mut Budget,
-    now: Instant,
+    turn: &mut Turn,
 ) -> Position {
-    budget.charge_event(hook.body.len());
+    turn.budget.charge_event(hook.body.len());
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);
     if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
-        publisher.handle_session(&hook, budget, now);
+        publisher.handle_session(&hook, turn);
     }
     publisher.publish(event)
 }

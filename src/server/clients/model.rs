@@ -36,9 +36,10 @@ use crate::format::Forms;
 use crate::output::event_log::Position;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{Budget, LARGE_BODY, READS_PER_CLIENT};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
+use crate::server::turn::Turn;
 use crate::server::worker::{Finished, Job};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -190,7 +191,7 @@ impl Publish for SimulatedOutput {
     fn room_for_readers(&self) -> usize {
         0
     }
-    fn handle_session(&mut self, _: &SessionHook, _: &mut Budget, _: Instant) {}
+    fn handle_session(&mut self, _: &SessionHook, _: &mut Turn) {}
 
     fn is_congested(&self) -> bool {
         self.events.len() - self.flushed > 3
@@ -395,9 +396,8 @@ impl World {
                 session_id: None,
                 cwd: None,
             };
-            let (budget, now) = (&mut Budget::new(), self.now);
-            self.clients
-                .finish_job(finished, &mut self.output, budget, now);
+            let turn = &mut Turn::new(self.now);
+            self.clients.finish_job(finished, &mut self.output, turn);
         }
     }
 
@@ -414,21 +414,21 @@ impl World {
             };
             self.clients.handle_report(key, is_readable, is_writable);
         }
-        let (mut budget, now) = (Budget::new(), self.now);
-        self.clients.read(&mut self.output, &mut budget, now);
+        let mut turn = Turn::new(self.now);
+        self.clients.read(&mut self.output, &mut turn);
         self.jobs.extend(self.clients.take_jobs());
-        self.clients.expire_deadlines(&mut budget, now);
+        self.clients.expire_deadlines(&mut turn);
         self.output.flushed = self
             .output
             .events
             .len()
             .min(self.output.flushed.saturating_add(flushed));
         let flushed = Flushed::up_to(Position::after(self.output.flushed as u64));
-        self.clients.acknowledge(flushed, now);
-        self.clients.write(&mut budget, now);
+        self.clients.acknowledge(flushed, turn.now);
+        self.clients.write(&mut turn);
         for sender in &mut self.senders {
             let answered = sender.responses();
-            sender.awaited_at.resize(answered + 1, now);
+            sender.awaited_at.resize(answered + 1, turn.now);
         }
     }
 

@@ -5,14 +5,12 @@
 //!
 //! Stop 7 of EDU_NOTES.md.
 
-use std::time::Instant;
-
 use crate::event::Event;
 use crate::format::Forms;
 use crate::http::route::Replay;
 use crate::output::event_log::Position;
-use crate::server::budget::Budget;
 use crate::server::sessions::SessionHook;
+use crate::server::turn::Turn;
 
 /// Where clients hand over their events.
 pub trait Publish {
@@ -29,7 +27,7 @@ pub trait Publish {
     fn room_for_readers(&self) -> usize;
 
     /// Handles a hook with a session id. Its peer still waits for the response.
-    fn handle_session(&mut self, hook: &SessionHook, budget: &mut Budget, now: Instant);
+    fn handle_session(&mut self, hook: &SessionHook, turn: &mut Turn);
 
     /// Whether sinks are so far behind that no more events should come in this turn.
     fn is_congested(&self) -> bool;

@@ -35,9 +35,9 @@ use slab::Slab;
 use self::gone::Gone;
 pub use self::session::SessionHook;
 use self::session::{Session, State};
-use crate::server::budget::Budget;
 use crate::server::deadlines::Deadlines;
 use crate::server::token::Token;
+use crate::server::turn::Turn;
 
 /// Sessions that are known at a time. The least recently active one makes room for
 /// another.
@@ -99,13 +99,7 @@ impl Sessions {
     }
 
     /// A hook was read, and its peer waits for the response.
-    pub fn handle_hook(
-        &mut self,
-        hook: &SessionHook,
-        registry: &Registry,
-        budget: &mut Budget,
-        now: Instant,
-    ) {
+    pub fn handle_hook(&mut self, hook: &SessionHook, registry: &Registry, turn: &mut Turn) {
         if hook.session_id.len() > MAX_ID {
             return;
         }
@@ -116,7 +110,7 @@ impl Sessions {
             }
             return;
         }
-        let Some(key) = key.or_else(|| self.add(hook, now)) else {
+        let Some(key) = key.or_else(|| self.add(hook, turn.now)) else {
             return;
         };
         let session = &mut self.sessions[key];
@@ -124,9 +118,9 @@ impl Sessions {
             return;
         }
         session.record(hook);
-        self.recency.set(key, now);
+        self.recency.set(key, turn.now);
         if self.has_proc {
-            session.identify(key, hook, registry, budget, now);
+            session.identify(key, hook, registry, turn);
         }
     }
 
@@ -242,8 +236,8 @@ mod tests {
                 cwd: Some(r#""/x""#),
             };
             let registry = self.poll.registry();
-            let (sessions, budget) = (&mut self.sessions, &mut Budget::new());
-            sessions.handle_hook(&hook, registry, budget, self.now);
+            let turn = &mut Turn::new(self.now);
+            self.sessions.handle_hook(&hook, registry, turn);
         }
 
         fn ids(&self) -> Vec<&str> {
@@ -370,9 +364,9 @@ mod tests {
     #[test]
     fn a_turn_identifies_few_sessions_and_the_others_later() {
         let mut world = World::new(MAX_SESSIONS);
-        let mut budget = Budget::new();
+        let mut turn = Turn::new(world.now);
         let ids: Vec<String> = (0..MAX_SESSIONS).map(|id| id.to_string()).collect();
-        let mut turn = |budget: &mut Budget| {
+        let mut post_all = |turn: &mut Turn| {
             for session_id in &ids {
                 let hook = SessionHook {
                     peer: &world.peer,
@@ -382,17 +376,16 @@ mod tests {
                     cwd: None,
                 };
                 let registry = world.poll.registry();
-                world
-                    .sessions
-                    .handle_hook(&hook, registry, budget, world.now);
+                world.sessions.handle_hook(&hook, registry, turn);
             }
             let sessions = world.sessions.sessions.iter();
             let is_unknown = |session: &Session| matches!(session.state, State::Unknown);
             sessions.filter(|(_, session)| is_unknown(session)).count()
         };
-        let unknown = turn(&mut budget);
+        let unknown = post_all(&mut turn);
         assert!(unknown > MAX_SESSIONS / 2);
-        assert_eq!(turn(&mut budget), unknown);
-        assert!(turn(&mut Budget::new()) < unknown);
+        assert_eq!(post_all(&mut turn), unknown);
+        let mut next_turn = Turn::new(turn.now);
+        assert!(post_all(&mut next_turn) < unknown);
     }
 }

@@ -3,7 +3,6 @@
 //! Stop 14 of EDU_NOTES.md.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Instant;
 
 use log::trace;
 use mio::unix::SourceFd;
@@ -13,8 +12,8 @@ use super::ancestors::{self, Candidates, Process};
 use super::proc_fs;
 use crate::event::{Event, compact};
 use crate::peer::Peer;
-use crate::server::budget::Budget;
 use crate::server::token::Token;
+use crate::server::turn::Turn;
 
 /// A longer path of a directory is not kept: `GET /sessions` writes those of all sessions.
 const MAX_CWD: usize = 1 << 10;
@@ -113,29 +112,28 @@ impl Session {
         key: usize,
         hook: &SessionHook,
         registry: &Registry,
-        budget: &mut Budget,
-        now: Instant,
+        turn: &mut Turn,
     ) {
         let first = match &self.state {
             // Another process may have resumed the session, from the same shell: that would be
             // what the two have in common.
             State::Candidates(_) if hook.event_name == "SessionStart" => None,
-            State::Candidates(first) if !first.can_be_confirmed(now) => return,
+            State::Candidates(first) if !first.can_be_confirmed(turn.now) => return,
             State::Candidates(first) => Some(first),
             State::Unknown => None,
             State::Watched { .. } | State::Ended(_) => return,
         };
-        let Some(ancestors) = walk(hook.peer, budget) else {
+        let Some(ancestors) = walk(hook.peer, turn) else {
             return;
         };
         let common = first.and_then(|first| first.nearest_common(&ancestors));
         let Some(common) = common else {
-            if let Some(candidates) = Candidates::new(ancestors, now) {
+            if let Some(candidates) = Candidates::new(ancestors, turn.now) {
                 self.state = State::Candidates(candidates);
             }
             return;
         };
-        if let Some((pid, pidfd)) = open(hook.peer, &ancestors[..=common], budget)
+        if let Some((pid, pidfd)) = open(hook.peer, &ancestors[..=common], turn)
             && watch(&pidfd, key, registry)
         {
             trace!("{}: lives in process {pid}", Token::Session(key));
@@ -171,17 +169,17 @@ impl Session {
 
 /// The ancestors of a peer. `None` if the turn has no time for another walk, or the peer has
 /// no pid in this namespace: then a later hook may help.
-fn walk(peer: &Peer, budget: &mut Budget) -> Option<Vec<Process>> {
-    let pid = peer.pid.filter(|_| budget.take_walk())?;
+fn walk(peer: &Peer, turn: &mut Turn) -> Option<Vec<Process>> {
+    let pid = peer.pid.filter(|_| turn.budget.take_walk())?;
     Some(ancestors::ancestors(pid, peer.uid, proc_fs::status))
 }
 
 /// Opens the last of these ancestors of a peer, by its pid. That may belong to another process
 /// by now, so the ancestors must still be the same once it is open.
-fn open(peer: &Peer, ancestors: &[Process], budget: &mut Budget) -> Option<(u32, OwnedFd)> {
+fn open(peer: &Peer, ancestors: &[Process], turn: &mut Turn) -> Option<(u32, OwnedFd)> {
     let pid = ancestors.last()?.pid;
     let pidfd = proc_fs::open_pidfd(pid)?;
-    let again = walk(peer, budget)?;
+    let again = walk(peer, turn)?;
     again.starts_with(ancestors).then_some((pid, pidfd))
 }
 
