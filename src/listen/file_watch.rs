@@ -14,7 +14,8 @@ use std::path::Path;
 #[cfg(target_os = "linux")]
 use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 
-/// What an error names if inotify has no free instance (inotify(7), `max_user_instances`).
+/// What fails when inotify has no free instance or no free watch (inotify(7),
+/// `max_user_instances` and `max_user_watches`), for an error.
 pub const WATCH: &str = "watch the socket files";
 
 /// A watch on the files of sockets. It reports that one of them may have changed, not which.

@@ -13,7 +13,7 @@
 //! It is **lagging** from when it loses events until it has everything. Responses wait for the
 //! **prompt** sinks: stdout while it has room, and readers that are not slow.
 //!
-//! This folder knows no HTTP and no JSON.
+//! This folder knows no JSON, and of HTTP only that a head can precede the events.
 //!
 //! Stop 9 of EDU_NOTES.md.
 

@@ -52,7 +52,7 @@ pub const FLUSH: FlushBudget = FlushBudget {
     writes: 4096,
     skips_slow_readers: false,
 };
-/// Clients are not read while a sink that has room is this many bytes behind: the log would
+/// Clients are not read while a sink that is not slow is this many bytes behind: the log would
 /// grow faster than one turn's flush writes it.
 pub const CONGESTION: usize = 1 << 20;
 

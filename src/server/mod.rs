@@ -9,8 +9,8 @@
 //! 5. **read clients** that have sent something, and append the event of each complete
 //!    request to the log. Then append `_gone` for each session whose process has ended;
 //! 6. **expire deadlines**: refuse clients that took too long;
-//! 7. **commit**: accept readers, write the log to stdout and to the readers, and only then
-//!    send the responses;
+//! 7. **commit**: discard what readers have sent, accept readers, write the log to stdout and to the
+//!    readers, and only then send the responses;
 //! 8. **advance the shutdown**, if one has begun;
 //! 9. **retry accept**, if a descriptor was closed.
 //!
@@ -307,7 +307,7 @@ impl Server {
             .advance(&mut self.hook_listener, &mut self.clients, &self.publisher);
     }
 
-    /// Writes this turn's events, then the responses.
+    /// Discards readers' input, writes this turn's events, then the responses.
     fn commit(&mut self, turn: &mut Turn) {
         self.publisher
             .discard_reader_input(self.clients.scratch(), turn);

@@ -8,10 +8,12 @@
 //!
 //! In each share, the oldest body is always read. Otherwise bodies could wait for each other for
 //! ever. The others leave room for the longest body that is in flight, because that one may
-//! become the oldest. So a share is exceeded only by a body that is longer than it, and by at
-//! most 128 KiB of each connection: a read of 64 KiB that begins below the limit can end above
-//! it, the first read of a body, which comes with its head, is not checked, and a chunked body
-//! becomes an upload with what it has.
+//! become the oldest.
+//!
+//! A share can be exceeded all the same. A body can be longer than the share. And each connection
+//! can add up to 128 KiB, in three ways: a read of 64 KiB begins below the limit and ends above it;
+//! the first read of a body, which comes with its head, is not checked; a chunked body becomes an
+//! upload with what it has.
 //!
 //! Stop 13 of EDU_NOTES.md.
 
