@@ -18,8 +18,7 @@ mod serve;
 mod version;
 mod watch;
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 
 pub use self::hooks::{Change, HooksAction, HooksOptions, Scope, WORKTREE_CREATE};
 pub use self::parser::Exit;
@@ -49,8 +48,7 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     socket_variable: Option<OsString>,
 ) -> Result<Command, Exit> {
-    let mut arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
-    replace_send_option(&mut arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
     let default_socket = match socket_variable {
         Some(path) if !path.is_empty() => path.into(),
         _ => DEFAULT_SOCKET.into(),
@@ -69,30 +67,9 @@ pub fn parse(
     }
 }
 
-/// Turns `--send EVENT` into `send EVENT`. Hooks that earlier versions installed use
-/// the option. They end in `|| true`, so a usage error would lose their events unnoticed.
-fn replace_send_option(arguments: &mut Vec<OsString>) {
-    let is_send = |argument: &OsString| {
-        let bytes = argument.as_encoded_bytes();
-        bytes == b"--send" || bytes.starts_with(b"--send=")
-    };
-    let Some(index) = arguments.iter().position(is_send) else {
-        return;
-    };
-    let option = arguments.remove(index);
-    match option.as_encoded_bytes().strip_prefix(b"--send=") {
-        Some(event) => arguments.insert(0, OsStr::from_bytes(event).into()),
-        // The next argument is the event: it moves to the front.
-        None if index < arguments.len() => arguments[..=index].rotate_right(1),
-        None => {}
-    }
-    arguments.insert(0, "send".into());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     pub(super) fn parse(arguments: &[&str]) -> Result<Command, Exit> {
         let arguments = ["hooks-observatory"].iter().chain(arguments);
@@ -107,30 +84,8 @@ mod tests {
     }
 
     #[test]
-    fn the_send_option_runs_the_send_subcommand() {
-        for arguments in [
-            &["send", "Stop", "--socket", "/a", "-v"][..],
-            &["--send", "Stop", "--socket", "/a", "-v"],
-            &["--send=Stop", "--socket=/a", "--verbose"],
-            &["--socket", "/a", "--send", "Stop", "-v"],
-        ] {
-            let Ok(Command::Send(options)) = parse(arguments) else {
-                panic!("{arguments:?}")
-            };
-            assert_eq!(options.event_name, "Stop");
-            assert_eq!(options.socket, PathBuf::from("/a"));
-            assert!(options.is_verbose);
-        }
-    }
-
-    #[test]
     fn wrong_usage_of_send_never_exits_with_2() {
-        for arguments in [
-            &["send"][..],
-            &["--send"],
-            &["send", "--x"],
-            &["send", "a", "b"],
-        ] {
+        for arguments in [&["send"][..], &["send", "--x"], &["send", "a", "b"]] {
             assert!(
                 matches!(parse(arguments), Err(Exit::Error(_))),
                 "{arguments:?}"

@@ -68,14 +68,13 @@ pub struct OurCommand {
 /// Recognises the commands of every version:
 ///
 /// - `'PATH/hooks-observatory' send EVENT --socket 'PATH' >/dev/null 2>&1 || true`
-/// - the same with `--send EVENT`
 /// - the command with curl, also without `-q`
 ///
 /// A program with another name counts if this one runs under that name too.
 pub fn recognise(command: &str) -> Option<OurCommand> {
     let words = words(command.strip_suffix(SILENT_SUCCESS)?)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let [program, "send" | "--send", _, "--socket", socket] = words[..] {
+    if let [program, "send", _, "--socket", socket] = words[..] {
         return is_this_program(Path::new(program)).then(|| OurCommand {
             program: Some(program.into()),
             socket: socket.into(),
@@ -227,8 +226,7 @@ mod tests {
     #[test]
     fn commands_of_earlier_versions_are_recognised() {
         for command in [
-            "'/opt/it'\\''s/hooks-observatory' --send Stop --socket '/run/x.sock' >/dev/null 2>&1 || true",
-            "'/usr/bin/hooks-observatory' send Stop --socket '/run/x.sock' >/dev/null 2>&1 || true",
+            "'/opt/it'\\''s/hooks-observatory' send Stop --socket '/run/x.sock' >/dev/null 2>&1 || true",
             "curl -s --connect-timeout 0.5 --max-time 1 --unix-socket '/run/x.sock' -X POST \
              -H 'Content-Type: application/json' --data-binary @- \
              'http://localhost/hook?event=Stop' >/dev/null 2>&1 || true",

@@ -384,7 +384,7 @@ fn a_file_that_does_not_exist_is_created_for_its_owner_only() {
 /// The commands that earlier versions wrote, alone in their groups or with another hook.
 #[test]
 fn our_hooks_of_earlier_versions_are_replaced_and_their_neighbours_stay() {
-    let old = "'/opt/1.0/hooks-observatory' --send Stop --socket '/old' >/dev/null 2>&1 || true";
+    let old = "'/opt/1.0/hooks-observatory' send Stop --socket '/old' >/dev/null 2>&1 || true";
     let moved =
         "'/opt/it'\\''s/hooks-observatory' send Stop --socket '/old' >/dev/null 2>&1 || true";
     let curl = "curl -s --connect-timeout 0.5 --max-time 1 --unix-socket '/old' -X POST \

@@ -520,9 +520,6 @@ fn wrong_usage_never_exits_with_2() {
         &["send"][..],
         &["send", "Stop", "--sockt", "/tmp/x"],
         &["send", "Stop", "surplus"],
-        &["--send"],
-        &["--send="],
-        &["--send", "Stop", "--pretty-json"],
     ] {
         let output = run(arguments);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
