@@ -32,7 +32,8 @@ pub struct WatchOptions {
 pub struct SessionsOptions {
     pub source: SourceOption,
     pub is_json: bool,
-    pub filter: Filter,
+    /// How the ids of the sessions begin that are listed.
+    pub session: String,
 }
 
 /// Where events come from.
@@ -52,7 +53,7 @@ pub enum Form {
     Json,
 }
 
-/// Which events or sessions are shown. Empty lists mean all.
+/// Which events are shown. Empty lists mean all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// How the session's id begins.
@@ -134,18 +135,10 @@ struct SessionsArguments {
     /// show only sessions whose id begins so
     #[argh(option, arg_name = "prefix", default = "String::new()")]
     session: String,
-
-    /// show only sessions whose last event is one of these
-    #[argh(option, arg_name = "names", from_str_fn(parse_names))]
-    event: Option<Vec<String>>,
-
-    /// show only sessions in which one of these tools runs
-    #[argh(option, arg_name = "names", from_str_fn(parse_names))]
-    tool: Option<Vec<String>>,
 }
 
 /// The options of `sessions` that take a value.
-pub(super) const SESSIONS_VALUED: [&str; 4] = ["--socket", "--session", "--event", "--tool"];
+pub(super) const SESSIONS_VALUED: [&str; 2] = ["--socket", "--session"];
 /// The options of `watch` that take a value.
 pub(super) const WATCH_VALUED: [&str; 5] =
     ["--socket", "--session", "--event", "--tool", "--on-wait"];
@@ -166,7 +159,11 @@ pub(super) fn parse_watch(
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&WATCH, error))?,
         form,
-        filter: filter(arguments.session, arguments.event, arguments.tool),
+        filter: Filter {
+            session: arguments.session,
+            events: arguments.event.unwrap_or_default(),
+            tools: arguments.tool.unwrap_or_default(),
+        },
         notifies: arguments.notify,
         on_wait: arguments.on_wait,
     })
@@ -182,7 +179,7 @@ pub(super) fn parse_sessions(
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&SESSIONS, error))?,
         is_json: arguments.json,
-        filter: filter(arguments.session, arguments.event, arguments.tool),
+        session: arguments.session,
     })
 }
 
@@ -208,19 +205,11 @@ fn source(
     }
 }
 
-fn filter(session: String, events: Option<Vec<String>>, tools: Option<Vec<String>>) -> Filter {
-    Filter {
-        session,
-        events: events.unwrap_or_default(),
-        tools: tools.unwrap_or_default(),
-    }
-}
-
 /// Names separated by commas.
 fn parse_names(text: &str) -> Result<Vec<String>, String> {
     let names: Vec<String> = text.split(',').map(str::to_owned).collect();
-    match names.iter().any(String::is_empty) {
-        true => Err("give names separated by commas, such as Bash,Edit".into()),
-        false => Ok(names),
+    if names.iter().any(String::is_empty) {
+        return Err("give names separated by commas, such as Bash,Edit".into());
     }
+    Ok(names)
 }

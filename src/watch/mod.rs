@@ -1,7 +1,7 @@
 //! The view: what sessions do, from a server or from a record.
 //!
 //! - [`sessions`] and [`session`]: events in, states out, without I/O.
-//! - `source`: where lines come from, .
+//! - `source`: where lines come from.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
 //! - This file connects them, filters, and writes to stdout.
@@ -86,13 +86,12 @@ pub fn list(
     report_damage(damaged);
     report_losses(&sessions);
     let mut shown = sessions.ordered();
-    shown.retain(|session| table::is_listed(session, &options.filter));
-    let text = match options.is_json {
-        true => shown.into_iter().map(table::json).collect(),
-        false => {
-            let width = io::stdout().is_terminal().then(terminal::width);
-            table::table(&shown, now(), width)
-        }
+    shown.retain(|session| session.id.starts_with(&options.session));
+    let text = if options.is_json {
+        shown.into_iter().map(table::json).collect()
+    } else {
+        let width = io::stdout().is_terminal().then(terminal::width);
+        table::table(&shown, now(), width)
     };
     print(&text)
 }
@@ -166,9 +165,10 @@ impl View<'_> {
         if self.out.len() > BUFFER_SIZE {
             self.flush();
         }
-        match self.has_ended {
-            false => ControlFlow::Continue(()),
-            true => ControlFlow::Break(()),
+        if self.has_ended {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     }
 

@@ -5,7 +5,6 @@
 use serde::Serialize;
 
 use super::session::{Session, State};
-use crate::cli::Filter;
 use crate::event::compact;
 use crate::format::line::describe_seconds;
 use crate::format::line_writer::{columns_of, cut_middle};
@@ -13,20 +12,6 @@ use crate::format::summary;
 
 /// The most columns for the name of a project.
 const PROJECT_COLUMNS: usize = 20;
-
-/// Whether a session is listed.
-pub fn is_listed(session: &Session, filter: &Filter) -> bool {
-    let has = |names: &[String], name: &str| names.iter().any(|own| own == name);
-    let has_tool = || {
-        session
-            .tools
-            .iter()
-            .any(|tool| has(&filter.tools, &tool.call.name))
-    };
-    session.id.starts_with(&filter.session)
-        && (filter.events.is_empty() || has(&filter.events, &session.last_event))
-        && (filter.tools.is_empty() || has_tool())
-}
 
 /// A line for each session, with its age at `now`, in seconds since 1970. `width` is that of
 /// the terminal, if there is one.
