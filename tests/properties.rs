@@ -780,7 +780,7 @@ fn seen(session: &Session) -> String {
         &session.last,
     );
     let counts = (session.events, session.tool_calls, session.failures);
-    let parts = (&session.tools, &session.agents, &session.asks);
+    let parts = (&session.running, &session.agents, &session.questions);
     format!("{shown:?} {counts:?} {parts:?}")
 }
 
@@ -910,10 +910,10 @@ proptest! {
             let session = sessions.ordered()[0];
             let state = session.state();
             let is_over = matches!(state, State::Ended | State::Gone);
-            prop_assert_eq!(!session.asks.is_empty(), state == State::Waiting);
-            prop_assert!(!is_over || session.tools.is_empty() && session.agents.is_empty());
+            prop_assert_eq!(!session.questions.is_empty(), state == State::Waiting);
+            prop_assert!(!is_over || session.running.is_empty() && session.agents.is_empty());
             prop_assert!(state != State::Idle || session.agents.is_empty());
-            let owners = session.tools.iter().filter_map(|tool| tool.call.agent_id.as_ref());
+            let owners = session.running.iter().filter_map(|tool| tool.call.agent_id.as_ref());
             for owner in owners {
                 prop_assert!(session.agents.iter().any(|agent| agent.id == *owner));
             }

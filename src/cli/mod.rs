@@ -26,7 +26,7 @@ use self::parser::without_code_2;
 pub use self::send::SendOptions;
 pub use self::serve::ServerOptions;
 pub use self::version::Version;
-pub use self::watch::{Filter, Form, STDIN, SessionsOptions, SourceOption, WatchOptions};
+pub use self::watch::{Filter, STDIN, SessionsOptions, SourceOption, WatchFormat, WatchOptions};
 
 /// The environment variable that names the hook socket if `--socket` does not.
 pub const SOCKET_VARIABLE: &str = "CLAUDE_UNIX_HOOK_WATCHER";

@@ -19,7 +19,7 @@ pub const STDIN: &str = "/dev/stdin";
 pub struct WatchOptions {
     pub source: SourceOption,
     /// `None`: the screen on a terminal, else lines.
-    pub form: Option<Form>,
+    pub format: Option<WatchFormat>,
     pub filter: Filter,
     /// Whether the terminal rings when a session asks the user.
     pub notifies: bool,
@@ -45,9 +45,9 @@ pub enum SourceOption {
     Paths(Vec<PathBuf>),
 }
 
-/// The form in which `watch` writes events.
+/// The format in which `watch` writes events.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Form {
+pub enum WatchFormat {
     Lines,
     Yaml,
     Json,
@@ -148,17 +148,17 @@ pub(super) fn parse_watch(
     default_socket: PathBuf,
 ) -> Result<WatchOptions, Exit> {
     let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments), &WATCH_VALUED)?;
-    let form = match (arguments.lines, arguments.yaml, arguments.json) {
+    let format = match (arguments.lines, arguments.yaml, arguments.json) {
         (false, false, false) => None,
-        (true, false, false) => Some(Form::Lines),
-        (false, true, false) => Some(Form::Yaml),
-        (false, false, true) => Some(Form::Json),
+        (true, false, false) => Some(WatchFormat::Lines),
+        (false, true, false) => Some(WatchFormat::Yaml),
+        (false, false, true) => Some(WatchFormat::Json),
         _ => return Err(usage(&WATCH, "give one of --lines, --yaml and --json")),
     };
     Ok(WatchOptions {
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&WATCH, error))?,
-        form,
+        format,
         filter: Filter {
             session: arguments.session,
             events: arguments.event.unwrap_or_default(),

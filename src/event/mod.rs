@@ -10,11 +10,13 @@
 //! - This file makes events: the metadata, and what [`payload`] makes of the body.
 //! - [`compact`] writes JSON as one line of ASCII.
 //! - [`json_text`] walks JSON text without parsing it into values. [`object`] looks members up.
+//! - [`claude`]: what events of Claude Code mean.
 //!
 //! This folder knows no HTTP, and about sinks only that they can miss events.
 //!
 //! Stop 8 of EDU_NOTES.md.
 
+pub mod claude;
 pub(crate) mod compact;
 pub mod json_text;
 pub mod object;

@@ -8,12 +8,13 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::duration::{describe, describe_seconds, time_of_day};
 use super::line_writer::{LineWriter, cut_middle};
 use super::summary::{self, Summarizer};
 use crate::event::Event;
+use crate::event::claude;
 use crate::event::json_text::{self, members};
 use crate::event::object::Object;
 
@@ -39,7 +40,7 @@ pub const SESSION_COLOURS: [&str; 10] =
 
 /// How lines look.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct LineLook {
     pub has_colours: bool,
     /// The columns of the terminal. `None`: lines are not cut.
     pub width: Option<usize>,
@@ -60,16 +61,16 @@ pub struct Context<'c> {
     /// The calls of a `PostToolBatch`, by number, that are shown.
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
-    pub asks: bool,
+    pub asks_user: bool,
     /// Whether the summary is shown: an earlier line may have shown the same.
     pub has_summary: bool,
 }
 
 /// Writes the line of an event, or of each failure in a `PostToolBatch`, by the event alone.
-pub fn write(event: &Event, look: Look, out: &mut String) {
+pub fn write(event: &Event, look: LineLook, out: &mut String) {
     let event = Object::parse(event.line());
     let calls = event.get("tool_calls").unwrap_or_default();
-    let has_error = |call: &str| summary::batch_error(&Object::parse(call)).is_some();
+    let has_error = |call: &str| claude::batch_error(&Object::parse(call)).is_some();
     let failures = members(calls)
         .enumerate()
         .filter(|(_, (_, call))| has_error(call));
@@ -82,23 +83,14 @@ pub fn write(event: &Event, look: Look, out: &mut String) {
         agent_length: SHORT_ID_LENGTH,
         seconds: None,
         failures: failures.map(|(number, _)| number).collect(),
-        asks: asks(&event),
+        asks_user: claude::asks_user(&event),
         has_summary: true,
     };
     write_in(&context, &event, look, out);
 }
 
-/// Whether an event asks the user, by itself.
-fn asks(event: &Object) -> bool {
-    match event.text("_event").as_deref() {
-        Some("PermissionRequest" | "Elicitation") => true,
-        Some("Notification") => summary::needs_input(event),
-        _ => false,
-    }
-}
-
 /// Writes the line of an event, or of each failure in a `PostToolBatch`.
-pub fn write_in(context: &Context, event: &Object, look: Look, out: &mut String) {
+pub fn write_in(context: &Context, event: &Object, look: LineLook, out: &mut String) {
     if let Some(count) = event.get("_dropped") {
         // A client cannot forge this line: the line of a client's event begins with the time.
         let mut line = LineWriter::new(out, look.has_colours, look.width);
@@ -120,10 +112,19 @@ pub fn write_in(context: &Context, event: &Object, look: Look, out: &mut String)
 }
 
 /// Writes one line. `action` is the event or one of its calls.
-fn write_line(context: &Context, event: &Object, action: &Object, look: Look, out: &mut String) {
+fn write_line(
+    context: &Context,
+    event: &Object,
+    action: &Object,
+    look: LineLook,
+    out: &mut String,
+) {
     let mut line = LineWriter::new(out, look.has_colours, look.width);
     let time = event.string("_ts").unwrap_or_default();
-    line.word(DIM, local_time(time).unwrap_or(time.into()).chars());
+    let local = time
+        .parse()
+        .map(|time| time_of_day(time, TimeZone::system()));
+    line.word(DIM, local.as_deref().unwrap_or(time).chars());
     let project = cut_middle(context.project.chars(), MAX_PROJECT_COLUMNS);
     line.column(
         context.project_columns,
@@ -148,10 +149,10 @@ fn write_action(
     context: &Context,
     event: &Object,
     action: &Object,
-    look: Look,
+    look: LineLook,
     line: &mut LineWriter,
 ) {
-    if context.asks {
+    if context.asks_user {
         line.word(BOLD_REVERSED, "WAITS".chars());
     }
     let mut names = ["tool_name", "agent_type"].iter();
@@ -164,7 +165,7 @@ fn write_action(
         is_cut: look.width.is_some(),
     };
     let error = match event.get("tool_calls") {
-        Some(_) => summary::response(action).map(|text| summarizer.text(text)),
+        Some(_) => claude::response(action).map(|text| summarizer.text(text)),
         None => summarizer.error(action),
     };
     match error {
@@ -184,33 +185,6 @@ fn write_action(
         (None, None) if context.has_summary => line.ends(summary),
         (None, None) => {}
     }
-}
-
-/// The duration of a tool call: `26ms`, `5.1s`, `1m05s`.
-pub fn describe(duration: Duration) -> String {
-    match duration.as_secs() {
-        0 => format!("{}ms", duration.as_millis()),
-        seconds @ ..60 => format!("{seconds}.{}s", duration.subsec_millis() / 100),
-        seconds => describe_seconds(seconds),
-    }
-}
-
-/// A duration that is known to the second: `5s`, `1m05s`, `2h03m`, `3d04h`.
-pub fn describe_seconds(seconds: u64) -> String {
-    match seconds {
-        0 => "<1s".into(),
-        1..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
-/// `HH:MM:SS` in the local time zone, or in UTC if that is not known.
-fn local_time(timestamp: &str) -> Option<Cow<'static, str>> {
-    let time: Timestamp = timestamp.parse().ok()?;
-    let local = time.to_zoned_datetime(TimeZone::system());
-    Some(local.strftime("%H:%M:%S").to_string().into())
 }
 
 /// The same colour for the same session.
@@ -235,7 +209,7 @@ mod tests {
             gid: 1,
         };
         let mut out = String::from("before\n");
-        let look = Look {
+        let look = LineLook {
             has_colours: colour,
             width,
         };
@@ -317,7 +291,7 @@ mod tests {
     #[test]
     fn the_line_of_a_gone_session_names_the_process() {
         let mut line = String::new();
-        let look = Look {
+        let look = LineLook {
             has_colours: false,
             width: None,
         };

@@ -4,7 +4,7 @@
 //! - [`json`]: the same, indented.
 //! - [`yaml`]: whole events, for people. [`bounded`] limits the length of both.
 //! - [`mod@line`]: for people, one line. [`summary`] chooses what it says of an event, and
-//!   [`line_writer`] cuts it to the width of the terminal.
+//!   [`line_writer`] cuts it to the width of the terminal. [`duration`]: times in it.
 //!
 //! No format parses the event into values: they walk its tokens. Indented JSON changes only
 //! the white space. YAML has rules of its own for numbers and strings.
@@ -16,13 +16,14 @@
 //! Stop 8 of EDU_NOTES.md.
 
 mod bounded;
+pub mod duration;
 mod json;
 pub mod line;
 pub mod line_writer;
 pub mod summary;
 mod yaml;
 
-use self::line::Look;
+use self::line::LineLook;
 use crate::event::Event;
 use crate::terminal;
 
@@ -80,10 +81,10 @@ impl Format {
             Format::Compact => out.push_str(event.line()),
             Format::PrettyJson => json::write(event, out),
             Format::PrettyYaml { colour, cut } => {
-                yaml::write(event, yaml::Look { colour, cut }, out);
+                yaml::write(event, yaml::YamlLook { colour, cut }, out);
             }
             Format::PrettyLine { colour, cut } => {
-                let look = Look {
+                let look = LineLook {
                     has_colours: colour,
                     width: cut.then(terminal::width),
                 };

@@ -8,6 +8,7 @@
 //! Stop 8 of EDU_NOTES.md.
 
 use super::line_writer::one_line;
+use crate::event::claude::{first_question, task_summary};
 use crate::event::json_text::{self, members};
 use crate::event::object::Object;
 
@@ -69,9 +70,6 @@ pub(super) const HIDDEN_FIELDS: [&str; 29] = [
 /// Of a longer text, a line of limited width shows parts of the first and of the last of
 /// this many bytes, so nothing between is decoded.
 const END_BYTES: usize = 64 << 10;
-
-/// A prompt with this prefix comes from the client: a background task has ended.
-pub const TASK_NOTIFICATION: &str = "<task-notification>";
 
 /// The characters of a summary.
 pub type Chars<'a> = Box<dyn Iterator<Item = char> + 'a>;
@@ -200,73 +198,6 @@ fn separators(path: &str) -> &'static [char] {
     match is_windows_path(path) {
         true => &['/', '\\'],
         false => &['/'],
-    }
-}
-
-/// The text of the first question in the input of `AskUserQuestion`.
-fn first_question(questions: &str) -> Option<&str> {
-    let (_, question) = members(questions).next()?;
-    Object::parse(question).string("question")
-}
-
-/// What a prompt of the client says about a task. `None`: it is the user's.
-fn task_summary(prompt: &str) -> Option<&str> {
-    let (_, text) = prompt
-        .strip_prefix(TASK_NOTIFICATION)?
-        .split_once("<summary>")?;
-    Some(text.split_once("</summary>")?.0)
-}
-
-/// The error in the response of a call in a `PostToolBatch`, as spelled. The response is a
-/// text. An error of the client is marked in it. Of others, such as a refusal or an exit code,
-/// only the first words say that it is one.
-pub fn batch_error<'a>(call: &Object<'a>) -> Option<&'a str> {
-    const ERRORS: [&str; 9] = [
-        "Exit code ",
-        "Error: ",
-        "API Error",
-        "The user doesn't want to ",
-        "Permission for this ",
-        "Permission to use ",
-        "Claude requested permission",
-        "Cancelled: ",
-        "[Request interrupted",
-    ];
-    let (response, is_marked) = response_and_mark(call)?;
-    let start: String = json_text::chars(response).take(300).collect();
-    let first_line = start.lines().next().unwrap_or_default();
-    let is_error = is_marked
-        || ERRORS.iter().any(|error| start.starts_with(error))
-        || first_line.contains(" needs approval.");
-    is_error.then_some(response)
-}
-
-/// The text of a response in a `PostToolBatch`, as spelled.
-pub fn response<'a>(call: &Object<'a>) -> Option<&'a str> {
-    response_and_mark(call).map(|(response, _)| response)
-}
-
-/// The same, and whether the client marked it as an error.
-fn response_and_mark<'a>(call: &Object<'a>) -> Option<(&'a str, bool)> {
-    let response = call.get("tool_response")?;
-    let text = json_text::unquoted(response).or_else(|| {
-        let (_, first) = members(response).next()?;
-        Object::parse(first).string("text")
-    })?;
-    let error = text.strip_prefix("<tool_use_error>");
-    let text = error.unwrap_or(text);
-    let text = text.strip_suffix("</tool_use_error>").unwrap_or(text);
-    Some((text, error.is_some()))
-}
-
-/// Whether a `Notification` needs an input from the user. Older clients send no type.
-pub fn needs_input(event: &Object) -> bool {
-    match event.string("notification_type") {
-        Some("permission_prompt" | "elicitation_dialog" | "agent_needs_input") => true,
-        Some("idle_prompt" | "elicitation_response" | "elicitation_complete") => false,
-        _ => event
-            .text("message")
-            .is_some_and(|text| text.contains("needs your")),
     }
 }
 

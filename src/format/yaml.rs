@@ -35,7 +35,7 @@ const BOLD_REVERSED: &str = "1;7";
 ///
 /// With `cut`, a text of more than [`MAX_TEXT_LINES`] lines is cut, and a comment says how many
 /// more there are. For a terminal, which one file could fill many times.
-pub fn write(event: &Event, look: Look, out: &mut String) {
+pub fn write(event: &Event, look: YamlLook, out: &mut String) {
     let line = event.line();
     let whole = |out: &mut Bounded| {
         out.write_str("---\n")?;
@@ -49,7 +49,7 @@ pub fn write(event: &Event, look: Look, out: &mut String) {
 }
 
 /// Writes a document whose pretty form is too long.
-fn write_members(object: &str, look: Look, out: &mut String) {
+fn write_members(object: &str, look: YamlLook, out: &mut String) {
     out.push_str("---\n");
     for (key, value) in json_text::members(object) {
         let member = |max_depth: usize| {
@@ -63,7 +63,7 @@ fn write_members(object: &str, look: Look, out: &mut String) {
 
 /// How a document looks.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct YamlLook {
     pub colour: bool,
     pub cut: bool,
 }
@@ -72,7 +72,7 @@ struct Writer<'t, 'o, 'b> {
     tokens: Tokens<'t>,
     /// Containers nested deeper are in flow style.
     max_depth: usize,
-    look: Look,
+    look: YamlLook,
     /// Whether the current value is the time or the event's name, in colour.
     is_highlighted: bool,
     out: &'b mut Bounded<'o>,
@@ -88,7 +88,7 @@ enum After {
 }
 
 impl<'t, 'o, 'b> Writer<'t, 'o, 'b> {
-    fn new(text: &'t str, max_depth: usize, look: Look, out: &'b mut Bounded<'o>) -> Self {
+    fn new(text: &'t str, max_depth: usize, look: YamlLook, out: &'b mut Bounded<'o>) -> Self {
         Writer {
             tokens: tokens(text),
             max_depth,

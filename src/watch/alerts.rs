@@ -66,7 +66,7 @@ impl Alerts {
     /// Takes what an event has changed in its session. The error is for the user.
     pub fn take(&mut self, session: &Session, change: &Change) -> Result<(), String> {
         let is_recent = || session.last.age(now()).is_some_and(|age| age <= RECENT);
-        if !change.is_new_ask || !session.id.starts_with(&self.prefix) || !is_recent() {
+        if !change.is_new_question || !session.id.starts_with(&self.prefix) || !is_recent() {
             return Ok(());
         }
         if let Some(terminal) = &mut self.terminal {

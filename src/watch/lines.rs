@@ -14,7 +14,7 @@ use super::session::{Change, Session};
 use super::sessions::MAX_SESSIONS;
 use super::table::distinct_length;
 use crate::event::object::Object;
-use crate::format::line::{self, Context, Look, MAX_PROJECT_COLUMNS, SESSION_COLOURS};
+use crate::format::line::{self, Context, LineLook, MAX_PROJECT_COLUMNS, SESSION_COLOURS};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;
 
@@ -34,7 +34,7 @@ impl Lines {
         &mut self,
         event: &Object,
         session: Option<(&Session, Change)>,
-        look: Look,
+        look: LineLook,
         out: &mut String,
     ) {
         let mut context = Context {
@@ -45,7 +45,7 @@ impl Lines {
             agent_length: self.agent_ids.length,
             seconds: None,
             failures: Vec::new(),
-            asks: false,
+            asks_user: false,
             has_summary: true,
         };
         if let Some((session, change)) = session {
@@ -66,7 +66,7 @@ impl Lines {
             }
             context.seconds = change.seconds.map(i64::unsigned_abs);
             context.failures = change.failures;
-            context.asks = change.asks;
+            context.asks_user = change.asks_user;
         }
         line::write_in(&context, event, look, out);
     }

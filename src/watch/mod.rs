@@ -14,7 +14,7 @@ mod alerts;
 mod clock;
 mod filter;
 mod lines;
-#[cfg(feature = "watch")]
+#[cfg(feature = "screen")]
 mod screen;
 pub mod session;
 pub mod sessions;
@@ -30,12 +30,12 @@ use self::filter::{is_shown, parse};
 use self::lines::Lines;
 use self::sessions::Sessions;
 use self::source::{Input, Mode};
-use crate::cli::{Filter, Form, SessionsOptions, WatchOptions};
+use crate::cli::{Filter, SessionsOptions, WatchFormat, WatchOptions};
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
 use crate::event::object::Object;
 use crate::format::Format;
-use crate::format::line::Look;
+use crate::format::line::LineLook;
 use crate::terminal;
 
 /// Output is collected up to this size before it is written.
@@ -45,8 +45,8 @@ const BUFFER_SIZE: usize = 64 << 10;
 /// is for the user.
 pub fn run(options: &WatchOptions) -> Result<(), String> {
     let alerts = Alerts::new(options)?;
-    #[cfg(feature = "watch")]
-    if options.form.is_none() && terminal::has_screen(&io::stdout()) {
+    #[cfg(feature = "screen")]
+    if options.format.is_none() && terminal::has_screen(&io::stdout()) {
         return screen::run(options, alerts);
     }
     write(options, alerts)
@@ -120,7 +120,7 @@ fn report_losses(sessions: &Sessions) {
 /// What `watch` writes.
 struct View<'o> {
     filter: &'o Filter,
-    form: Form,
+    format: WatchFormat,
     alerts: Alerts,
     sessions: Sessions,
     lines: Lines,
@@ -139,7 +139,7 @@ impl View<'_> {
         let has_colours = terminal::supports_colours(&stdout);
         View {
             filter: &options.filter,
-            form: options.form.unwrap_or(Form::Lines),
+            format: options.format.unwrap_or(WatchFormat::Lines),
             alerts,
             sessions: Sessions::default(),
             lines: Lines::default(),
@@ -185,18 +185,18 @@ impl View<'_> {
         {
             say(error);
         }
-        match self.form {
+        match self.format {
             _ if !is_shown => {}
-            Form::Lines => {
+            WatchFormat::Lines => {
                 // A window can be resized.
-                let look = Look {
+                let look = LineLook {
                     has_colours: self.has_colours,
                     width: io::stdout().is_terminal().then(terminal::width),
                 };
                 self.lines.write(&object, session, look, &mut self.out);
             }
-            Form::Yaml => self.write_whole(self.yaml, line),
-            Form::Json => self.write_whole(Format::Compact, line),
+            WatchFormat::Yaml => self.write_whole(self.yaml, line),
+            WatchFormat::Json => self.write_whole(Format::Compact, line),
         }
     }
 

@@ -4,9 +4,9 @@
 
 use serde::Serialize;
 
-use super::session::{Session, State};
+use super::session::Session;
 use crate::event::compact;
-use crate::format::line::describe_seconds;
+use crate::format::duration::describe_seconds;
 use crate::format::line_writer::{columns_of, cut_middle};
 use crate::format::summary;
 
@@ -119,22 +119,19 @@ struct AgentJson<'s> {
 
 /// One line.
 pub fn json(session: &Session) -> String {
-    let tools = session.tools.iter().map(|tool| ToolJson {
+    let tools = session.running.iter().map(|tool| ToolJson {
         name: &tool.call.name,
         summary: &tool.summary,
         since: &tool.since.text,
         agent_id: tool.call.agent_id.as_deref(),
     });
     let agents = session.agents.iter().map(|agent| {
-        let ask = session
-            .asks
-            .iter()
-            .find(|ask| ask.agent_id.as_ref() == Some(&agent.id));
+        let (state, since, _) = session.agent_state(agent);
         AgentJson {
             agent_id: &agent.id,
             agent_type: &agent.kind,
-            state: ask.map_or(State::Working, |_| State::Waiting).name(),
-            since: ask.map_or(&agent.since.text, |ask| &ask.since.text),
+            state: state.name(),
+            since: &since.text,
         }
     });
     let object = SessionJson {

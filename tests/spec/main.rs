@@ -24,7 +24,7 @@ mod options;
 mod processes;
 mod readers;
 mod recipes;
-#[cfg(feature = "watch")]
+#[cfg(feature = "screen")]
 mod screen;
 mod send;
 mod sessions;

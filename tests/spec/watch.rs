@@ -585,7 +585,7 @@ fn a_dumb_terminal_gets_lines() {
     let path = folder.path().join("events");
     fs::write(&path, event("s", "Stop")).unwrap();
     let (screen, slave) = terminal();
-    let is_dumb = cfg!(feature = "watch");
+    let is_dumb = cfg!(feature = "screen");
     let mut child = Command::new(BINARY)
         .arg("watch")
         .arg(&path)

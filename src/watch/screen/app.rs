@@ -26,7 +26,7 @@ pub struct Model {
 }
 
 /// How the screen looks on this terminal.
-pub struct Look {
+pub struct ScreenLook {
     pub has_colours: bool,
     pub zone: TimeZone,
 }
@@ -43,7 +43,7 @@ pub struct App {
     /// While paused: what is shown, and the time then.
     frozen: Option<(Box<Model>, i64)>,
     options: Filter,
-    pub look: Look,
+    pub look: ScreenLook,
     /// Columns and rows of the terminal.
     pub size: (u16, u16),
     /// The selected session. `None`: the first one.
@@ -65,7 +65,7 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(options: Filter, look: Look, size: (u16, u16)) -> App {
+    pub fn new(options: Filter, look: ScreenLook, size: (u16, u16)) -> App {
         App {
             model: Model::default(),
             frozen: None,
@@ -168,13 +168,15 @@ impl App {
         sessions
     }
 
-    /// How many sessions are in each state.
-    pub fn counts(&self) -> [usize; 6] {
-        let mut counts = [0; 6];
-        for session in self.allowed() {
-            counts[session.state() as usize] += 1;
-        }
-        counts
+    /// Whether there are any sessions that the options allow.
+    pub fn has_sessions(&self) -> bool {
+        self.allowed().next().is_some()
+    }
+
+    /// How many sessions are in this state.
+    pub fn count(&self, state: State) -> usize {
+        let sessions = self.allowed();
+        sessions.filter(|session| session.state() == state).count()
     }
 
     /// The selected one of the sessions that are shown.
@@ -198,7 +200,7 @@ impl App {
 
     /// The title of the terminal: it counts the sessions that wait.
     pub fn title(&self) -> String {
-        match self.counts()[State::Waiting as usize] {
+        match self.count(State::Waiting) {
             0 => "hooks-observatory".into(),
             1 => "1 waits · hooks-observatory".into(),
             count => format!("{count} wait · hooks-observatory"),
@@ -212,16 +214,18 @@ impl App {
         }
         let steps = self.allowed().filter_map(|session| {
             let is_over = session.state() >= State::Ended;
-            let is_running = !session.tools.is_empty() || !session.agents.is_empty();
+            let is_running = !session.running.is_empty() || !session.agents.is_empty();
             let age = session.since().age(now)?;
             let silence = match session.state() {
                 State::Working => session.last.age(now)?,
                 _ => age,
             };
-            (!is_over).then(|| match is_running {
-                true => 1,
-                false => step(age).min(step(silence)),
-            })
+            let step = if is_running {
+                1
+            } else {
+                step(age).min(step(silence))
+            };
+            (!is_over).then_some(step)
         });
         steps.min()
     }

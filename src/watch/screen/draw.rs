@@ -28,15 +28,6 @@ use super::row::{Row, fit};
 use super::table::Table;
 use crate::watch::session::{Session, State};
 
-/// In the order of [`App::counts`].
-const STATES: [State; 6] = [
-    State::Waiting,
-    State::Failed,
-    State::Idle,
-    State::Working,
-    State::Ended,
-    State::Gone,
-];
 /// With fewer rows, the line of keys and the head of the table are left out.
 const FULL_HEIGHT: u16 = 10;
 /// With fewer rows, only the part that has the focus is shown.
@@ -161,13 +152,13 @@ fn draw_table(app: &App, table: &Table, has_head: bool, mut area: Rect, buffer: 
 }
 
 fn explain_emptiness(app: &App) -> [&'static str; 2] {
-    match app.counts() == [0; 6] {
-        true => [
-            "No sessions yet. They appear when Claude Code runs with the hooks installed:",
-            "hooks-observatory hooks --install",
-        ],
-        false => ["No session matches the filter.", "Esc removes it."],
+    if app.has_sessions() {
+        return ["No session matches the filter.", "Esc removes it."];
     }
+    [
+        "No sessions yet. They appear when Claude Code runs with the hooks installed:",
+        "hooks-observatory hooks --install",
+    ]
 }
 
 fn draw_events(app: &App, shown: &[&Session], now: i64, area: Rect, buffer: &mut Buffer) {
@@ -194,9 +185,9 @@ fn status_line(app: &App, width: usize) -> Line<'static> {
     if app.is_paused() {
         parts.push("PAUSED".to_owned());
     }
-    let counts = app.counts();
-    let counts = STATES.iter().zip(counts).filter(|(_, count)| *count > 0);
-    let counts = counts.map(|(state, count)| format!("{count} {}", state.name()));
+    let counts = State::ALL.map(|state| (app.count(state), state.name()));
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts = counts.map(|(count, name)| format!("{count} {name}"));
     parts.push(counts.collect::<Vec<_>>().join(", "));
     if app.is_following {
         parts.push("one session".into());

@@ -6,14 +6,13 @@ use jiff::Timestamp;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 
-use super::app::Look;
+use super::app::ScreenLook;
 use super::history::{Entry, Outcome};
 use super::row::Row;
 use super::table::Sign;
-use crate::format::line::describe_seconds;
+use crate::format::duration::{describe_seconds, time_of_day};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;
-use crate::watch::session::parts::Time;
 use crate::watch::session::{Session, State};
 
 const DURATION: usize = 6;
@@ -36,7 +35,7 @@ pub fn head(session: &Session, width: usize) -> Line<'static> {
 
 /// The entries of a session, and which cells there is room for.
 pub struct Events<'e> {
-    look: &'e Look,
+    look: &'e ScreenLook,
     session: &'e Session,
     entries: Vec<&'e Entry>,
     now: i64,
@@ -47,7 +46,7 @@ pub struct Events<'e> {
 
 impl<'e> Events<'e> {
     pub fn new(
-        look: &'e Look,
+        look: &'e ScreenLook,
         session: &'e Session,
         entries: Vec<&'e Entry>,
         now: i64,
@@ -70,7 +69,10 @@ impl<'e> Events<'e> {
         let (entry, plain) = (self.entries[index], Style::new());
         let mut row = Row::new(self.width);
         if self.width >= 50 {
-            row.cell(8, &local_time(&entry.time, self.look), Modifier::DIM.into());
+            let time = entry.time.seconds.map(Timestamp::from_second);
+            let time = time.and_then(Result::ok);
+            let time = time.map(|time| time_of_day(time, self.look.zone.clone()));
+            row.cell(8, &time.unwrap_or_default(), Modifier::DIM.into());
         }
         let (sign, style, duration) = outcome(entry, self.session, self.now, self.look);
         row.cell(1, sign, style);
@@ -101,25 +103,25 @@ fn outcome(
     entry: &Entry,
     session: &Session,
     now: i64,
-    look: &Look,
+    look: &ScreenLook,
 ) -> (&'static str, Style, String) {
     let colour = |colour| match look.has_colours {
         true => Style::new().fg(colour),
         false => Style::new(),
     };
     let is_its = |call| entry.call.as_ref().is_some_and(|own| own.is(call));
-    let asks = session
-        .asks
+    let is_asked = session
+        .questions
         .iter()
-        .any(|ask| ask.call.as_ref().is_some_and(is_its));
-    let running = session.tools.iter().find(|tool| is_its(&tool.call));
+        .any(|question| question.call.as_ref().is_some_and(is_its));
+    let running = session.running.iter().find(|tool| is_its(&tool.call));
     let state = |state| (Sign::of(state).sign, Sign::of(state).style(look));
     let (sign, style) = match entry.outcome {
         Outcome::None if entry.name == "StopFailure" => state(State::Failed),
         Outcome::None => ("", Style::new()),
         Outcome::Success => ("✓", colour(Color::Green)),
         Outcome::Failure => ("✗", colour(Color::Red)),
-        Outcome::Open if asks => state(State::Waiting),
+        Outcome::Open if is_asked => state(State::Waiting),
         Outcome::Open if running.is_some() => state(State::Working),
         Outcome::Open => ("?", Style::new()),
     };
@@ -129,14 +131,4 @@ fn outcome(
         _ => Some(entry.duration.clone()),
     };
     (sign, style, duration.unwrap_or_default())
-}
-
-fn local_time(time: &Time, look: &Look) -> String {
-    let timestamp = time
-        .seconds
-        .and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let local = timestamp.map(|timestamp| timestamp.to_zoned_datetime(look.zone.clone()));
-    local.map_or(String::new(), |local| {
-        local.strftime("%H:%M:%S").to_string()
-    })
 }

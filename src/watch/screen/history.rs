@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::event::claude;
 use crate::event::json_text::members;
 use crate::event::object::Object;
-use crate::format::line::{describe, describe_seconds};
+use crate::format::duration::{describe, describe_seconds};
 use crate::format::summary::{self, Chars, Summarizer};
 use crate::watch::session::parts::{Call, Time, id};
 use crate::watch::session::{Change, Session};
@@ -293,7 +294,7 @@ fn text(event: &Object, session: &Session) -> String {
 /// The same for an element of `tool_calls`, whose response is the error.
 fn failure_text(call: &Object, session: &Session) -> String {
     let summarizer = summarizer(session);
-    let error = summary::response(call).map(|text| summarizer.text(text));
+    let error = claude::response(call).map(|text| summarizer.text(text));
     join_error(error, summarizer.action(call))
 }
 

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use rustix::process::{Signal, getpid, kill_process};
 
-use self::app::{App, Look};
+use self::app::{App, ScreenLook};
 use self::inputs::{Inputs, Message};
 use self::terminal::Screen;
 use super::alerts::Alerts;
@@ -50,7 +50,7 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(explain)?;
     let screen = Screen::enter(File::from(stdout)).map_err(explain)?;
     let inputs = Inputs::start(&options.source).map_err(explain)?;
-    let look = Look {
+    let look = ScreenLook {
         has_colours: supports_colours(&io::stdout()),
         zone: TimeZone::system(),
     };

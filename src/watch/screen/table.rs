@@ -5,12 +5,12 @@
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 
-use super::app::{App, Look};
+use super::app::{App, ScreenLook};
 use super::row::Row;
-use crate::format::line::describe_seconds;
+use crate::format::duration::{describe_age, describe_seconds};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;
-use crate::watch::session::parts::{Agent, Tool};
+use crate::watch::session::parts::{Agent, RunningCall};
 use crate::watch::session::{Session, State};
 use crate::watch::table::distinct_length;
 
@@ -82,7 +82,7 @@ impl Sign {
     }
 
     /// Colours that those who are colour-blind can tell apart.
-    pub fn style(&self, look: &Look) -> Style {
+    pub fn style(&self, look: &ScreenLook) -> Style {
         let style = Style::new();
         match self.state {
             State::Waiting if look.has_colours => style.fg(Color::Black).bg(Color::Yellow),
@@ -98,7 +98,7 @@ impl Sign {
 
 /// The sessions that are shown, at a time, in this width.
 pub struct Table<'s> {
-    look: &'s Look,
+    look: &'s ScreenLook,
     now: i64,
     width: usize,
     selected: usize,
@@ -179,7 +179,8 @@ impl<'s> Table<'s> {
             true => row.cell(STATE + 2, &format!("{} {}", sign.sign, sign.word), style),
             false => row.cell(1, sign.sign, style),
         }
-        row.cell_right(AGE, &describe_age(age), Style::new());
+        let age = age.map(|age| describe_age(age.unsigned_abs()));
+        row.cell_right(AGE, &age.unwrap_or_default(), Style::new());
         row
     }
 
@@ -212,20 +213,18 @@ impl<'s> Table<'s> {
 
     fn agent_line(&self, session: &Session, agent: &Agent) -> Line<'static> {
         let is_its = |owner: &Option<String>| owner.as_ref() == Some(&agent.id);
-        let ask = session.asks.iter().find(|ask| is_its(&ask.agent_id));
-        let state = ask.map_or(State::Working, |_| State::Waiting);
-        let since = ask.map_or(&agent.since, |ask| &ask.since);
+        let (state, since, question) = session.agent_state(agent);
         let plain = Style::new();
         let mut row = self.begin("", &Sign::of(state), since.age(self.now));
         row.cell(1, "", plain);
         let id: String = agent.id.chars().take(AGENT_ID).collect();
         let name = format!("{} {id}", agent.kind);
         row.cell(self.cells.middle() - 2, &name, plain);
-        let tools = session.tools.iter();
+        let tools = session.running.iter();
         let tools = tools.filter(|tool| is_its(&tool.call.agent_id));
         let tools: Vec<String> = tools.map(|tool| describe(tool, self.now)).collect();
-        let detail = match ask {
-            Some(ask) => ask.detail.clone(),
+        let detail = match question {
+            Some(question) => question.detail.clone(),
             None if tools.is_empty() => "thinking".into(),
             None => tools.join(", "),
         };
@@ -237,7 +236,7 @@ impl<'s> Table<'s> {
 /// What a session does: for one that works, the tools of its main thread.
 fn detail(session: &Session, now: i64) -> String {
     let own = session
-        .tools
+        .running
         .iter()
         .filter(|tool| tool.call.agent_id.is_none());
     let own: Vec<String> = own.map(|tool| describe(tool, now)).collect();
@@ -250,21 +249,10 @@ fn detail(session: &Session, now: i64) -> String {
 }
 
 /// A tool that runs, and for how long.
-fn describe(tool: &Tool, now: i64) -> String {
+fn describe(tool: &RunningCall, now: i64) -> String {
     let age = tool.since.age(now).unwrap_or_default();
     let age = describe_seconds(age.unsigned_abs());
     format!("{age} {} {}", tool.call.name, tool.summary)
-}
-
-/// An age in one unit: `12s`, `5m`, `3h`, `2d`.
-pub fn describe_age(seconds: Option<i64>) -> String {
-    match seconds {
-        None => String::new(),
-        Some(seconds @ ..60) => format!("{seconds}s"),
-        Some(seconds @ ..3600) => format!("{}m", seconds / 60),
-        Some(seconds @ ..86_400) => format!("{}h", seconds / 3600),
-        Some(seconds) => format!("{}d", seconds / 86_400),
-    }
 }
 
 fn count(number: u64) -> String {

@@ -31,7 +31,7 @@ impl View {
     }
 
     fn with(filter: Filter, has_colours: bool, size: (u16, u16)) -> View {
-        let look = Look {
+        let look = ScreenLook {
             has_colours,
             zone: TimeZone::UTC,
         };

@@ -56,8 +56,9 @@ impl Session {
     pub(super) fn end_agent(&mut self, agent_id: &str) {
         self.agents.retain(|agent| agent.id != agent_id);
         let is_its = |owner: &Option<String>| owner.as_deref() == Some(agent_id);
-        self.tools.retain(|tool| !is_its(&tool.call.agent_id));
-        self.asks.retain(|ask| !is_its(&ask.agent_id));
+        self.running.retain(|tool| !is_its(&tool.call.agent_id));
+        self.questions
+            .retain(|question| !is_its(&question.agent_id));
         push(&mut self.ended_agents, agent_id.to_owned());
     }
 

@@ -2,41 +2,44 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use super::parts::{Ask, AskKind, Call, Time, Tool, id, summarize};
+use super::parts::{Call, Question, QuestionKind, RunningCall, Time, id, summarize};
 use super::{SURE_ORDER, Session, push};
+use crate::event::claude::batch_error;
 use crate::event::json_text::members;
 use crate::event::object::Object;
-use crate::format::summary::batch_error;
 
 impl Session {
     pub(super) fn start_tool(&mut self, event: &Object, agent_id: Option<String>, time: &Time) {
         self.wake(event, agent_id.as_deref(), time);
         let call = Call::of(event, agent_id);
-        if call.tool_use_id.is_some() && self.tools.iter().any(|tool| tool.call.is(&call)) {
+        if call.tool_use_id.is_some() && self.running.iter().any(|tool| tool.call.is(&call)) {
             return;
         }
         if call.agent_id.is_none() {
             // The model goes on, so what it waited for has ended.
-            self.tools.retain(|tool| !tool.is_doubtful);
+            self.running.retain(|tool| !tool.is_doubtful);
         }
         self.tool_calls += 1;
         // The request can arrive before the call.
-        let is_early = |ask: &&mut Ask| {
-            let own = ask.call.as_ref().filter(|own| own.tool_use_id.is_none());
+        let is_early = |question: &&mut Question| {
+            let own = question
+                .call
+                .as_ref()
+                .filter(|own| own.tool_use_id.is_none());
             own.is_some_and(|own| own.is(&call))
         };
-        if let Some(ask) = self.asks.iter_mut().find(is_early) {
-            ask.call = Some(call.clone());
-        } else if is_question(&call.name) {
+        if let Some(question) = self.questions.iter_mut().find(is_early) {
+            question.call = Some(call.clone());
+        } else if only_asks(&call.name) {
             self.ask_for(&call, event, time, false);
         }
-        let tool = Tool {
+        let tool = RunningCall {
             summary: summarize(event, &self.cwd),
             call,
             since: time.clone(),
             is_doubtful: false,
         };
-        push(&mut self.tools, tool);
+        push(&mut self.running, tool);
     }
 
     /// A request has no `tool_use_id`: it is for a call with the same agent, name and input.
@@ -49,23 +52,32 @@ impl Session {
     ) -> bool {
         self.wake(event, agent_id.as_deref(), time);
         let request = Call::of(event, agent_id);
-        // A question opened its ask when it was called.
+        // The call of a tool that only asks has opened its question.
         let opened = self
-            .asks
+            .questions
             .iter_mut()
-            .find(|ask| !ask.is_requested && ask.is_for(&request));
-        if let Some(ask) = opened {
-            ask.is_requested = true;
+            .find(|question| !question.is_requested && question.is_for(&request));
+        if let Some(question) = opened {
+            question.is_requested = true;
             return true;
         }
-        let is_asked = |tool: &&Tool| self.asks.iter().any(|ask| ask.is_for(&tool.call));
-        let same = |tool: &&Tool| tool.call.is(&request);
-        let unasked = || self.tools.iter().filter(|tool| !is_asked(tool));
+        let is_asked = |tool: &&RunningCall| {
+            self.questions
+                .iter()
+                .any(|question| question.is_for(&tool.call))
+        };
+        let same = |tool: &&RunningCall| tool.call.is(&request);
+        let unasked = || self.running.iter().filter(|tool| !is_asked(tool));
         let call = unasked().find(same).or_else(|| {
             // Another hook can have changed the input.
             unasked().rfind(|tool| tool.call.is_alike(&request))
         });
-        if call.is_none() && self.asks.iter().any(|ask| ask.is_for(&request)) {
+        if call.is_none()
+            && self
+                .questions
+                .iter()
+                .any(|question| question.is_for(&request))
+        {
             return false;
         }
         let call = call.map_or(request, |tool| tool.call.clone());
@@ -82,15 +94,15 @@ impl Session {
             name => format!("permission for {name}"),
         };
         let separator = if summary.is_empty() { "" } else { ": " };
-        let ask = Ask {
-            kind: AskKind::Tool,
+        let question = Question {
+            kind: QuestionKind::Tool,
             call: Some(call.clone()),
             agent_id: call.agent_id.clone(),
             detail: format!("{what}{separator}{summary}"),
             since: time.clone(),
             is_requested,
         };
-        push(&mut self.asks, ask);
+        push(&mut self.questions, question);
     }
 
     /// Returns the seconds since the tool started.
@@ -104,40 +116,41 @@ impl Session {
         self.wake_if_new(event, agent_id.as_deref(), time);
         self.launch_agent(event, time);
         let call = Call::of(event, agent_id);
-        let found = self.tools.iter().position(|tool| tool.call.is(&call));
-        let tool = found.map(|index| self.tools.remove(index));
+        let found = self.running.iter().position(|tool| tool.call.is(&call));
+        let tool = found.map(|index| self.running.remove(index));
         if tool.is_none() {
             self.tool_calls += 1;
         }
         if let Some(id) = &call.tool_use_id {
             push(&mut self.ended_calls, id.clone());
         }
-        self.end_earlier_asks(&call);
-        self.end_asks(&call);
+        self.end_earlier_questions(&call);
+        self.end_questions(&call);
         tool?.since.age(time.seconds?)
     }
 
-    /// Ends the asks for a call, and those of which only the agent is known.
-    fn end_asks(&mut self, call: &Call) {
-        self.asks.retain(|ask| match (&ask.kind, &ask.call) {
-            (_, Some(own)) => !own.is(call),
-            (AskKind::Notification, None) => call.agent_id.is_some(),
-            _ => true,
-        });
+    /// Ends the questions for a call, and those of which only the agent is known.
+    fn end_questions(&mut self, call: &Call) {
+        self.questions
+            .retain(|question| match (&question.kind, &question.call) {
+                (_, Some(own)) => !own.is(call),
+                (QuestionKind::Notification, None) => call.agent_id.is_some(),
+                _ => true,
+            });
     }
 
     /// The user answers one dialog after the other. So when a permitted call ends, those
     /// requested before it have been answered.
-    fn end_earlier_asks(&mut self, call: &Call) {
-        let requested = self.asks.iter().find(|ask| ask.is_for(call));
-        let Some(requested) = requested.and_then(|ask| ask.since.seconds) else {
+    fn end_earlier_questions(&mut self, call: &Call) {
+        let requested = self.questions.iter().find(|question| question.is_for(call));
+        let Some(requested) = requested.and_then(|question| question.since.seconds) else {
             return;
         };
-        let is_earlier = |ask: &Ask| {
-            let before = ask.since.seconds.map(|since| requested - since);
-            ask.kind == AskKind::Tool && before.is_some_and(|before| before >= SURE_ORDER)
+        let is_earlier = |question: &Question| {
+            let before = question.since.seconds.map(|since| requested - since);
+            question.kind == QuestionKind::Tool && before.is_some_and(|before| before >= SURE_ORDER)
         };
-        self.asks.retain(|ask| !is_earlier(ask));
+        self.questions.retain(|question| !is_earlier(question));
     }
 
     /// Returns the numbers of the calls whose failure no other event has shown.
@@ -156,11 +169,16 @@ impl Session {
             }
         }
         // All calls of the batch have ended, also those that a request could not be paired with.
-        let is_over = |ask: &Ask| {
-            let id = ask.call.as_ref().and_then(|call| call.tool_use_id.as_ref());
-            id.is_none() && ask.agent_id == agent_id && !matches!(ask.kind, AskKind::Elicitation(_))
+        let is_over = |question: &Question| {
+            let id = question
+                .call
+                .as_ref()
+                .and_then(|call| call.tool_use_id.as_ref());
+            id.is_none()
+                && question.agent_id == agent_id
+                && !matches!(question.kind, QuestionKind::Elicitation(_))
         };
-        self.asks.retain(|ask| !is_over(ask));
+        self.questions.retain(|question| !is_over(question));
         failures
     }
 
@@ -173,10 +191,10 @@ impl Session {
             return false;
         }
         let has_error = batch_error(object).is_some();
-        let was_asked = self.asks.iter().any(|ask| ask.is_for(&call));
-        self.end_asks(&call);
-        let found = self.tools.iter().position(|tool| tool.call.is(&call));
-        let has_failed = match found.map(|index| self.tools.remove(index)) {
+        let was_asked = self.questions.iter().any(|question| question.is_for(&call));
+        self.end_questions(&call);
+        let found = self.running.iter().position(|tool| tool.call.is(&call));
+        let has_failed = match found.map(|index| self.running.remove(index)) {
             Some(_) => has_error || was_asked || self.shows_ends,
             // The client has rejected the call itself.
             None if has_error && call.tool_use_id.is_some() => {
@@ -190,7 +208,7 @@ impl Session {
     }
 }
 
-impl Tool {
+impl RunningCall {
     pub(super) fn describe(&self) -> String {
         let separator = if self.summary.is_empty() { "" } else { " " };
         format!("{}{separator}{}", self.call.name, self.summary)
@@ -198,7 +216,7 @@ impl Tool {
 }
 
 /// Whether the tool does nothing but ask the user.
-fn is_question(name: &str) -> bool {
+fn only_asks(name: &str) -> bool {
     matches!(name, "AskUserQuestion" | "ExitPlanMode")
 }
 

@@ -36,13 +36,13 @@
 //! Stop 17 of EDU_NOTES.md.
 
 mod agents;
-mod asks;
 mod calls;
 pub mod parts;
+mod questions;
 
-use self::parts::{Agent, Ask, Time, Tool, id, message};
+use self::parts::{Agent, Question, RunningCall, Time, id, message};
+use crate::event::claude;
 use crate::event::object::Object;
-use crate::format::summary::TASK_NOTIFICATION;
 
 /// Tools, questions, subagents and identifiers that one session can have. Real sessions have
 /// a few; beyond this the oldest is forgotten.
@@ -66,6 +66,16 @@ pub enum State {
 }
 
 impl State {
+    /// In their order.
+    pub const ALL: [State; 6] = [
+        State::Waiting,
+        State::Failed,
+        State::Idle,
+        State::Working,
+        State::Ended,
+        State::Gone,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             State::Waiting => "waiting",
@@ -99,9 +109,9 @@ pub struct Change {
     /// The calls of a `PostToolBatch`, by number, whose failure no other event has shown.
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
-    pub asks: bool,
-    /// Whether it asks for something that no event before has asked for.
-    pub is_new_ask: bool,
+    pub asks_user: bool,
+    /// Whether no event before has asked the same.
+    pub is_new_question: bool,
 }
 
 /// One session.
@@ -120,8 +130,8 @@ pub struct Session {
     pub failures: u64,
     pub last_event: String,
     pub last: Time,
-    pub tools: Vec<Tool>,
-    pub asks: Vec<Ask>,
+    pub running: Vec<RunningCall>,
+    pub questions: Vec<Question>,
     pub agents: Vec<Agent>,
     /// Background commands that ran when the last turn ended.
     pub commands: usize,
@@ -157,7 +167,7 @@ impl Session {
         match self.turn {
             Turn::Ended => State::Ended,
             Turn::Gone => State::Gone,
-            _ if !self.asks.is_empty() => State::Waiting,
+            _ if !self.questions.is_empty() => State::Waiting,
             Turn::Failed => State::Failed,
             Turn::Running => State::Working,
             _ if self.is_compacting || !self.agents.is_empty() => State::Working,
@@ -167,16 +177,25 @@ impl Session {
 
     /// When the state began.
     pub fn since(&self) -> &Time {
-        match (self.state(), self.asks.first()) {
-            (State::Waiting, Some(ask)) => &ask.since,
+        match (self.state(), self.questions.first()) {
+            (State::Waiting, Some(question)) => &question.since,
             _ => &self.since,
+        }
+    }
+
+    /// Of a subagent: its state, when that began, and what it asks the user.
+    pub fn agent_state<'s>(&'s self, agent: &'s Agent) -> (State, &'s Time, Option<&'s Question>) {
+        let is_its = |question: &&Question| question.agent_id.as_ref() == Some(&agent.id);
+        match self.questions.iter().find(is_its) {
+            Some(question) => (State::Waiting, &question.since, Some(question)),
+            None => (State::Working, &agent.since, None),
         }
     }
 
     /// What a person wants to know about the state.
     pub fn detail(&self) -> String {
-        match (self.state(), self.asks.first()) {
-            (State::Waiting, Some(ask)) => self.with_agent(ask),
+        match (self.state(), self.questions.first()) {
+            (State::Waiting, Some(question)) => self.with_agent(question),
             (State::Working, _) => self.work(),
             (State::Idle, _) if self.commands > 0 => {
                 let separator = if self.message.is_empty() { "" } else { " · " };
@@ -195,21 +214,24 @@ impl Session {
         }
     }
 
-    fn with_agent(&self, ask: &Ask) -> String {
-        let Some(agent_id) = &ask.agent_id else {
-            return ask.detail.clone();
+    fn with_agent(&self, question: &Question) -> String {
+        let Some(agent_id) = &question.agent_id else {
+            return question.detail.clone();
         };
         let agent = self.agents.iter().find(|agent| agent.id == *agent_id);
         let kind = agent.map_or("", |agent| &agent.kind);
         let space = if kind.is_empty() { "" } else { " " };
-        format!("{} (asked by subagent {kind}{space}{agent_id})", ask.detail)
+        format!(
+            "{} (asked by subagent {kind}{space}{agent_id})",
+            question.detail
+        )
     }
 
     fn work(&self) -> String {
         if self.is_compacting {
             return "compacting".into();
         }
-        let tools: Vec<String> = self.tools.iter().map(Tool::describe).collect();
+        let tools: Vec<String> = self.running.iter().map(RunningCall::describe).collect();
         match (tools.is_empty(), self.turn) {
             (false, _) => tools.join(", "),
             (true, Turn::Running) => "thinking".into(),
@@ -220,7 +242,7 @@ impl Session {
     /// For how many seconds a session that should be working has been silent, with no tool
     /// known to run. `None`: less than a minute, or it need not be working.
     pub fn quiet(&self, now: i64) -> Option<i64> {
-        let is_expected = self.state() == State::Working && self.tools.is_empty();
+        let is_expected = self.state() == State::Working && self.running.is_empty();
         let age = self.last.age(now)?;
         (is_expected && age >= QUIET).then_some(age)
     }
@@ -228,7 +250,7 @@ impl Session {
     /// Takes the next event of the session.
     pub fn apply(&mut self, event: &Object, time: &Time) -> Change {
         let name = event.text("_event").unwrap_or_default();
-        let (before, asks) = (self.state(), self.asks.len());
+        let (before, questions) = (self.state(), self.questions.len());
         self.events += 1;
         self.last.clone_from(time);
         self.last_event = id(event, "_event").unwrap_or_default();
@@ -240,7 +262,7 @@ impl Session {
         let is_over = matches!(self.turn, Turn::Ended | Turn::Gone);
         if !is_over || begins || name == "SessionEnd" {
             change = self.transition(&name, event, time);
-            change.is_new_ask = self.asks.len() > asks;
+            change.is_new_question = self.questions.len() > questions;
         }
         if self.cwd.is_empty() {
             self.cwd = parts::path(event, "cwd");
@@ -258,16 +280,16 @@ impl Session {
             "SessionStart" => self.start(event, time),
             "UserPromptSubmit" => self.submit(event, time),
             "PreToolUse" => self.start_tool(event, agent_id, time),
-            "PermissionRequest" => change.asks = self.ask_permission(event, agent_id, time),
+            "PermissionRequest" => change.asks_user = self.ask_permission(event, agent_id, time),
             "PostToolUse" => change.seconds = self.end_tool(event, agent_id, time),
             "PostToolUseFailure" => {
                 change.seconds = self.end_tool(event, agent_id, time);
                 self.failures += 1;
             }
             "PostToolBatch" => change.failures = self.end_batch(event, agent_id, time),
-            "Elicitation" => change.asks = self.ask_elicitation(event, agent_id, time),
+            "Elicitation" => change.asks_user = self.ask_elicitation(event, agent_id, time),
             "ElicitationResult" => self.end_elicitation(event),
-            "Notification" => change.asks = self.notify(event, time),
+            "Notification" => change.asks_user = self.notify(event, time),
             "SubagentStart" => {
                 if let Some(agent_id) = &agent_id {
                     self.start_agent(agent_id, event, time);
@@ -331,18 +353,19 @@ impl Session {
             self.pid = None;
         }
         let prompt = event.string("prompt").unwrap_or_default();
-        let is_by_user = !prompt.starts_with(TASK_NOTIFICATION);
+        let is_by_user = claude::is_by_user(prompt);
         self.is_compacting = false;
         self.turn = Turn::Running;
         self.end_foreground_agents();
         if is_by_user {
             // The user cannot type while a dialog is open, not even one of a subagent.
-            self.asks.clear();
+            self.questions.clear();
             self.since.clone_from(time);
         } else {
-            self.asks.retain(|ask| ask.agent_id.is_some());
+            self.questions
+                .retain(|question| question.agent_id.is_some());
         }
-        for tool in &mut self.tools {
+        for tool in &mut self.running {
             tool.is_doubtful |= tool.call.agent_id.is_none();
         }
     }
@@ -361,8 +384,9 @@ impl Session {
     fn end_turn(&mut self, turn: Turn) {
         self.turn = turn;
         self.is_compacting = false;
-        self.tools.retain(|tool| tool.call.agent_id.is_some());
-        self.asks.retain(|ask| ask.agent_id.is_some());
+        self.running.retain(|tool| tool.call.agent_id.is_some());
+        self.questions
+            .retain(|question| question.agent_id.is_some());
     }
 
     /// Ends all that the session does.
@@ -370,8 +394,8 @@ impl Session {
         self.turn = turn;
         self.is_compacting = false;
         self.commands = 0;
-        self.tools = Vec::new();
-        self.asks = Vec::new();
+        self.running = Vec::new();
+        self.questions = Vec::new();
         self.agents = Vec::new();
         self.ended_agents = Vec::new();
         self.ended_calls = Vec::new();

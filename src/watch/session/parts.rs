@@ -1,7 +1,7 @@
-//! What a session consists of: tools that run, questions that wait for the user, subagents.
+//! What a session consists of: tool calls that run, questions that wait for the user, subagents.
 //!
-//! Texts are short and safe for a terminal, and identifiers and paths are limited, so a
-//! session's size is.
+//! The size of each is limited: texts are short (and safe for a terminal), and so are
+//! identifiers and paths.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -80,9 +80,9 @@ impl Call {
     }
 }
 
-/// A tool that runs, or that waits for a permission.
+/// A tool call that runs, or that waits for a permission.
 #[derive(Debug, Clone)]
-pub struct Tool {
+pub struct RunningCall {
     pub call: Call,
     pub summary: String,
     pub since: Time,
@@ -93,8 +93,8 @@ pub struct Tool {
 
 /// A question to the user that nothing has shown to be answered.
 #[derive(Debug, Clone)]
-pub struct Ask {
-    pub kind: AskKind,
+pub struct Question {
+    pub kind: QuestionKind,
     /// The call that waits for the answer, if it is known.
     pub call: Option<Call>,
     /// The agent that asks. `None`: the main thread.
@@ -106,7 +106,7 @@ pub struct Ask {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum AskKind {
+pub enum QuestionKind {
     /// A permission, a question or a plan: a tool waits for it.
     Tool,
     /// A form of this MCP server.
@@ -115,8 +115,8 @@ pub enum AskKind {
     Notification,
 }
 
-impl Ask {
-    /// Whether the ask is for this call.
+impl Question {
+    /// Whether the question is for this call.
     pub fn is_for(&self, call: &Call) -> bool {
         self.call.as_ref().is_some_and(|own| own.is(call))
     }

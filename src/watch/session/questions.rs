@@ -4,10 +4,10 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use super::calls::is_of_server;
-use super::parts::{Ask, AskKind, Call, Time, Tool, id, message};
+use super::parts::{Call, Question, QuestionKind, RunningCall, Time, id, message};
 use super::{Session, Turn, push};
+use crate::event::claude::needs_input;
 use crate::event::object::Object;
-use crate::format::summary::needs_input;
 
 /// The client notifies the user this many seconds after it has asked.
 const NOTIFICATION_DELAY: i64 = 5;
@@ -21,30 +21,34 @@ impl Session {
         time: &Time,
     ) -> bool {
         let server = id(event, "mcp_server_name").unwrap_or_default();
-        let is_its = |tool: &&Tool| is_of_server(&tool.call.name, &server);
+        let is_its = |tool: &&RunningCall| is_of_server(&tool.call.name, &server);
         let call = self
-            .tools
+            .running
             .iter()
             .rfind(is_its)
             .map(|tool| tool.call.clone());
         let message = message(event, "message").unwrap_or_default();
-        let ask = Ask {
+        let question = Question {
             agent_id: agent_of(&call).or(agent_id),
             call,
             detail: format!("elicitation by {server}: {message}"),
-            kind: AskKind::Elicitation(server),
+            kind: QuestionKind::Elicitation(server),
             since: time.clone(),
             is_requested: true,
         };
-        push(&mut self.asks, ask);
+        push(&mut self.questions, question);
         true
     }
 
     pub(super) fn end_elicitation(&mut self, event: &Object) {
         let server = id(event, "mcp_server_name").unwrap_or_default();
-        let kind = AskKind::Elicitation(server);
-        if let Some(index) = self.asks.iter().position(|ask| ask.kind == kind) {
-            self.asks.remove(index);
+        let kind = QuestionKind::Elicitation(server);
+        if let Some(index) = self
+            .questions
+            .iter()
+            .position(|question| question.kind == kind)
+        {
+            self.questions.remove(index);
         }
     }
 
@@ -59,22 +63,22 @@ impl Session {
         if !needs_input(event) {
             return false;
         }
-        if self.asks.is_empty() {
+        if self.questions.is_empty() {
             let call = self.call_that_asks(time);
             let message = message(event, "message").unwrap_or_default();
             let summary = call.as_ref().and_then(|call| {
-                let tool = self.tools.iter().find(|tool| tool.call == *call)?;
+                let tool = self.running.iter().find(|tool| tool.call == *call)?;
                 Some(format!(": {}", tool.describe()))
             });
-            let ask = Ask {
-                kind: AskKind::Notification,
+            let question = Question {
+                kind: QuestionKind::Notification,
                 agent_id: agent_of(&call),
                 call,
                 detail: message + &summary.unwrap_or_default(),
                 since: time.clone(),
                 is_requested: true,
             };
-            push(&mut self.asks, ask);
+            push(&mut self.questions, question);
         }
         true
     }
@@ -82,11 +86,11 @@ impl Session {
     /// The call that a notification is probably about: the last one that has run for as long
     /// as the client waits before it notifies the user.
     fn call_that_asks(&self, time: &Time) -> Option<Call> {
-        let is_old = |tool: &&Tool| {
+        let is_old = |tool: &&RunningCall| {
             let age = time.seconds.and_then(|now| tool.since.age(now));
             age.is_some_and(|age| age >= NOTIFICATION_DELAY)
         };
-        let tools = || self.tools.iter();
+        let tools = || self.running.iter();
         let tool = tools().rfind(is_old).or_else(|| tools().next_back());
         tool.map(|tool| tool.call.clone())
     }
