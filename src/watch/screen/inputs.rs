@@ -112,6 +112,12 @@ fn send_lines(
             false => ControlFlow::Break(()),
         }
     };
+    // Asked for before the events: what it names and the past events do not has left the history.
+    // (An output socket would not answer, so a path is not asked.)
+    let mut listed = match source {
+        SourceOption::Server(_) => source::listed_sessions(source),
+        SourceOption::Paths(_) => Vec::new(),
+    };
     source::read(source, Mode::Follow, &mut |input| {
         let is_live = matches!(input, Input::Live);
         let is_pause = is_live || matches!(input, Input::Pause);
@@ -130,7 +136,7 @@ fn send_lines(
             false => ControlFlow::Continue(()),
         };
         if is_live {
-            drop(sender.send(Message::Listed(source::listed_sessions(source))));
+            drop(sender.send(Message::Listed(std::mem::take(&mut listed))));
         }
         flow
     })?;
