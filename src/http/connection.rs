@@ -15,29 +15,30 @@
 //!
 //! | state | on | next state | step |
 //! | --- | --- | --- | --- |
-//! | `ReadingHead` | bytes, head not complete | `ReadingHead` | `Read` |
-//! | `ReadingHead` | bytes, head refused | `WritingResponse` (400, 413, 414, 431, 501) | `Write` |
-//! | `ReadingHead` | bytes, head complete, body not | `ReadingBody` | `Read`, or `Write` (`100 Continue`) |
-//! | `ReadingHead` | bytes, request complete | `WritingResponse` (200, 400, 404) | `Hook` or `Write` |
-//! | `ReadingHead` | end of input, nothing received | | `Close` |
-//! | `ReadingHead` | end of input, part of a head received | `WritingResponse` (400) | `Write` |
-//! | `ReadingHead` | timeout, connection reused and idle | | `Close` |
-//! | `ReadingHead` | timeout | `WritingResponse` (408) | `Write` |
-//! | `ReadingBody` | `100 Continue` written | `ReadingBody` | `Read` |
-//! | `ReadingBody` | bytes, body not complete | `ReadingBody` | `Read` |
-//! | `ReadingBody` | bytes, body refused | `WritingResponse` (400, 413, 431) | `Write` |
-//! | `ReadingBody` | bytes, body complete | `WritingResponse` (200, 400, 404) | `Hook` or `Write` |
-//! | `ReadingBody` | end of input, timeout | `WritingResponse` (400, 408) | `Write` |
-//! | `ReadingHead`, `ReadingBody` | request for events complete | `Authorizing` | `Subscribe` |
-//! | `Authorizing` | granted: the loop takes the socket | | |
-//! | `ReadingHead`, `ReadingBody` | request for sessions complete | `Authorizing` | `ListSessions` |
-//! | `Authorizing` | listed | `WritingResponse` (200) | `Write` |
-//! | `Authorizing` | declined | `WritingResponse` (403, 503) | `Write` |
-//! | `WritingResponse` | part written | `WritingResponse` | `Write` |
-//! | `WritingResponse` | all written, keep-alive | `ReadingHead` | `Read`, or `Resume` |
-//! | `WritingResponse` | all written, no keep-alive | | `Close` |
-//! | `WritingResponse` | all written, request refused | | `Linger` |
-//! | `WritingResponse` | timeout | | `Close` |
+//! | `ReadingHead` | `received`, head not complete | `ReadingHead` | `Read` |
+//! | `ReadingHead` | `received`, head refused | `WritingResponse` (414, 501) | `Write` |
+//! | `ReadingHead` | `received`, head complete, body not | `ReadingBody` | `Read`, or `Write` (`100 Continue`) |
+//! | `ReadingBody` | `received`, body not complete | `ReadingBody` | `Read` |
+//! | `ReadingBody` | `written`, `100 Continue` or a part of it | `ReadingBody` | `Read` or `Write` |
+//! | `ReadingHead`, `ReadingBody` | `received`, request refused | `WritingResponse` (400, 413, 431) | `Write` |
+//! | `ReadingHead`, `ReadingBody` | `received`, hook complete | `WritingResponse` (200) | `Hook` |
+//! | `ReadingHead`, `ReadingBody` | `received`, request for events complete | `Authorizing` | `Subscribe` |
+//! | `ReadingHead`, `ReadingBody` | `received`, request for sessions complete | `Authorizing` | `ListSessions` |
+//! | `ReadingHead`, `ReadingBody` | `received`, other request complete | `WritingResponse` (200, 400, 404) | `Write` |
+//! | `ReadingHead`, `ReadingBody` | `end_of_input`, part of a request received | `WritingResponse` (400) | `Write` |
+//! | `ReadingHead`, `ReadingBody` | `time_out` | `WritingResponse` (408) | `Write` |
+//! | `ReadingHead` | `end_of_input`, nothing received | | `Close` |
+//! | `ReadingHead` | `time_out`, connection reused and idle | | `Close` |
+//! | `Authorizing` | the loop takes the socket | | |
+//! | `Authorizing` | `answer_json` | `WritingResponse` (200) | |
+//! | `Authorizing` | `decline` | `WritingResponse` (403, 503) | |
+//! | `WritingResponse` | `written`, part | `WritingResponse` | `Write` |
+//! | `WritingResponse` | `written`, all, keep-alive | `ReadingHead` | `Read` or `Resume` |
+//! | `WritingResponse` | `written`, all, no keep-alive | | `Close` |
+//! | `WritingResponse` | `written`, all, request refused | | `Linger` |
+//! | `WritingResponse` | `time_out` | | `Close` |
+//!
+//! A test makes all these calls, and finds these rows and no others.
 //!
 //! The body of a request that arrives in one piece with a Content-Length is not copied:
 //! [`Hook::body`] is a part of the caller's buffer. Other bodies are copied into the
@@ -419,3 +420,6 @@ fn skip_empty_lines(mut bytes: &[u8]) -> &[u8] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests;
