@@ -1,5 +1,6 @@
 //! The table of transitions is what connections do: it is compared with the calls of a loop that
-//! gets every request below in every two pieces, cut short at every byte.
+//! gets every request below in every two pieces, cut short at every byte. Long requests are cut in
+//! a few places only.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
