@@ -27,21 +27,11 @@ use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::object::Object;
+#[cfg(test)]
+pub(crate) use self::payload::RESERVED_NAMES;
+pub use self::payload::SessionFields;
 use crate::peer::Peer;
 
-/// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
-/// the kernel, so a payload's own members with these names move into `_claimed`. (Names
-/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/summary.rs`.)
-pub(crate) const RESERVED_NAMES: [&str; 8] = [
-    "_ts",
-    "_event",
-    "_peer_pid",
-    "_peer_uid",
-    "_peer_gid",
-    "_claimed",
-    "_dropped",
-    "_gone",
-];
 /// Bytes that the metadata of an event has at most, unless its name is long.
 const METADATA_SIZE: usize = 256;
 
@@ -52,14 +42,6 @@ pub struct Event<'a> {
     /// A JSON object in ASCII without white space between its tokens, and a newline.
     line: String,
     session: SessionFields<'a>,
-}
-
-/// What a payload says about the session that it is from: JSON strings as the client spelled
-/// them, with their quotes.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SessionFields<'a> {
-    pub id: Option<&'a str>,
-    pub cwd: Option<&'a str>,
 }
 
 impl<'a> Event<'a> {

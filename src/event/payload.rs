@@ -17,13 +17,34 @@ use std::hash::{BuildHasher, RandomState};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::compact;
 use super::json_text::{self, string_length, tokens};
-use super::{RESERVED_NAMES, SessionFields, compact};
 
+/// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
+/// the kernel, so a payload's own members with these names move into `_claimed`. (Names
+/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/summary.rs`.)
+pub(crate) const RESERVED_NAMES: [&str; 8] = [
+    "_ts",
+    "_event",
+    "_peer_pid",
+    "_peer_uid",
+    "_peer_gid",
+    "_claimed",
+    "_dropped",
+    "_gone",
+];
 /// Real payloads have fewer keys. So few are compared faster than hashed.
 const FEW_KEYS: usize = 32;
 /// No offset. A body of this length or more is kept as text.
 const NO_OFFSET: u32 = u32::MAX;
+
+/// What a payload says about the session that it is from: JSON strings as the client spelled
+/// them, with their quotes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SessionFields<'a> {
+    pub id: Option<&'a str>,
+    pub cwd: Option<&'a str>,
+}
 
 /// Writes the members of a payload, each after a comma. A body that is not a JSON object
 /// becomes the text of `_raw`. Returns what the payload says about its session.

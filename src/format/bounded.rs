@@ -12,6 +12,9 @@
 
 use std::fmt::{self, Write};
 
+/// The pretty formats write containers nested deeper than this in compact form. The total
+/// indentation grows with the square of the depth: 20 kB of brackets would become 200 MB.
+pub const MAX_PRETTY_DEPTH: usize = 64;
 /// How many times longer than the compact form a pretty form may be.
 const MAX_GROWTH: usize = 4;
 /// How many bytes longer than that the pretty form of an event may be.

@@ -4,8 +4,7 @@
 
 use std::fmt::{self, Write};
 
-use super::MAX_PRETTY_DEPTH;
-use super::bounded::{ALLOWANCE, Bounded, write_within};
+use super::bounded::{ALLOWANCE, Bounded, MAX_PRETTY_DEPTH, write_within};
 use crate::event::Event;
 use crate::event::json_text::{Token, members, tokens};
 

@@ -27,10 +27,6 @@ use self::line::LineLook;
 use crate::event::Event;
 use crate::terminal;
 
-/// The pretty formats write containers nested deeper than this in compact form. The total
-/// indentation grows with the square of the depth: 20 kB of brackets would become 200 MB.
-const MAX_PRETTY_DEPTH: usize = 64;
-
 /// A format of events.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Format {

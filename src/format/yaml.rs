@@ -14,8 +14,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-use super::MAX_PRETTY_DEPTH;
-use super::bounded::{ALLOWANCE, Bounded, write_unbounded, write_within};
+use super::bounded::{ALLOWANCE, Bounded, MAX_PRETTY_DEPTH, write_unbounded, write_within};
 use crate::event::Event;
 use crate::event::json_text::{self, Token, Tokens, tokens};
 use crate::terminal::is_printable;

@@ -37,6 +37,12 @@ pub fn matcher(event: &str) -> Option<&'static str> {
     (event == "FileChanged").then_some(".env|.envrc")
 }
 
+/// How many events, in words.
+pub fn count_events(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} event{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,7 +47,10 @@ pub fn run(
         HooksAction::Install(change) => {
             let hooks = hooks(options, Unknown::Refuse)?;
             let install = |text: &str| settings::install(text, &hooks, is_ours);
-            let done = format!("Installed hooks for {} in", count_events(hooks.len()));
+            let done = format!(
+                "Installed hooks for {} in",
+                events::count_events(hooks.len())
+            );
             edit(change, install, &done, "--remove", print)
         }
         HooksAction::Remove(change) => {
@@ -145,11 +148,6 @@ fn check_chosen(
         }
     }
     Ok(())
-}
-
-fn count_events(count: usize) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} event{plural}")
 }
 
 fn is_ours(command: &str) -> bool {

@@ -7,8 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::command::{OurCommand, recognise};
-use super::count_events;
-use super::events::known_to;
+use super::events::{count_events, known_to};
 use super::file::SettingsFile;
 use super::settings::{self, Entry};
 use crate::cli::Version;

@@ -464,8 +464,6 @@ impl EventLog {
 
     /// The sink has taken the first `count` bytes of [`Next::Bytes`].
     pub fn advance(&mut self, CursorKey(key): CursorKey, count: usize) {
-        let (form, floor) = (self.cursors[key].form, self.floor);
-        let offset = self.cursors[key].offset + count as u64;
         let cursor = &mut self.cursors[key];
         if let Some(Prefix { bytes, read, .. }) = &mut cursor.prefix {
             *read += count;
@@ -474,9 +472,11 @@ impl EventLog {
             }
             return;
         }
-        let entry = self.entries(form).entry_at(offset);
+        cursor.offset += count as u64;
+        let (form, offset) = (cursor.form, cursor.offset);
+        let (entry, floor) = (self.entries(form).entry_at(offset), self.floor);
         let cursor = &mut self.cursors[key];
-        (cursor.offset, cursor.entry) = (offset, entry);
+        cursor.entry = entry;
         cursor.is_replaying &= entry < floor;
     }
 

@@ -90,6 +90,7 @@ fn no_two_files_import_each_other() {
     modules(&src, "", &mut sources);
     let imports = Regex::new(r"(?s)\buse ((?:crate|self|super)::.*?);").unwrap();
     let paths = Regex::new(r"\b(?:crate|self|super)(?:::\w+)+").unwrap();
+    let mods = Regex::new(r"(?m)^(?:pub(?:\([^)]*\))? )?mod (\w+);").unwrap();
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (module, code) in &sources {
         let declared = imports
@@ -98,7 +99,15 @@ fn no_two_files_import_each_other() {
         let inline = paths.find_iter(code).map(|found| found.as_str().to_owned());
         // A path of the second kind can be the beginning of a declaration: only the prefix counts.
         let inline = inline.filter(|path| !code.contains(&format!("use {path}")));
-        let used = declared.chain(inline);
+        // `child::name`, in a file that declares `mod child;`.
+        let children = mods.captures_iter(code).map(|found| found[1].to_owned());
+        let children: Vec<String> = children.collect();
+        let of_children = children.iter().filter(|child| {
+            let call = Regex::new(&format!(r"(?:^|[^:\w]){child}::")).unwrap();
+            call.is_match(code)
+        });
+        let of_children = of_children.map(|child| format!("self::{child}"));
+        let used = declared.chain(inline).chain(of_children);
         let used = used.filter_map(|path| resolve(module, &path, &sources));
         uses.insert(module.clone(), used.filter(|used| used != module).collect());
     }

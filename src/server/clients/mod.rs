@@ -13,7 +13,7 @@
 //!   Then it is not read, and its response is not written.
 //!
 //! The queues and deadlines make no system calls: sockets are behind the trait [`Socket`] and the
-//! output behind [`Publish`]. The model test (`model.rs`) drives this file with random schedules.
+//! output behind [`Publish`]. The model test (`model.rs`) drives this folder with random schedules.
 //!
 //! Two parts of it have files of their own: `closing.rs`, how a connection ends, and `bodies.rs`,
 //! the clients whose body is in flight.

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::{Input, LineSplitter, Mode, Stop, Taker, error};
+use super::input::{Input, Mode, Stop, Taker, error};
+use super::line_splitter::LineSplitter;
 use crate::cli::STDIN;
 
 /// The time between two looks at a file that has ended.

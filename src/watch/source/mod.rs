@@ -3,71 +3,24 @@
 //! Reading blocks, and a callback gets each line. So the caller needs no loop, and can run
 //! this in a thread of its own.
 //!
-//! - `server` reads sockets, `file` reads files and stdin.
+//! - `server` reads sockets, `file` reads files and stdin. Both pass on what `input` names.
 //! - This file decides what a path is.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
 mod file;
+mod input;
 mod line_splitter;
 mod server;
 
 use std::fs;
-use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use self::line_splitter::{Line, LineSplitter};
+pub use self::input::{Input, Mode};
+use self::input::{Stop, Taker};
 use crate::cli::{STDIN, SourceOption};
-use crate::terminal::sanitize;
-
-/// How long to read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Mode {
-    /// What there is now.
-    Once,
-    /// Until the source ends. A file that is written, and a server that comes back, do not.
-    Follow,
-}
-
-/// What a source gives.
-pub enum Input<'i> {
-    Line(&'i [u8]),
-    /// A line that is too long to be an event.
-    TooLong,
-    /// The past events have been read: what comes now is live. Only a server says this.
-    Live,
-    /// The next input may take its time: what was made of the lines should be shown.
-    Pause,
-    /// The user should know this.
-    Notice(String),
-}
-
-/// Why reading stopped: the caller wants no more, or an error for the user.
-pub enum Stop {
-    Enough,
-    Error(String),
-}
-
-/// Takes each input.
-pub struct Taker<'t>(&'t mut dyn FnMut(Input) -> ControlFlow<()>);
-
-impl Taker<'_> {
-    fn take(&mut self, input: Input) -> Result<(), Stop> {
-        match (self.0)(input) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Stop::Enough),
-        }
-    }
-
-    fn line(&mut self, line: Line) -> Result<(), Stop> {
-        self.take(match line {
-            Line::Whole(line) => Input::Line(line),
-            Line::TooLong => Input::TooLong,
-        })
-    }
-}
 
 /// Reads a source. Returns when it ends, or when `take` breaks. The error is for the user.
 pub fn read(
@@ -75,7 +28,7 @@ pub fn read(
     mode: Mode,
     take: &mut dyn FnMut(Input) -> ControlFlow<()>,
 ) -> Result<(), String> {
-    let mut taker = Taker(take);
+    let mut taker = Taker::new(take);
     let result = match source {
         SourceOption::Server(path) => server::read(path, server::Kind::Hooks, mode, &mut taker),
         SourceOption::Paths(paths) => read_paths(paths, mode, &mut taker),
@@ -111,10 +64,4 @@ fn read_paths(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), St
         )),
         paths => file::read(paths, mode, taker),
     }
-}
-
-/// An error about a path.
-fn error(what: &str, path: &Path, error: io::Error) -> Stop {
-    let path = sanitize(&path.to_string_lossy());
-    Stop::Error(format!("cannot {what} {path}: {error}"))
 }

@@ -21,7 +21,8 @@ use memchr::memmem;
 use rustix::event::PollFlags;
 use serde::de::IgnoredAny;
 
-use super::{Input, Line, LineSplitter, Mode, Stop, Taker};
+use super::input::{Input, Mode, Stop, Taker};
+use super::line_splitter::{Line, LineSplitter};
 use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::event::{self, Event};
