@@ -68,6 +68,8 @@ pub fn list(
 ) -> Result<(), String> {
     let mut sessions = Sessions::default();
     let mut damaged = 0;
+    // Asked for before the events, so that of a session that begins meanwhile the events tell.
+    let listed = source::listed_sessions(&options.source);
     source::read(&options.source, Mode::Once, &mut |input| {
         match input {
             Input::Line(line) => match parse(line) {
@@ -80,7 +82,7 @@ pub fn list(
         }
         ControlFlow::Continue(())
     })?;
-    for listed in source::listed_sessions(&options.source) {
+    for listed in listed {
         sessions.add_listed(&Object::parse(&listed));
     }
     report_damage(damaged);

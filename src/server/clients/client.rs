@@ -115,10 +115,7 @@ impl<S: Socket> Client<S> {
             };
             match step {
                 Step::Read | Step::Resume => {
-                    if was_idle && !self.connection.is_idle() {
-                        // On a reused connection the time runs from the first byte of a request.
-                        self.restart_deadline(queues, turn.now);
-                    } else if self.unread_at_deadline == Some(0) {
+                    if self.is_late(was_idle, queues, turn.now) {
                         return self.time_out(queues, turn);
                     }
                     self.account_body(&mut queues.inflight);
@@ -196,6 +193,15 @@ impl<S: Socket> Client<S> {
             Err(error) => trace!("{token}: read: {:?}", error.kind()),
         }
         result
+    }
+
+    /// A part of a request was read. Whether it came too late.
+    fn is_late(&mut self, was_idle: bool, queues: &mut Queues<S>, now: Instant) -> bool {
+        // On a reused connection the time runs from the first byte of a request.
+        if was_idle && !self.connection.is_idle() {
+            self.restart_deadline(queues, now);
+        }
+        self.unread_at_deadline == Some(0)
     }
 
     /// There is nothing to read: waits for the poll's report. A client whose deadline has passed is
