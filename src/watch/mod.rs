@@ -3,6 +3,7 @@
 //! - [`sessions`] and [`session`]: events in, states out, without I/O.
 //! - `source`: where lines come from.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
+//! - `messages`: which messages two events repeat.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
 //! - This file connects them, filters, and writes to stdout.
 //!
@@ -14,6 +15,7 @@ mod alerts;
 mod clock;
 mod filter;
 mod lines;
+mod messages;
 #[cfg(feature = "screen")]
 mod screen;
 pub mod session;
