@@ -11,7 +11,7 @@ use super::events::{count_events, known_to};
 use super::file::SettingsFile;
 use super::settings::{self, Entry};
 use crate::cli::Version;
-use crate::request::exchange;
+use crate::request::{exchange, get_head};
 use crate::terminal::sanitize;
 
 /// Our hooks in one settings file.
@@ -60,23 +60,13 @@ fn describe_installed(text: &mut String, installed: &Installed, client: &Result<
     }
     let sockets = installed.commands.iter().map(|command| &command.socket);
     for socket in sockets.collect::<BTreeSet<_>>() {
-        let state = match ask(socket) {
+        let state = match exchange(socket, &get_head("/health"), b"") {
             Ok(()) => "a server answers".to_owned(),
-            Err(error) => error,
+            Err(error) => error.to_string(),
         };
         line(text, "socket", &format!("{}: {state}", socket.display()));
     }
     line(text, "client", &compare(&installed.events, client));
-}
-
-/// Whether a server answers at a socket. The error says why not.
-fn ask(socket: &Path) -> Result<(), String> {
-    let head = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let line = exchange(socket, head, b"")?;
-    match line.starts_with("HTTP/1.1 200 ") {
-        true => Ok(()),
-        false => Err(format!("the server answered {line}")),
-    }
 }
 
 /// What the client makes of the installed events.

@@ -47,11 +47,7 @@ fn send(options: &SendOptions) -> Result<(), String> {
     // Read it also if there is no server: the writer of one object must not meet a closed pipe.
     let payload = read_payload(io::stdin().as_fd())?;
     let head = request_head(&options.event_name, payload.len());
-    let line = exchange(&options.socket, &head, &payload)?;
-    match line.starts_with("HTTP/1.1 200 ") {
-        true => Ok(()),
-        false => Err(format!("the server answered {line}")),
-    }
+    exchange(&options.socket, &head, &payload).map_err(|error| error.to_string())
 }
 
 /// Reads one JSON object, and ignores what follows it. Reads text that is not a JSON
