@@ -31,14 +31,15 @@ use self::command::{Sender, quote_text, recognise};
 use self::file::SettingsFile;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
+use crate::diagnostics::ErrorMessage;
 use crate::diagnostics::stderr::say;
 use crate::terminal::sanitize_char;
 
-/// Does what the options say. `print` writes to stdout. The error is for the user.
+/// Does what the options say. `print` writes to stdout.
 pub fn run(
     options: &HooksOptions,
-    print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
+    print: impl Fn(&str) -> Result<(), ErrorMessage>,
+) -> Result<(), ErrorMessage> {
     match &options.action {
         HooksAction::Print => {
             let hooks = hooks(options, Unknown::Warn)?;
@@ -75,7 +76,7 @@ enum Unknown {
 }
 
 /// The hooks that the options ask for.
-fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> {
+fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, ErrorMessage> {
     let client = client_or_default(options);
     let known: Vec<&str> = events::known_to(client).collect();
     let events = match &options.events {
@@ -94,7 +95,7 @@ fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> 
     Ok(events.into_iter().map(hook).collect())
 }
 
-fn client(options: &HooksOptions) -> Result<Version, String> {
+fn client(options: &HooksOptions) -> Result<Version, ErrorMessage> {
     match options.client {
         Some(version) => Ok(version),
         None => client_version::installed(),
@@ -130,7 +131,7 @@ fn check_chosen(
     known: &[&str],
     client: Version,
     unknown: Unknown,
-) -> Result<(), String> {
+) -> Result<(), ErrorMessage> {
     let is_unknown = |event: &&String| !known.contains(&event.as_str());
     for event in chosen.iter().filter(is_unknown) {
         let problem = format!(
@@ -157,11 +158,11 @@ fn is_ours(command: &str) -> bool {
 /// Edits a settings file, and reports what changed and which option undoes it.
 fn edit(
     change: &Change,
-    new_text: impl Fn(&str) -> Result<String, String>,
+    new_text: impl Fn(&str) -> Result<String, ErrorMessage>,
     done: &str,
     undo: &str,
-    print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
+    print: impl Fn(&str) -> Result<(), ErrorMessage>,
+) -> Result<(), ErrorMessage> {
     let path = path(&change.scope)?;
     let shown = path.display();
     let unchanged = |error: String| format!("{shown} was left as it was: {error}");
@@ -190,7 +191,7 @@ fn edit(
 }
 
 /// The settings file of a scope, from any directory.
-fn path(scope: &Scope) -> Result<PathBuf, String> {
+fn path(scope: &Scope) -> Result<PathBuf, ErrorMessage> {
     let path = match scope {
         Scope::User => user_folder()?.join("settings.json"),
         Scope::Project => PathBuf::from(".claude/settings.local.json"),
@@ -201,7 +202,7 @@ fn path(scope: &Scope) -> Result<PathBuf, String> {
 }
 
 /// The folder in which the client looks for the user's settings.
-fn user_folder() -> Result<PathBuf, String> {
+fn user_folder() -> Result<PathBuf, ErrorMessage> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     if let Some(folder) = variable("CLAUDE_CONFIG_DIR") {
         return Ok(folder.into());

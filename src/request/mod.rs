@@ -24,6 +24,7 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::geteuid;
 
 use self::readiness::retry_until_ready;
+use crate::diagnostics::ErrorMessage;
 use crate::peer;
 use crate::terminal::sanitize;
 
@@ -115,7 +116,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
 
 /// Checks that the listener belongs to this user or to root. The kernel recorded its
 /// owner at listen(2) (`SO_PEERCRED`, unix(7)).
-fn check_owner(server: &UnixStream) -> Result<(), String> {
+fn check_owner(server: &UnixStream) -> Result<(), ErrorMessage> {
     let owner = peer::credentials(server.as_fd())
         .map_err(|error| format!("cannot find out who listens there: {error}"))?;
     if peer::is_self_or_root(owner.uid) {
