@@ -36,14 +36,17 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// The error says what is wrong with a path. The hooks themselves would report nothing.
-    pub fn new(socket: &Path, uses_curl: bool) -> Result<Sender, ErrorMessage> {
-        let program = match uses_curl {
-            true => None,
-            false => Some(quote(&program_path()?)?),
-        };
+    /// This program sends. Like [`Sender::curl`] it checks the paths: hooks report nothing.
+    pub fn this_program(socket: &Path) -> Result<Sender, ErrorMessage> {
+        let program = Some(quote(&program_path()?)?);
+        let sender = Sender::curl(socket)?;
+        Ok(Sender { program, ..sender })
+    }
+
+    /// curl sends.
+    pub fn curl(socket: &Path) -> Result<Sender, ErrorMessage> {
         Ok(Sender {
-            program,
+            program: None,
             socket: quote(&absolute_socket(socket)?)?,
         })
     }
@@ -113,9 +116,10 @@ fn first_argument() -> Option<PathBuf> {
 fn program_path() -> Result<PathBuf, ErrorMessage> {
     let error = |reason: &str| format!("cannot find the path of this program: {reason}");
     let name = first_argument().ok_or_else(|| error("it was started without a name"))?;
-    let found = match name.as_os_str().as_encoded_bytes().contains(&b'/') {
-        true => Some(name.clone()),
-        false => find_on_path(&name, env::var_os("PATH").as_deref()),
+    let found = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
+        Some(name.clone())
+    } else {
+        find_on_path(&name, env::var_os("PATH").as_deref())
     };
     let found = found.ok_or_else(|| {
         let shown = name.display();

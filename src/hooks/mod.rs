@@ -86,7 +86,11 @@ fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, ErrorMes
             chosen.iter().map(String::as_str).collect()
         }
     };
-    let sender = Sender::new(&options.socket, options.uses_curl)?;
+    let sender = if options.uses_curl {
+        Sender::curl(&options.socket)?
+    } else {
+        Sender::this_program(&options.socket)?
+    };
     let hook = |event: &str| Hook {
         event: event.to_owned(),
         matcher: events::matcher(event),
@@ -218,14 +222,11 @@ fn diff(path: &Path, old: &str, new: &str) -> String {
     let name = path.display().to_string();
     let diff = TextDiff::from_lines(old, new);
     let diff = diff.unified_diff().header(&name, &name).to_string();
-    match io::stdout().is_terminal() {
-        true => diff
-            .split('\n')
-            .map(sanitize_line)
-            .collect::<Vec<_>>()
-            .join("\n"),
-        false => diff,
+    if !io::stdout().is_terminal() {
+        return diff;
     }
+    let lines = diff.split('\n').map(sanitize_line);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn sanitize_line(line: &str) -> String {

@@ -67,9 +67,12 @@ pub fn install(
 /// Removes the commands that are ours, and then the groups, arrays and objects that held
 /// nothing else.
 pub fn remove(text: &str, is_ours: impl Fn(&str) -> bool) -> Result<String, ErrorMessage> {
-    edit(text, |entry| match is_ours(&entry.command) {
-        true => Verdict::Remove,
-        false => Verdict::Keep,
+    edit(text, |entry| {
+        if is_ours(&entry.command) {
+            Verdict::Remove
+        } else {
+            Verdict::Keep
+        }
     })
 }
 
@@ -150,10 +153,10 @@ fn edit<'h>(
     if is_empty {
         root.clear(&mut edits);
     }
-    Ok(match edits.is_empty() {
-        true => original.to_owned(),
-        false => mark.to_owned() + &edits.apply(text),
-    })
+    if edits.is_empty() {
+        return Ok(original.to_owned());
+    }
+    Ok(mark.to_owned() + &edits.apply(text))
 }
 
 /// Edits the levels below the outermost object. Each method returns whether it removes all

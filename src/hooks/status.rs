@@ -88,11 +88,12 @@ fn compare(events: &[String], client: &Result<Version, ErrorMessage>) -> String 
     let known: Vec<&str> = known_to(version).collect();
     let unknown = without(&installed, &known);
     let missing = without(&known, &installed);
-    let mut text = match unknown.is_empty() {
-        true => format!("{version} knows them all"),
-        false => format!(
+    let mut text = if unknown.is_empty() {
+        format!("{version} knows them all")
+    } else {
+        format!(
             "{version} may not know {unknown}, and then reject the whole file: install the hooks again"
-        ),
+        )
     };
     if !missing.is_empty() {
         // Writing to a string succeeds.
