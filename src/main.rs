@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use hooks_observatory::cli::{self, Command, Exit, ServerOptions};
 
-use hooks_observatory::diagnostics::{stderr, trace};
+use hooks_observatory::diagnostics::{ErrorMessage, stderr, trace};
 use hooks_observatory::format::Format;
 use hooks_observatory::listen::activation;
 use hooks_observatory::{hooks, send, server, terminal, watch};
@@ -68,7 +68,7 @@ fn style_for_terminal(options: &mut ServerOptions) {
 }
 
 /// Writes to stdout. EPIPE is not an error: the reader has what it wants.
-fn print(text: &str) -> Result<(), String> {
+fn print(text: &str) -> Result<(), ErrorMessage> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to stdout: {error}"))
@@ -77,7 +77,7 @@ fn print(text: &str) -> Result<(), String> {
     }
 }
 
-fn exit_code(result: Result<(), String>) -> ExitCode {
+fn exit_code(result: Result<(), ErrorMessage>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

@@ -11,6 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
+use crate::diagnostics::ErrorMessage;
+
 /// Ends every command that an earlier version wrote, too.
 const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
 
@@ -34,14 +36,17 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// The error says what is wrong with a path. The hooks themselves would report nothing.
-    pub fn new(socket: &Path, uses_curl: bool) -> Result<Sender, String> {
-        let program = match uses_curl {
-            true => None,
-            false => Some(quote(&program_path()?)?),
-        };
+    /// This program sends. Like [`Sender::curl`] it checks the paths: hooks report nothing.
+    pub fn this_program(socket: &Path) -> Result<Sender, ErrorMessage> {
+        let program = Some(quote(&program_path()?)?);
+        let sender = Sender::curl(socket)?;
+        Ok(Sender { program, ..sender })
+    }
+
+    /// curl sends.
+    pub fn curl(socket: &Path) -> Result<Sender, ErrorMessage> {
         Ok(Sender {
-            program,
+            program: None,
             socket: quote(&absolute_socket(socket)?)?,
         })
     }
@@ -108,12 +113,13 @@ fn first_argument() -> Option<PathBuf> {
 
 /// The path by which this program was started. An upgrade keeps it valid where
 /// `current_exe` would name the replaced file, behind the symlink of a package manager.
-fn program_path() -> Result<PathBuf, String> {
+fn program_path() -> Result<PathBuf, ErrorMessage> {
     let error = |reason: &str| format!("cannot find the path of this program: {reason}");
     let name = first_argument().ok_or_else(|| error("it was started without a name"))?;
-    let found = match name.as_os_str().as_encoded_bytes().contains(&b'/') {
-        true => Some(name.clone()),
-        false => find_on_path(&name, env::var_os("PATH").as_deref()),
+    let found = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
+        Some(name.clone())
+    } else {
+        find_on_path(&name, env::var_os("PATH").as_deref())
     };
     let found = found.ok_or_else(|| {
         let shown = name.display();
@@ -133,7 +139,7 @@ fn find_on_path(name: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
 }
 
 /// The socket's path from any directory. A path that no socket can have is an error now.
-fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
+fn absolute_socket(path: &Path) -> Result<PathBuf, ErrorMessage> {
     let path = path::absolute(path)
         .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))?;
     match SocketAddr::from_pathname(&path) {
@@ -146,7 +152,7 @@ fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
 }
 
 /// A path as one word of a shell command.
-fn quote(path: &Path) -> Result<String, String> {
+fn quote(path: &Path) -> Result<String, ErrorMessage> {
     let text = path.to_str().ok_or_else(|| {
         format!(
             "{} is not UTF-8, as JSON requires: choose another path",

@@ -83,11 +83,11 @@ impl<'t> Container<'t> {
         for run in unwanted.chunk_by(|a, b| a == b) {
             let start = end;
             end += run.len();
-            match run[0] {
-                false => {}
-                // One comma goes too: the one after the items if they are the first ones.
-                true if start == 0 => edits.remove(items[0].span.start..items[end].span.start),
-                true => edits.remove(items[start - 1].span.end..items[end - 1].span.end),
+            // One comma goes too: the one after the items if they are the first ones.
+            if run[0] && start == 0 {
+                edits.remove(items[0].span.start..items[end].span.start);
+            } else if run[0] {
+                edits.remove(items[start - 1].span.end..items[end - 1].span.end);
             }
         }
         false

@@ -31,14 +31,15 @@ use self::command::{Sender, quote_text, recognise};
 use self::file::SettingsFile;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
+use crate::diagnostics::ErrorMessage;
 use crate::diagnostics::stderr::say;
 use crate::terminal::sanitize_char;
 
-/// Does what the options say. `print` writes to stdout. The error is for the user.
+/// Does what the options say. `print` writes to stdout.
 pub fn run(
     options: &HooksOptions,
-    print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
+    print: impl Fn(&str) -> Result<(), ErrorMessage>,
+) -> Result<(), ErrorMessage> {
     match &options.action {
         HooksAction::Print => {
             let hooks = hooks(options, Unknown::Warn)?;
@@ -75,7 +76,7 @@ enum Unknown {
 }
 
 /// The hooks that the options ask for.
-fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> {
+fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, ErrorMessage> {
     let client = client_or_default(options);
     let known: Vec<&str> = events::known_to(client).collect();
     let events = match &options.events {
@@ -85,7 +86,11 @@ fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> 
             chosen.iter().map(String::as_str).collect()
         }
     };
-    let sender = Sender::new(&options.socket, options.uses_curl)?;
+    let sender = if options.uses_curl {
+        Sender::curl(&options.socket)?
+    } else {
+        Sender::this_program(&options.socket)?
+    };
     let hook = |event: &str| Hook {
         event: event.to_owned(),
         matcher: events::matcher(event),
@@ -94,7 +99,7 @@ fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> 
     Ok(events.into_iter().map(hook).collect())
 }
 
-fn client(options: &HooksOptions) -> Result<Version, String> {
+fn client(options: &HooksOptions) -> Result<Version, ErrorMessage> {
     match options.client {
         Some(version) => Ok(version),
         None => client_version::installed(),
@@ -130,7 +135,7 @@ fn check_chosen(
     known: &[&str],
     client: Version,
     unknown: Unknown,
-) -> Result<(), String> {
+) -> Result<(), ErrorMessage> {
     let is_unknown = |event: &&String| !known.contains(&event.as_str());
     for event in chosen.iter().filter(is_unknown) {
         let problem = format!(
@@ -157,11 +162,11 @@ fn is_ours(command: &str) -> bool {
 /// Edits a settings file, and reports what changed and which option undoes it.
 fn edit(
     change: &Change,
-    new_text: impl Fn(&str) -> Result<String, String>,
+    new_text: impl Fn(&str) -> Result<String, ErrorMessage>,
     done: &str,
     undo: &str,
-    print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
+    print: impl Fn(&str) -> Result<(), ErrorMessage>,
+) -> Result<(), ErrorMessage> {
     let path = path(&change.scope)?;
     let shown = path.display();
     let unchanged = |error: String| format!("{shown} was left as it was: {error}");
@@ -190,7 +195,7 @@ fn edit(
 }
 
 /// The settings file of a scope, from any directory.
-fn path(scope: &Scope) -> Result<PathBuf, String> {
+fn path(scope: &Scope) -> Result<PathBuf, ErrorMessage> {
     let path = match scope {
         Scope::User => user_folder()?.join("settings.json"),
         Scope::Project => PathBuf::from(".claude/settings.local.json"),
@@ -201,7 +206,7 @@ fn path(scope: &Scope) -> Result<PathBuf, String> {
 }
 
 /// The folder in which the client looks for the user's settings.
-fn user_folder() -> Result<PathBuf, String> {
+fn user_folder() -> Result<PathBuf, ErrorMessage> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     if let Some(folder) = variable("CLAUDE_CONFIG_DIR") {
         return Ok(folder.into());
@@ -217,14 +222,11 @@ fn diff(path: &Path, old: &str, new: &str) -> String {
     let name = path.display().to_string();
     let diff = TextDiff::from_lines(old, new);
     let diff = diff.unified_diff().header(&name, &name).to_string();
-    match io::stdout().is_terminal() {
-        true => diff
-            .split('\n')
-            .map(sanitize_line)
-            .collect::<Vec<_>>()
-            .join("\n"),
-        false => diff,
+    if !io::stdout().is_terminal() {
+        return diff;
     }
+    let lines = diff.split('\n').map(sanitize_line);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn sanitize_line(line: &str) -> String {

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::json_edit::{Container, Edits, Item, Style};
+use crate::diagnostics::ErrorMessage;
 use crate::event::json_text;
 
 /// Seconds after which the client ends a hook. Our commands give up earlier by themselves.
@@ -47,7 +48,7 @@ pub fn install(
     text: &str,
     hooks: &[Hook],
     is_ours: impl Fn(&str) -> bool,
-) -> Result<String, String> {
+) -> Result<String, ErrorMessage> {
     let mut missing: Vec<&Hook> = hooks.iter().collect();
     let text = edit(text, |entry| {
         if !is_ours(&entry.command) {
@@ -65,15 +66,18 @@ pub fn install(
 
 /// Removes the commands that are ours, and then the groups, arrays and objects that held
 /// nothing else.
-pub fn remove(text: &str, is_ours: impl Fn(&str) -> bool) -> Result<String, String> {
-    edit(text, |entry| match is_ours(&entry.command) {
-        true => Verdict::Remove,
-        false => Verdict::Keep,
+pub fn remove(text: &str, is_ours: impl Fn(&str) -> bool) -> Result<String, ErrorMessage> {
+    edit(text, |entry| {
+        if is_ours(&entry.command) {
+            Verdict::Remove
+        } else {
+            Verdict::Keep
+        }
     })
 }
 
 /// All commands, in order.
-pub fn entries(text: &str) -> Result<Vec<Entry>, String> {
+pub fn entries(text: &str) -> Result<Vec<Entry>, ErrorMessage> {
     let mut entries = Vec::new();
     edit(text, |entry| {
         entries.push(entry.clone());
@@ -129,7 +133,10 @@ struct GroupJson<'h> {
 
 /// Passes each command to `verdict`, and does what it returns. What does not look like
 /// hooks is left alone.
-fn edit<'h>(original: &str, verdict: impl FnMut(&Entry) -> Verdict<'h>) -> Result<String, String> {
+fn edit<'h>(
+    original: &str,
+    verdict: impl FnMut(&Entry) -> Verdict<'h>,
+) -> Result<String, ErrorMessage> {
     let (mark, text) = split_mark(original);
     let root = root(text)?;
     let style = Style::of(&root);
@@ -146,10 +153,10 @@ fn edit<'h>(original: &str, verdict: impl FnMut(&Entry) -> Verdict<'h>) -> Resul
     if is_empty {
         root.clear(&mut edits);
     }
-    Ok(match edits.is_empty() {
-        true => original.to_owned(),
-        false => mark.to_owned() + &edits.apply(text),
-    })
+    if edits.is_empty() {
+        return Ok(original.to_owned());
+    }
+    Ok(mark.to_owned() + &edits.apply(text))
 }
 
 /// Edits the levels below the outermost object. Each method returns whether it removes all
@@ -211,7 +218,7 @@ fn is_last(object: &Container, member: &Item) -> bool {
 }
 
 /// Makes sure that there is an object for hooks. `null` counts as absent.
-fn add_hooks_object(text: &str) -> Result<String, String> {
+fn add_hooks_object(text: &str) -> Result<String, ErrorMessage> {
     let root = root(text)?;
     let style = Style::of(&root);
     let mut edits = Edits::default();
@@ -225,7 +232,7 @@ fn add_hooks_object(text: &str) -> Result<String, String> {
 }
 
 /// Adds hooks to the object for hooks, each in a group of its own.
-fn add(text: &str, hooks: &[&Hook]) -> Result<String, String> {
+fn add(text: &str, hooks: &[&Hook]) -> Result<String, ErrorMessage> {
     let root = root(text)?;
     let style = Style::of(&root);
     let mut edits = Edits::default();
@@ -254,8 +261,8 @@ fn add(text: &str, hooks: &[&Hook]) -> Result<String, String> {
     Ok(edits.apply(text))
 }
 
-/// The outermost object. The error says where the text is not JSON.
-fn root(text: &str) -> Result<Container<'_>, String> {
+/// The outermost object.
+fn root(text: &str) -> Result<Container<'_>, ErrorMessage> {
     let value: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Container::new(text, value.get(), '{')
         .ok_or_else(|| "the settings are not a JSON object, such as {}".to_owned())
@@ -322,7 +329,7 @@ fn misplaced(text: &str, item: &Item, expected: &str) -> String {
 mod tests {
     use super::*;
 
-    fn removed(text: &str) -> Result<String, String> {
+    fn removed(text: &str) -> Result<String, ErrorMessage> {
         remove(text, |command| command == "ours")
     }
 

@@ -11,7 +11,8 @@ use super::events::{count_events, known_to};
 use super::file::SettingsFile;
 use super::settings::{self, Entry};
 use crate::cli::Version;
-use crate::request::exchange;
+use crate::diagnostics::ErrorMessage;
+use crate::request::{exchange, get_head};
 use crate::terminal::sanitize;
 
 /// Our hooks in one settings file.
@@ -22,7 +23,7 @@ struct Installed {
 }
 
 /// A paragraph on one settings file. `client` is the installed client, if it is known.
-pub fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
+pub fn describe(name: &str, path: &Path, client: &Result<Version, ErrorMessage>) -> String {
     let mut text = format!("{name}: {}\n", sanitize(&path.to_string_lossy()));
     match read(path) {
         Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),
@@ -32,7 +33,7 @@ pub fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> St
     text
 }
 
-fn read(path: &Path) -> Result<Installed, String> {
+fn read(path: &Path) -> Result<Installed, ErrorMessage> {
     let file = SettingsFile::read(path)?;
     let mut installed = Installed::default();
     for entry in settings::entries(file.text())? {
@@ -45,7 +46,11 @@ fn read(path: &Path) -> Result<Installed, String> {
     Ok(installed)
 }
 
-fn describe_installed(text: &mut String, installed: &Installed, client: &Result<Version, String>) {
+fn describe_installed(
+    text: &mut String,
+    installed: &Installed,
+    client: &Result<Version, ErrorMessage>,
+) {
     let count = count_events(installed.events.len());
     let names = installed.events.join(", ");
     line(text, "hooks", &format!("installed for {count}: {names}"));
@@ -60,27 +65,17 @@ fn describe_installed(text: &mut String, installed: &Installed, client: &Result<
     }
     let sockets = installed.commands.iter().map(|command| &command.socket);
     for socket in sockets.collect::<BTreeSet<_>>() {
-        let state = match ask(socket) {
+        let state = match exchange(socket, &get_head("/health"), b"") {
             Ok(()) => "a server answers".to_owned(),
-            Err(error) => error,
+            Err(error) => error.to_string(),
         };
         line(text, "socket", &format!("{}: {state}", socket.display()));
     }
     line(text, "client", &compare(&installed.events, client));
 }
 
-/// Whether a server answers at a socket. The error says why not.
-fn ask(socket: &Path) -> Result<(), String> {
-    let head = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let line = exchange(socket, head, b"")?;
-    match line.starts_with("HTTP/1.1 200 ") {
-        true => Ok(()),
-        false => Err(format!("the server answered {line}")),
-    }
-}
-
 /// What the client makes of the installed events.
-fn compare(events: &[String], client: &Result<Version, String>) -> String {
+fn compare(events: &[String], client: &Result<Version, ErrorMessage>) -> String {
     let version = match client {
         Ok(version) => *version,
         Err(reason) => return format!("unknown: {reason}"),
@@ -93,11 +88,12 @@ fn compare(events: &[String], client: &Result<Version, String>) -> String {
     let known: Vec<&str> = known_to(version).collect();
     let unknown = without(&installed, &known);
     let missing = without(&known, &installed);
-    let mut text = match unknown.is_empty() {
-        true => format!("{version} knows them all"),
-        false => format!(
+    let mut text = if unknown.is_empty() {
+        format!("{version} knows them all")
+    } else {
+        format!(
             "{version} may not know {unknown}, and then reject the whole file: install the hooks again"
-        ),
+        )
     };
     if !missing.is_empty() {
         // Writing to a string succeeds.

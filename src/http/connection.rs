@@ -54,9 +54,9 @@ use log::trace;
 
 use super::chunked::Chunked;
 use super::request::{Framing, Head, MAX_HEAD, MAX_LINE, parse_head};
-use super::response::{CONTINUE, Status, json_response, response};
+use super::response::{AfterResponse, CONTINUE, Status, json_response, response};
 use super::route::Route;
-use super::state::{AfterResponse, Body, State};
+use super::state::{Body, State};
 pub use super::step::{Hook, PartialBody, Step};
 
 /// The state of one client's connection.
@@ -224,7 +224,7 @@ impl Connection {
                     Framing::Length(length) if length <= self.max_body.min(rest.len() as u64) => {
                         let (body, next) = rest.split_at(length as usize);
                         self.inbox.extend(next);
-                        self.respond(head.route, head.keep_alive, 0, Some(body))
+                        self.respond(head.route, head.after, 0, Some(body))
                     }
                     _ => self.begin_body(head, rest),
                 }
@@ -276,7 +276,7 @@ impl Connection {
         let interim = if head.expects_continue { CONTINUE } else { &[] };
         self.enter(State::ReadingBody {
             route: head.route,
-            keep_alive: head.keep_alive,
+            after: head.after,
             body,
             interim,
         });
@@ -286,7 +286,7 @@ impl Connection {
     fn read_body(&mut self, bytes: &[u8]) -> Step<'_> {
         let State::ReadingBody {
             route,
-            keep_alive,
+            after,
             body,
             interim,
         } = &mut self.state
@@ -316,8 +316,8 @@ impl Connection {
                 Step::Write
             };
         }
-        let (route, keep_alive) = (std::mem::replace(route, Route::NotFound), *keep_alive);
-        self.respond(route, keep_alive, body_length, None)
+        let (route, after) = (std::mem::replace(route, Route::NotFound), *after);
+        self.respond(route, after, body_length, None)
     }
 
     /// The request is complete. Its body is `body`, or else the first `body_length` bytes
@@ -325,22 +325,24 @@ impl Connection {
     fn respond<'a>(
         &'a mut self,
         route: Route,
-        keep_alive: bool,
+        mut after: AfterResponse,
         mut body_length: usize,
         body: Option<&'a [u8]>,
     ) -> Step<'a> {
-        let keep_alive = keep_alive && self.allows_keep_alive;
+        if !self.allows_keep_alive {
+            after = AfterResponse::Close;
+        }
         if !matches!(route, Route::Hook { .. }) {
             self.inbox.drain(..std::mem::take(&mut body_length));
             self.inbox.shrink_to_fit();
         }
         let status = match route {
             Route::Events { replay } => {
-                self.enter(State::Authorizing { keep_alive });
+                self.enter(State::Authorizing { after });
                 return Step::Subscribe { replay };
             }
             Route::Sessions => {
-                self.enter(State::Authorizing { keep_alive });
+                self.enter(State::Authorizing { after });
                 return Step::ListSessions;
             }
             Route::Hook { .. } => Status::Ok,
@@ -348,8 +350,7 @@ impl Connection {
             Route::BadReplay => Status::BadQuery,
             Route::NotFound => Status::NotFound,
         };
-        let response = response(status, keep_alive).into();
-        self.answer(response, keep_alive, body_length);
+        self.answer(response(status, after).into(), after, body_length);
         match route {
             Route::Hook { event_name } => Step::Hook(Hook {
                 event_name,
@@ -361,27 +362,24 @@ impl Connection {
 
     /// The client may not have what it asked for. `status` says why.
     pub fn decline(&mut self, status: Status) {
-        if let State::Authorizing { keep_alive } = self.state {
-            self.answer(response(status, keep_alive).into(), keep_alive, 0);
+        if let State::Authorizing { after } = self.state {
+            self.answer(response(status, after).into(), after, 0);
         }
     }
 
     /// Answers a request for sessions with this JSON text.
     pub fn answer_json(&mut self, json: &str) {
-        if let State::Authorizing { keep_alive } = self.state {
-            self.answer(json_response(json, keep_alive).into(), keep_alive, 0);
+        if let State::Authorizing { after } = self.state {
+            self.answer(json_response(json, after).into(), after, 0);
         }
     }
 
-    /// Begins the response to a complete request.
-    fn answer(&mut self, response: Cow<'static, [u8]>, keep_alive: bool, body_length: usize) {
+    /// Begins a response.
+    fn answer(&mut self, response: Cow<'static, [u8]>, after: AfterResponse, body_length: usize) {
         self.enter(State::WritingResponse {
             response,
             written: 0,
-            after: match keep_alive {
-                true => AfterResponse::KeepAlive,
-                false => AfterResponse::Close,
-            },
+            after,
             body_length,
         });
     }
@@ -398,12 +396,8 @@ impl Connection {
 
     fn refuse(&mut self, status: Status) -> Step<'_> {
         self.inbox = Vec::new();
-        self.enter(State::WritingResponse {
-            response: response(status, false).into(),
-            written: 0,
-            after: AfterResponse::Linger,
-            body_length: 0,
-        });
+        let after = AfterResponse::Linger;
+        self.answer(response(status, after).into(), after, 0);
         Step::Write
     }
 

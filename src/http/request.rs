@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::response::Status;
+use super::response::{AfterResponse, Status};
 use super::route::{Route, parse_decimal, route};
 
 /// What the head of a request says.
@@ -15,9 +15,9 @@ use super::route::{Route, parse_decimal, route};
 pub struct Head {
     pub route: Route,
     pub framing: Framing,
-    /// Whether the client asks to keep the connection open. HTTP/1.1 keeps it open by default
-    /// (RFC 9112 section 9.3), but clients of the Python server read until it closes.
-    pub keep_alive: bool,
+    /// What the client wants next. By default HTTP/1.1 keeps the connection open (RFC 9112
+    /// section 9.3), but clients of the Python server read until it closes.
+    pub after: AfterResponse,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
 }
@@ -64,8 +64,13 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Status> {
     let head = Head {
         route: route(request.method.unwrap_or_default(), target),
         framing: framing(&fields, is_http_1_1)?,
-        keep_alive: fields.list_contains("connection", "keep-alive")
-            && !fields.list_contains("connection", "close"),
+        after: if fields.list_contains("connection", "keep-alive")
+            && !fields.list_contains("connection", "close")
+        {
+            AfterResponse::KeepAlive
+        } else {
+            AfterResponse::Close
+        },
         expects_continue: is_http_1_1 && fields.list_contains("expect", "100-continue"),
     };
     Ok(Some((length, head)))

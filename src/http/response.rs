@@ -32,6 +32,15 @@ pub enum Status {
     Unavailable,
 }
 
+/// What follows a response.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AfterResponse {
+    KeepAlive,
+    Close,
+    /// The request was refused: see [`Step::Linger`](super::step::Step::Linger).
+    Linger,
+}
+
 /// The head of the response to `GET /events`. The end of the connection ends the body (RFC 9112
 /// section 6.3).
 ///
@@ -47,8 +56,11 @@ pub fn events_head(server: u64, first: u64, live: u64) -> Vec<u8> {
 }
 
 /// A response to `GET /sessions`, with this body.
-pub fn json_response(body: &str, keep_alive: bool) -> Vec<u8> {
-    let connection = if keep_alive { "keep-alive" } else { "close" };
+pub fn json_response(body: &str, after: AfterResponse) -> Vec<u8> {
+    let connection = match after {
+        AfterResponse::KeepAlive => "keep-alive",
+        AfterResponse::Close | AfterResponse::Linger => "close",
+    };
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: {connection}\r\n\r\n{body}",
@@ -78,11 +90,10 @@ macro_rules! bytes {
 
 /// A response that may keep the connection open.
 macro_rules! answer {
-    ($keep_alive:ident, $line:literal, $length:literal, $body:literal) => {
-        if $keep_alive {
-            bytes!("keep-alive", $line, $length, $body)
-        } else {
-            bytes!("close", $line, $length, $body)
+    ($after:ident, $line:literal, $length:literal, $body:literal) => {
+        match $after {
+            AfterResponse::KeepAlive => bytes!("keep-alive", $line, $length, $body),
+            _ => bytes!("close", $line, $length, $body),
         }
     };
 }
@@ -94,19 +105,18 @@ macro_rules! refusal {
     };
 }
 
-/// The bytes of a response. `keep_alive` is whether the connection stays open. A status
-/// that refuses a request closes it in any case.
+/// The bytes of a response. A status that refuses a request closes the connection in any case.
 ///
 /// Only `/health` and `/sessions` have a body: a hook that runs `curl -s` prints the body, and
 /// Claude Code reads what hooks print.
-pub fn response(status: Status, keep_alive: bool) -> &'static [u8] {
+pub fn response(status: Status, after: AfterResponse) -> &'static [u8] {
     let text = match status {
-        Status::Ok => answer!(keep_alive, "200 OK", "0", ""),
-        Status::Healthy => answer!(keep_alive, "200 OK", "16", "{\"status\": \"ok\"}"),
-        Status::BadQuery => answer!(keep_alive, "400 Bad Request", "0", ""),
-        Status::Forbidden => answer!(keep_alive, "403 Forbidden", "0", ""),
-        Status::Unavailable => answer!(keep_alive, "503 Service Unavailable", "0", ""),
-        Status::NotFound => answer!(keep_alive, "404 Not Found", "0", ""),
+        Status::Ok => answer!(after, "200 OK", "0", ""),
+        Status::Healthy => answer!(after, "200 OK", "16", "{\"status\": \"ok\"}"),
+        Status::BadQuery => answer!(after, "400 Bad Request", "0", ""),
+        Status::Forbidden => answer!(after, "403 Forbidden", "0", ""),
+        Status::Unavailable => answer!(after, "503 Service Unavailable", "0", ""),
+        Status::NotFound => answer!(after, "404 Not Found", "0", ""),
         Status::BadRequest => refusal!("400 Bad Request"),
         Status::RequestTimeout => refusal!("408 Request Timeout"),
         Status::ContentTooLarge => refusal!("413 Content Too Large"),

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::chunked::Chunked;
+use super::response::AfterResponse;
 use super::route::Route;
 
 /// The state of a connection. The table in [`connection`](super::connection) has the transitions.
@@ -14,14 +15,14 @@ pub(super) enum State {
     ReadingHead,
     ReadingBody {
         route: Route,
-        keep_alive: bool,
+        after: AfterResponse,
         body: Body,
         /// The rest of `100 Continue` that is not written yet.
         interim: &'static [u8],
     },
     /// The loop decides whether the client may read events.
     Authorizing {
-        keep_alive: bool,
+        after: AfterResponse,
     },
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
@@ -54,12 +55,4 @@ impl fmt::Display for State {
 pub(super) enum Body {
     Length(u64),
     Chunked(Chunked),
-}
-
-/// What follows a response.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum AfterResponse {
-    KeepAlive,
-    Close,
-    Linger,
 }

@@ -83,9 +83,10 @@ impl Output {
         let (mut left, mut writes) = (budget.all_readers, budget.writes);
         let mut disconnected = Vec::new();
         // A flush that skips readers does not use up anybody's turn.
-        let first = match budget.skips_slow_readers {
-            true => self.next_reader,
-            false => std::mem::take(&mut self.next_reader),
+        let first = if budget.skips_slow_readers {
+            self.next_reader
+        } else {
+            std::mem::take(&mut self.next_reader)
         };
         let end = self.readers.capacity();
         for key in (first..end).chain(0..first.min(end)) {

@@ -1,4 +1,4 @@
-//! Requests to the server. One that is answered at once has one second.
+//! Requests to the server, each with a timeout.
 //!
 //! A payload contains prompts and files, and in `/tmp` anybody can create a socket of the
 //! expected name. So the kernel is asked who listens before a byte is sent.
@@ -7,6 +7,7 @@
 
 pub mod readiness;
 
+use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
@@ -23,62 +24,62 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::geteuid;
 
 use self::readiness::retry_until_ready;
+use crate::diagnostics::ErrorMessage;
 use crate::peer;
 use crate::terminal::sanitize;
 
-/// The time for connecting, sending and the response together.
+/// The time for a whole [`exchange`], and for each step of the others: connecting, sending, and
+/// the response.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// The room for one read of a response.
 const READ_SIZE: usize = 64 << 10;
 /// A longer response is not read: a list of the sessions of a server is much shorter.
 const MAX_RESPONSE: usize = 16 << 20;
 
-/// Sends a request, and returns the status line of the response. The error explains to the
-/// user why there is none.
-pub fn exchange(socket: &Path, head: &str, body: &[u8]) -> Result<String, String> {
-    let deadline = Instant::now() + TIMEOUT;
-    let explain = |error| explain_failure(socket, error);
-    let server = connect(socket).map_err(explain)?;
-    check_owner(&server)?;
-    let written = write_request(&server, head, body, deadline);
-    // A server that refuses may have answered before everything was sent.
-    match (written, read_status_line(&server, deadline)) {
-        (_, Ok(line)) if !line.is_empty() => Ok(line),
-        (Err(error), _) | (_, Err(error)) => Err(explain(error)),
-        (Ok(()), Ok(_)) => Err("the server closed the connection without a response".into()),
-    }
-}
-
-/// Why a request was not sent.
-pub enum Failure {
+/// Why a request failed. Shown to the user, it says what to do.
+#[derive(Debug)]
+pub enum Error {
     /// No server listens there now.
     NoServer(String),
     Other(String),
 }
 
-/// Connects, and sends a request whose response the caller reads. The stream does not block.
-pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Failure> {
-    let explain = |error: io::Error| {
-        // Without room in its backlog for a second, a server is stopped.
-        let is_refused = matches!(
-            Errno::from_io_error(&error),
-            Some(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN)
-        );
-        let is_file = fs::metadata(socket).is_ok_and(|file| !file.file_type().is_socket());
-        let explanation = explain_failure(socket, error);
-        match is_refused && !is_file {
-            true => Failure::NoServer(explanation),
-            false => Failure::Other(explanation),
-        }
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (Error::NoServer(text) | Error::Other(text)) = self;
+        formatter.write_str(text)
+    }
+}
+
+/// Sends a request, and waits for the response. Any status but 200 is an error.
+pub fn exchange(socket: &Path, head: &str, body: &[u8]) -> Result<(), Error> {
+    let deadline = Instant::now() + TIMEOUT;
+    let server = connect_to_trusted(socket)?;
+    let written = write_request(&server, head, body, deadline);
+    // A server that refuses may have answered before everything was sent.
+    let problem = match (written, read_status_line(&server, deadline)) {
+        (_, Ok(line)) if line.starts_with("HTTP/1.1 200 ") => return Ok(()),
+        (_, Ok(line)) if !line.is_empty() => format!("the server answered {line}"),
+        (Err(error), _) | (_, Err(error)) => return Err(failure(socket, error)),
+        (Ok(()), Ok(_)) => "the server closed the connection without a response".into(),
     };
-    let server = connect(socket).map_err(explain)?;
-    check_owner(&server).map_err(Failure::Other)?;
-    let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    write_request(&server, &head, b"", Instant::now() + TIMEOUT).map_err(explain)?;
+    Err(Error::Other(problem))
+}
+
+/// Sends a request whose response the caller reads. The stream does not block.
+pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Error> {
+    let server = connect_to_trusted(socket)?;
+    write_request(&server, &get_head(target), b"", Instant::now() + TIMEOUT)
+        .map_err(|error| failure(socket, error))?;
     Ok(server)
 }
 
-/// The whole response to a request, within one second. `None`: there is none.
+/// The head of a request without a body.
+pub fn get_head(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+/// The whole response to a request. `None`: there is none in time.
 pub fn response(socket: &Path, target: &str) -> Option<Vec<u8>> {
     let server = get(socket, target).ok()?;
     let deadline = Instant::now() + TIMEOUT;
@@ -95,6 +96,12 @@ pub fn response(socket: &Path, target: &str) -> Option<Vec<u8>> {
     }
 }
 
+fn connect_to_trusted(socket: &Path) -> Result<UnixStream, Error> {
+    let server = connect(socket).map_err(|error| failure(socket, error))?;
+    check_owner(&server).map_err(Error::Other)?;
+    Ok(server)
+}
+
 fn connect(path: &Path) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
@@ -109,7 +116,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
 
 /// Checks that the listener belongs to this user or to root. The kernel recorded its
 /// owner at listen(2) (`SO_PEERCRED`, unix(7)).
-fn check_owner(server: &UnixStream) -> Result<(), String> {
+fn check_owner(server: &UnixStream) -> Result<(), ErrorMessage> {
     let owner = peer::credentials(server.as_fd())
         .map_err(|error| format!("cannot find out who listens there: {error}"))?;
     if peer::is_self_or_root(owner.uid) {
@@ -162,39 +169,50 @@ fn read_status_line(server: &UnixStream, deadline: Instant) -> io::Result<String
     Ok(sanitize(response.lines().next().unwrap_or_default()))
 }
 
+/// Why the server was not reached, or not in time.
+fn failure(socket: &Path, error: io::Error) -> Error {
+    // Without room in its backlog for a second, a server is stopped.
+    let is_without_server = matches!(
+        Errno::from_io_error(&error),
+        Some(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN)
+    );
+    let explanation = explain(socket, error);
+    if is_without_server && !is_other_file(socket) {
+        Error::NoServer(explanation)
+    } else {
+        Error::Other(explanation)
+    }
+}
+
 /// Explains to the user why the server was not reached, or not in time.
-fn explain_failure(path: &Path, error: io::Error) -> String {
+fn explain(path: &Path, error: io::Error) -> String {
     let explanation = match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NOTDIR) => {
             "there is no such file: either no server has started there, or its file was deleted. \
              Start the server, or give the path of its hook socket"
         }
-        Some(Errno::CONNREFUSED) => explain_refusal(path),
+        Some(Errno::CONNREFUSED) if is_other_file(path) => {
+            "that is not a socket. Give the path of the server's hook socket"
+        }
+        Some(Errno::CONNREFUSED) => "its server has ended. Start it again",
         Some(Errno::ACCESS) => explain_no_access(path),
         Some(Errno::PERM) => {
             "a sandbox forbids Unix sockets to this process. Allow it this one, or send from \
              outside"
         }
         Some(Errno::NAMETOOLONG) => "the path is too long for a socket (107 bytes at most)",
-        _ if matches!(
-            error.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-        ) =>
-        {
-            "the server did not answer within a second"
-        }
-        _ => return error.to_string(),
+        _ => match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                "the server did not answer within a second"
+            }
+            _ => return error.to_string(),
+        },
     };
     explanation.to_owned()
 }
 
-fn explain_refusal(path: &Path) -> &'static str {
-    match fs::metadata(path) {
-        Ok(file) if !file.file_type().is_socket() => {
-            "that is not a socket. Give the path of the server's hook socket"
-        }
-        _ => "its server has ended. Start it again",
-    }
+fn is_other_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket())
 }
 
 fn explain_no_access(path: &Path) -> &'static str {

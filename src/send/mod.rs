@@ -17,6 +17,7 @@ use rustix::event::PollFlags;
 
 use self::json_object::ObjectScanner;
 use crate::cli::SendOptions;
+use crate::diagnostics::ErrorMessage;
 use crate::diagnostics::stderr::say;
 use crate::request::exchange;
 use crate::request::readiness::retry_until_ready;
@@ -42,21 +43,17 @@ pub fn run(options: &SendOptions) {
     }
 }
 
-/// Returns when the server has taken the event. The error says why it has not.
-fn send(options: &SendOptions) -> Result<(), String> {
+/// Returns when the server has taken the event.
+fn send(options: &SendOptions) -> Result<(), ErrorMessage> {
     // Read it also if there is no server: the writer of one object must not meet a closed pipe.
     let payload = read_payload(io::stdin().as_fd())?;
     let head = request_head(&options.event_name, payload.len());
-    let line = exchange(&options.socket, &head, &payload)?;
-    match line.starts_with("HTTP/1.1 200 ") {
-        true => Ok(()),
-        false => Err(format!("the server answered {line}")),
-    }
+    exchange(&options.socket, &head, &payload).map_err(|error| error.to_string())
 }
 
 /// Reads one JSON object, and ignores what follows it. Reads text that is not a JSON
 /// object to its end.
-fn read_payload(stdin: BorrowedFd) -> Result<Vec<u8>, String> {
+fn read_payload(stdin: BorrowedFd) -> Result<Vec<u8>, ErrorMessage> {
     let mut payload = Vec::new();
     if stdin.is_terminal() {
         return Ok(payload);

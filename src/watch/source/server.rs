@@ -26,8 +26,8 @@ use super::line_splitter::{Line, LineSplitter};
 use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::event::{self, Event};
+use crate::request;
 use crate::request::readiness::retry_until_ready;
-use crate::request::{self, Failure};
 use crate::terminal::sanitize;
 
 /// The time for the head of the response.
@@ -67,10 +67,10 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
                 }
                 format!("the server at {shown} has ended: waiting for the next one")
             }
-            Err(Failure::NoServer(error)) if mode == Mode::Follow => {
+            Err(request::Error::NoServer(error)) if mode == Mode::Follow => {
                 format!("no server at {shown}: {error}. Waiting for it")
             }
-            Err(Failure::NoServer(error) | Failure::Other(error)) => {
+            Err(error) => {
                 return Err(Stop::Error(format!("no events from {shown}: {error}")));
             }
         };
