@@ -6,7 +6,6 @@
 //! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -62,7 +61,7 @@ pub struct Context<'c> {
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
     pub asks_user: bool,
-    /// Whether the summary is shown: an earlier line may have shown the same.
+    /// Whether the summary is shown. It is not if it repeats the message of an earlier line.
     pub has_summary: bool,
 }
 
@@ -173,17 +172,15 @@ fn write_action(
         None if event.string("_event") == Some("PostToolUse") => line.word(GREEN, "✓".chars()),
         None => {}
     }
-    let milliseconds = action.get("duration_ms").and_then(|text| text.parse().ok());
-    let duration = milliseconds.map(|number| describe(Duration::from_millis(number)));
+    let duration = claude::duration(action).map(describe);
     if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
         line.word(DIM, duration.chars());
     }
     let summary = summarizer.action(action);
-    match (error, event.get("_gone")) {
-        (Some(error), _) => line.ends_two(error, summary),
-        (None, Some(pid)) => line.ends(format!("process {pid} has ended").chars()),
-        (None, None) if context.has_summary => line.ends(summary),
-        (None, None) => {}
+    match error {
+        Some(error) => line.ends_two(error, summary),
+        None if context.has_summary => line.ends(summary),
+        None => {}
     }
 }
 

@@ -86,6 +86,10 @@ pub struct Summarizer<'a> {
 impl<'a> Summarizer<'a> {
     /// Summarizes what a tool or an agent did, by its input if it has one.
     pub fn action(self, action: &Object<'a>) -> Chars<'a> {
+        if let Some(pid) = action.get("_gone") {
+            let start = "process ".chars().chain(pid.chars());
+            return Box::new(start.chain(" has ended".chars()));
+        }
         match action.get("tool_input") {
             Some(input) if input.starts_with('{') => self.fields(&Object::parse(input)),
             Some(input) => self.value(input),

@@ -299,25 +299,10 @@ impl Session {
                 self.end_agent(&agent_id.unwrap_or_default());
             }
             "Stop" => self.stop(event, time),
-            "StopFailure" => {
-                self.end_turn(Turn::Failed);
-                self.message = message(event, "last_assistant_message")
-                    .or_else(|| message(event, "error"))
-                    .unwrap_or_default();
-            }
-            "PreCompact" if agent_id.is_none() => {
-                // The user calls /compact at the prompt.
-                if event.string("trigger") == Some("manual") {
-                    self.end_turn(Turn::Over);
-                    self.message.clear();
-                }
-                self.is_compacting = true;
-            }
+            "StopFailure" => self.fail(event),
+            "PreCompact" if agent_id.is_none() => self.compact(event),
             "PostCompact" => self.is_compacting = false,
-            "SessionEnd" => {
-                self.reset(Turn::Ended);
-                self.message = message(event, "reason").unwrap_or_default();
-            }
+            "SessionEnd" => self.end(event),
             "_gone" => {
                 self.pid = event.get("_gone").and_then(|pid| pid.parse().ok());
                 self.reset(Turn::Gone);
@@ -378,6 +363,27 @@ impl Session {
         self.end_turn(Turn::Over);
         self.since.clone_from(time);
         self.message = message(event, "last_assistant_message").unwrap_or_default();
+    }
+
+    fn fail(&mut self, event: &Object) {
+        self.end_turn(Turn::Failed);
+        let message = |name| message(event, name);
+        let text = message("last_assistant_message").or_else(|| message("error"));
+        self.message = text.unwrap_or_default();
+    }
+
+    fn compact(&mut self, event: &Object) {
+        // The user calls /compact at the prompt.
+        if event.string("trigger") == Some("manual") {
+            self.end_turn(Turn::Over);
+            self.message.clear();
+        }
+        self.is_compacting = true;
+    }
+
+    fn end(&mut self, event: &Object) {
+        self.reset(Turn::Ended);
+        self.message = message(event, "reason").unwrap_or_default();
     }
 
     /// Ends what the main thread does.
