@@ -106,9 +106,12 @@ fn outcome(
     now: i64,
     look: &ScreenLook,
 ) -> (&'static str, Style, String) {
-    let colour = |colour| match look.has_colours {
-        true => Style::new().fg(colour),
-        false => Style::new(),
+    let colour = |colour| {
+        if look.has_colours {
+            Style::new().fg(colour)
+        } else {
+            Style::new()
+        }
     };
     let is_its = |call| entry.call.as_ref().is_some_and(|own| own.is(call));
     let is_asked = session

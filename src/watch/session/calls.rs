@@ -31,7 +31,7 @@ impl Session {
         if let Some(question) = self.questions.iter_mut().find(is_early) {
             question.call = Some(call.clone());
         } else if only_asks(&call.name) {
-            self.ask_for(&call, event, time, false);
+            self.ask_for(&call, event, time);
         }
         let tool = RunningCall {
             summary: summarize(event, &self.cwd),
@@ -81,11 +81,11 @@ impl Session {
             return false;
         }
         let call = call.map_or(request, |tool| tool.call.clone());
-        self.ask_for(&call, event, time, true);
+        self.ask_for(&call, event, time);
         true
     }
 
-    fn ask_for(&mut self, call: &Call, event: &Object, time: &Time, is_requested: bool) {
+    fn ask_for(&mut self, call: &Call, event: &Object, time: &Time) {
         let summary = summarize(event, &self.cwd);
         let what = match call.name.as_str() {
             "AskUserQuestion" => "question".to_owned(),
@@ -100,7 +100,7 @@ impl Session {
             agent_id: call.agent_id.clone(),
             detail: format!("{what}{separator}{summary}"),
             since: time.clone(),
-            is_requested,
+            is_requested: event.string("_event") == Some("PermissionRequest"),
         };
         push(&mut self.questions, question);
     }

@@ -147,9 +147,10 @@ pub struct Session {
     began_without_start: Option<i64>,
     /// Subagents that have ended: their late events do not start them again.
     ended_agents: Vec<String>,
-    /// Calls whose end an event of their own has shown, before their `PostToolBatch`.
+    /// Calls that `PostToolUse` or `PostToolUseFailure` has ended, and no `PostToolBatch` yet.
     ended_calls: Vec<String>,
-    /// Whether such events come at all: the user chooses which hooks to install.
+    /// Whether one of these two events has ever come. If not, their hooks may not be installed,
+    /// and a call that only its `PostToolBatch` ends need not have failed.
     shows_ends: bool,
 }
 

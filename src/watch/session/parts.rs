@@ -1,7 +1,7 @@
 //! What a session consists of: tool calls that run, questions that wait for the user, subagents.
 //!
-//! The size of each is limited: texts are short (and safe for a terminal), and so are
-//! identifiers and paths.
+//! The size of each is limited. Texts and identifiers are short, and safe for a terminal. A path
+//! is kept as it is, up to the length that the kernel takes.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
