@@ -5,8 +5,6 @@
 //!
 //! Stop 8 of EDU_NOTES.md.
 
-use std::borrow::Cow;
-
 use jiff::tz::TimeZone;
 
 use super::duration::{describe, describe_seconds, time_of_day};
@@ -48,7 +46,7 @@ pub struct LineLook {
 /// What a line shows beside the content of its event.
 pub struct Context<'c> {
     /// The name of the session's project.
-    pub project: Cow<'c, str>,
+    pub project: &'c str,
     pub project_columns: usize,
     /// Characters of a session's id that are shown.
     pub session_length: usize,
@@ -75,7 +73,7 @@ pub fn write(event: &Event, look: LineLook, out: &mut String) {
         .filter(|(_, (_, call))| has_error(call));
     let cwd = event.text("cwd").unwrap_or_default();
     let context = Context {
-        project: summary::project(&cwd).into(),
+        project: summary::project(&cwd),
         project_columns: PROJECT_COLUMNS,
         session_length: SHORT_ID_LENGTH,
         session_colour: colour_of_id(event.string("session_id").unwrap_or_default()),

@@ -182,7 +182,7 @@ impl History {
     /// A call ends. `action` is the event, or an element of `tool_calls`.
     fn close(&mut self, action: &Object, new: Entry, change: &Change) {
         let call = Call::of(action, new.agent_id.clone());
-        let seconds = change.seconds.map(i64::unsigned_abs).map(describe_seconds);
+        let seconds = change.seconds.map(describe_seconds);
         let duration = claude::duration(action).map(describe).or(seconds);
         let duration = duration.unwrap_or_default();
         let outcome = match &*new.name {

@@ -90,7 +90,7 @@ impl Watch {
             let wait = if self.is_changed {
                 frame.map(|frame| frame.saturating_duration_since(Instant::now()))
             } else {
-                self.app.next_change(now()).map(until)
+                self.app.next_change(now()).map(Duration::from_secs)
             };
             let message = inputs.receive(wait);
             self.is_changed = true;
@@ -159,9 +159,4 @@ impl Watch {
             }
         }
     }
-}
-
-/// The time until this many seconds have passed on the clock.
-fn until(seconds: i64) -> Duration {
-    Duration::from_secs(seconds.unsigned_abs())
 }

@@ -52,7 +52,7 @@ const LATE_START: i64 = 2;
 /// Requests this many seconds apart surely arrived in their order.
 const SURE_ORDER: i64 = 2;
 /// A session without an event for this many seconds is quiet.
-const QUIET: i64 = 60;
+const QUIET: u64 = 60;
 
 /// The states, in the order in which a table shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +105,7 @@ enum Turn {
 #[derive(Debug, Default, PartialEq)]
 pub struct Change {
     /// Seconds since the `PreToolUse` of the tool that has ended.
-    pub seconds: Option<i64>,
+    pub seconds: Option<u64>,
     /// The calls of a `PostToolBatch`, by number, whose failure no other event has shown.
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
@@ -242,7 +242,7 @@ impl Session {
 
     /// For how many seconds a session that should be working has been silent, with no tool
     /// known to run. `None`: less than a minute, or it need not be working.
-    pub fn quiet(&self, now: i64) -> Option<i64> {
+    pub fn quiet(&self, now: i64) -> Option<u64> {
         let is_expected = self.state() == State::Working && self.running.is_empty();
         let age = self.last.age(now)?;
         (is_expected && age >= QUIET).then_some(age)

@@ -36,8 +36,8 @@ impl Time {
     }
 
     /// Seconds from this time to `now`. A clock that was set back counts as zero.
-    pub fn age(&self, now: i64) -> Option<i64> {
-        Some(now.saturating_sub(self.seconds?).max(0))
+    pub fn age(&self, now: i64) -> Option<u64> {
+        Some(u64::try_from(now.saturating_sub(self.seconds?)).unwrap_or(0))
     }
 }
 
