@@ -4,6 +4,8 @@
 //!
 //! Stop 8 of EDU_NOTES.md.
 
+use std::time::Duration;
+
 use super::json_text::{self, members};
 use super::object::Object;
 
@@ -48,6 +50,12 @@ pub fn task_summary(prompt: &str) -> Option<&str> {
 pub fn first_question(questions: &str) -> Option<&str> {
     let (_, question) = members(questions).next()?;
     Object::parse(question).string("question")
+}
+
+/// For how long the tool of a call ran, if the client says it.
+pub fn duration(call: &Object) -> Option<Duration> {
+    let milliseconds = call.get("duration_ms")?.parse().ok()?;
+    Some(Duration::from_millis(milliseconds))
 }
 
 /// The error in the response of a call in a `PostToolBatch`, as spelled. The response is a

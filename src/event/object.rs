@@ -30,14 +30,13 @@ impl<'a> Object<'a> {
 
     /// The object in a value that is valid JSON. A value that is not an object has no members.
     pub fn parse(text: &'a str) -> Self {
-        let members = match text.starts_with('{') {
-            true => members(text)
-                .take(MAX_MEMBERS)
-                .map(|(key, value)| (decode(key), value))
-                .collect(),
-            false => Vec::new(),
-        };
-        Object { text, members }
+        let text = if text.starts_with('{') { text } else { "" };
+        let members = members(text).take(MAX_MEMBERS);
+        let members = members.map(|(key, value)| (decode(key), value));
+        Object {
+            text,
+            members: members.collect(),
+        }
     }
 
     /// All members in order, each as it is spelled.

@@ -4,8 +4,9 @@
 //! are the text that the client sent. In nearly all bodies no key is repeated or reserved.
 //! Then the members are written as they are.
 //!
-//! To know that costs about as much as reading the body: eight bytes for each key, which are
-//! sorted. A hash table would not do, because each look-up in a large one is a cache miss.
+//! To find repeated keys, a few keys are compared with each other. More are hashed and sorted,
+//! eight bytes for each, which takes about as long as reading the body. A hash table would be
+//! slower, because each look-up in a large one is a cache miss.
 //!
 //! Stop 8 of EDU_NOTES.md.
 
@@ -21,8 +22,8 @@ use super::compact;
 use super::json_text::{self, string_length, tokens};
 
 /// The top-level names that only the server uses. A reader that trusts `_peer_uid` trusts
-/// the kernel, so a payload's own members with these names move into `_claimed`. (Names
-/// that a summary does not show are also in `HIDDEN_FIELDS` of `format/summary.rs`.)
+/// the kernel, so a payload's own members with these names move into `_claimed`. (All but
+/// `_claimed` are also in `HIDDEN_FIELDS` of `format/summary.rs`: no summary shows them.)
 pub(crate) const RESERVED_NAMES: [&str; 8] = [
     "_ts",
     "_event",
@@ -70,7 +71,8 @@ pub fn write<'a>(body: &'a str, out: &mut String) -> SessionFields<'a> {
     members.session
 }
 
-/// What is special about the members of a body.
+/// What a body contains that is not just copied: members whose names are reserved or repeated,
+/// and what says which session it is from.
 struct Members<'a> {
     body: &'a str,
     /// The members with reserved names, each name once: the key as it is spelled, without its

@@ -5,9 +5,6 @@
 //!
 //! Stop 8 of EDU_NOTES.md.
 
-use std::borrow::Cow;
-use std::time::Duration;
-
 use jiff::tz::TimeZone;
 
 use super::duration::{describe, describe_seconds, time_of_day};
@@ -49,7 +46,7 @@ pub struct LineLook {
 /// What a line shows beside the content of its event.
 pub struct Context<'c> {
     /// The name of the session's project.
-    pub project: Cow<'c, str>,
+    pub project: &'c str,
     pub project_columns: usize,
     /// Characters of a session's id that are shown.
     pub session_length: usize,
@@ -62,7 +59,7 @@ pub struct Context<'c> {
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
     pub asks_user: bool,
-    /// Whether the summary is shown: an earlier line may have shown the same.
+    /// Whether the summary is shown. It is not if it repeats the message of an earlier line.
     pub has_summary: bool,
 }
 
@@ -76,7 +73,7 @@ pub fn write(event: &Event, look: LineLook, out: &mut String) {
         .filter(|(_, (_, call))| has_error(call));
     let cwd = event.text("cwd").unwrap_or_default();
     let context = Context {
-        project: summary::project(&cwd).into(),
+        project: summary::project(&cwd),
         project_columns: PROJECT_COLUMNS,
         session_length: SHORT_ID_LENGTH,
         session_colour: colour_of_id(event.string("session_id").unwrap_or_default()),
@@ -173,17 +170,15 @@ fn write_action(
         None if event.string("_event") == Some("PostToolUse") => line.word(GREEN, "✓".chars()),
         None => {}
     }
-    let milliseconds = action.get("duration_ms").and_then(|text| text.parse().ok());
-    let duration = milliseconds.map(|number| describe(Duration::from_millis(number)));
+    let duration = claude::duration(action).map(describe);
     if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
         line.word(DIM, duration.chars());
     }
     let summary = summarizer.action(action);
-    match (error, event.get("_gone")) {
-        (Some(error), _) => line.ends_two(error, summary),
-        (None, Some(pid)) => line.ends(format!("process {pid} has ended").chars()),
-        (None, None) if context.has_summary => line.ends(summary),
-        (None, None) => {}
+    match error {
+        Some(error) => line.ends_two(error, summary),
+        None if context.has_summary => line.ends(summary),
+        None => {}
     }
 }
 

@@ -86,6 +86,10 @@ pub struct Summarizer<'a> {
 impl<'a> Summarizer<'a> {
     /// Summarizes what a tool or an agent did, by its input if it has one.
     pub fn action(self, action: &Object<'a>) -> Chars<'a> {
+        if let Some(pid) = action.get("_gone") {
+            let start = "process ".chars().chain(pid.chars());
+            return Box::new(start.chain(" has ended".chars()));
+        }
         match action.get("tool_input") {
             Some(input) if input.starts_with('{') => self.fields(&Object::parse(input)),
             Some(input) => self.value(input),
@@ -115,9 +119,10 @@ impl<'a> Summarizer<'a> {
             let name = separator.chars().chain(json_text::chars(key));
             name.chain(": ".chars()).chain(self.value(value))
         });
-        match self.is_cut {
-            true => Box::new(chars.take(END_BYTES)),
-            false => Box::new(chars),
+        if self.is_cut {
+            Box::new(chars.take(END_BYTES))
+        } else {
+            Box::new(chars)
         }
     }
 
@@ -175,9 +180,10 @@ impl<'a> Summarizer<'a> {
 /// backslashes, and the case of a drive's letter differs.
 fn relative<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
     let (start, rest) = path.split_at_checked(directory.len())?;
-    let is_inside = match is_windows_path(directory) {
-        true => start.eq_ignore_ascii_case(directory),
-        false => start == directory,
+    let is_inside = if is_windows_path(directory) {
+        start.eq_ignore_ascii_case(directory)
+    } else {
+        start == directory
     };
     let rest = rest.strip_prefix(separators(directory))?;
     (is_inside && !rest.is_empty()).then_some(rest)
@@ -195,9 +201,10 @@ fn is_windows_path(path: &str) -> bool {
 }
 
 fn separators(path: &str) -> &'static [char] {
-    match is_windows_path(path) {
-        true => &['/', '\\'],
-        false => &['/'],
+    if is_windows_path(path) {
+        &['/', '\\']
+    } else {
+        &['/']
     }
 }
 

@@ -23,7 +23,7 @@ use crate::cli::WatchOptions;
 use crate::format::summary;
 
 /// An event that is older, in seconds, belongs to the past.
-const RECENT: i64 = 5;
+const RECENT: u64 = 5;
 /// The time that a command has.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The time between two looks at a command that runs. std cannot wait with a timeout.

@@ -38,7 +38,7 @@ impl Lines {
         out: &mut String,
     ) {
         let mut context = Context {
-            project: "".into(),
+            project: "",
             project_columns: self.project_columns,
             session_length: self.session_ids.length,
             session_colour: SESSION_COLOURS[0],
@@ -49,29 +49,34 @@ impl Lines {
             has_summary: true,
         };
         if let Some((session, change)) = session {
-            if self.messages.len() >= MAX_SESSIONS {
-                self.messages.clear();
-            }
-            let message = self.messages.entry(session.number).or_default();
-            context.has_summary = !message.is_repeated_by(event);
+            context.has_summary = !self.is_repeated(event, session);
             if !context.has_summary && event.string("_event") == Some("MessageDisplay") {
                 return;
             }
             let project = summary::project(&session.cwd);
             let columns = columns_of(project).min(MAX_PROJECT_COLUMNS);
             self.project_columns = self.project_columns.max(columns);
-            context.project = project.into();
+            context.project = project;
             context.project_columns = self.project_columns;
             context.session_length = self.session_ids.length_with(&session.id);
             context.session_colour = SESSION_COLOURS[session.number % SESSION_COLOURS.len()];
             if let Some(agent_id) = event.text("agent_id") {
                 context.agent_length = self.agent_ids.length_with(&agent_id);
             }
-            context.seconds = change.seconds.map(i64::unsigned_abs);
+            context.seconds = change.seconds;
             context.failures = change.failures;
             context.asks_user = change.asks_user;
         }
         line::write_in(&context, event, look, out);
+    }
+
+    /// Whether a line has shown the message of the event.
+    fn is_repeated(&mut self, event: &Object, session: &Session) -> bool {
+        if self.messages.len() >= MAX_SESSIONS {
+            self.messages.clear();
+        }
+        let last = self.messages.entry(session.number).or_default();
+        last.is_repeated_by(event)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The view: what sessions do, from a server or from a record.
 //!
-//! - [`sessions`] and [`session`]: events in, states out, without I/O.
+//! - [`sessions`] and [`session`] derive states from events, without I/O.
 //! - `source`: where lines come from.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
-//! - `messages`: which messages two events repeat.
+//! - `messages`: which events repeat a message.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
 //! - This file connects them, filters, and writes to stdout.
 //!

@@ -1,4 +1,4 @@
-//! All sessions of a stream of events: lines in, states out.
+//! All sessions of a stream of events, and what each of them does.
 //!
 //! This is pure: it reads no file and no clock. So a record gives the same states whenever it
 //! is read.

@@ -55,7 +55,7 @@ fn row(session: &Session, now: i64, id_length: usize) -> [String; 7] {
         None => session.state().name(),
     };
     let age = session.quiet(now).or_else(|| session.since().age(now));
-    let age = age.map(|age| describe_seconds(age.unsigned_abs()));
+    let age = age.map(describe_seconds);
     let project = summary::project(&session.cwd);
     [
         state.into(),

@@ -208,7 +208,7 @@ impl App {
     }
 
     /// In how many seconds a shown age or time changes by itself. `None`: never.
-    pub fn next_change(&self, now: i64) -> Option<i64> {
+    pub fn next_change(&self, now: i64) -> Option<u64> {
         if self.is_paused() {
             return None;
         }
@@ -232,7 +232,7 @@ impl App {
 }
 
 /// In how many seconds the text of an age changes.
-fn step(age: i64) -> i64 {
+fn step(age: u64) -> u64 {
     let unit = match age {
         ..60 => 1,
         60..3600 => 60,

@@ -131,34 +131,23 @@ fn draw_events(app: &App, shown: &[&Session], now: i64, area: Rect, buffer: &mut
 
 /// How many sessions are in which state, and what hides some.
 fn status_text(app: &App) -> String {
-    let mut parts = Vec::new();
-    if app.is_paused() {
-        parts.push("PAUSED".to_owned());
-    }
     let counts = State::ALL.map(|state| (app.count(state), state.name()));
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     let counts = counts.map(|(count, name)| format!("{count} {name}"));
-    parts.push(counts.collect::<Vec<_>>().join(", "));
-    if app.is_following {
-        parts.push("one session".into());
-    }
-    if app.is_urgent_only {
-        parts.push("only waiting and failed".into());
-    }
-    if !app.search.is_empty() {
-        parts.push(format!("filter: {}", app.search));
-    }
-    if app.model().sessions.dropped > 0 {
-        parts.push(format!(
-            "{} events are missing",
-            app.model().sessions.dropped
-        ));
-    }
-    if app.model().damaged > 0 {
-        parts.push(format!("{} damaged lines", app.model().damaged));
-    }
-    parts.retain(|part| !part.is_empty());
-    parts.join(" · ")
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let (dropped, damaged) = (app.model().sessions.dropped, app.model().damaged);
+    let parts = [
+        (app.is_paused(), "PAUSED".into()),
+        (!counts.is_empty(), counts),
+        (app.is_following, "one session".into()),
+        (app.is_urgent_only, "only waiting and failed".into()),
+        (!app.search.is_empty(), format!("filter: {}", app.search)),
+        (dropped > 0, format!("{dropped} events are missing")),
+        (damaged > 0, format!("{damaged} damaged lines")),
+    ];
+    let shown = parts.into_iter().filter(|(is_shown, _)| *is_shown);
+    let shown: Vec<String> = shown.map(|(_, text)| text).collect();
+    shown.join(" · ")
 }
 
 /// What the user types, what the source reports, or the keys.

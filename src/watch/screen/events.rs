@@ -10,7 +10,7 @@ use ratatui::widgets::Row;
 use super::app::ScreenLook;
 use super::history::{Entry, Outcome};
 use super::list::{Cell, Column, Columns};
-use super::table::Sign;
+use super::table;
 use crate::format::duration::{describe_seconds, time_of_day};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;
@@ -106,9 +106,12 @@ fn outcome(
     now: i64,
     look: &ScreenLook,
 ) -> (&'static str, Style, String) {
-    let colour = |colour| match look.has_colours {
-        true => Style::new().fg(colour),
-        false => Style::new(),
+    let colour = |colour| {
+        if look.has_colours {
+            Style::new().fg(colour)
+        } else {
+            Style::new()
+        }
     };
     let is_its = |call| entry.call.as_ref().is_some_and(|own| own.is(call));
     let is_asked = session
@@ -116,7 +119,7 @@ fn outcome(
         .iter()
         .any(|question| question.call.as_ref().is_some_and(is_its));
     let running = session.running.iter().find(|tool| is_its(&tool.call));
-    let state = |state| (Sign::of(state).sign, Sign::of(state).style(look));
+    let state = |state| (table::sign(state), table::style(state, look));
     let (sign, style) = match entry.outcome {
         Outcome::None if entry.name == "StopFailure" => state(State::Failed),
         Outcome::None => ("", Style::new()),
@@ -128,7 +131,7 @@ fn outcome(
     };
     let elapsed = running.and_then(|tool| tool.since.age(now));
     let duration = match entry.outcome {
-        Outcome::Open => elapsed.map(|age| describe_seconds(age.unsigned_abs())),
+        Outcome::Open => elapsed.map(describe_seconds),
         _ => Some(entry.duration.clone()),
     };
     (sign, style, duration.unwrap_or_default())

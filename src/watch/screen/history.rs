@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::event::claude;
 use crate::event::json_text::members;
@@ -90,7 +89,8 @@ impl Histories {
         let mut history = self.histories.remove(&session.number).unwrap_or_default();
         self.bytes -= history.bytes;
         self.entries += 1;
-        history.add(self.entries, line, event, session, change);
+        let new = Entry::new(self.entries, line, event, session);
+        history.add(new, event, session, change);
         self.bytes += history.bytes;
         self.histories.insert(session.number, history);
         while self.bytes > MAX_BYTES && self.histories.len() > 1 {
@@ -132,53 +132,39 @@ impl Histories {
 }
 
 impl History {
-    fn add(&mut self, number: u64, line: &str, event: &Object, session: &Session, change: &Change) {
-        let agent_id = id(event, "agent_id");
-        let call = Call::of(event, agent_id.clone());
+    fn add(&mut self, new: Entry, event: &Object, session: &Session, change: &Change) {
+        let is_repeated = self.message.is_repeated_by(event);
         let calls = event
             .get("tool_calls")
             .filter(|calls| calls.starts_with('['));
-        let is_repeated = self.message.is_repeated_by(event);
-        let new = Entry {
-            number,
-            time: session.last.clone(),
-            agent_id: agent_id.clone(),
-            name: id(event, "_event").unwrap_or_default(),
-            text: text(event, session),
-            outcome: Outcome::None,
-            duration: String::new(),
-            call: None,
-            events: vec![line.into()],
-        };
         match (&*new.name, calls) {
-            ("PreToolUse" | "PermissionRequest", None) => self.open(call, new),
-            ("PostToolUse" | "PostToolUseFailure", None) => self.close(event, call, new, change),
-            (_, Some(calls)) => {
-                for (number, (_, object)) in members(calls).enumerate() {
-                    if change.failures.contains(&number) {
-                        let object = Object::parse(object);
-                        let call = Call::of(&object, agent_id.clone());
-                        let text = failure_text(&object, session);
-                        self.close(
-                            &object,
-                            call,
-                            Entry {
-                                text,
-                                ..new.clone()
-                            },
-                            change,
-                        );
-                    }
-                }
-            }
+            (_, Some(calls)) => self.add_failures(&new, calls, session, change),
+            ("PreToolUse" | "PermissionRequest", None) => self.open(event, new),
+            ("PostToolUse" | "PostToolUseFailure", None) => self.close(event, new, change),
             _ if is_repeated => self.repeat_message(new),
             _ => self.push(new),
         }
         self.limit();
     }
 
+    /// Adds the calls of a batch whose failure no other event has shown.
+    fn add_failures(&mut self, new: &Entry, calls: &str, session: &Session, change: &Change) {
+        for (number, (_, call)) in members(calls).enumerate() {
+            if change.failures.contains(&number) {
+                let call = Object::parse(call);
+                let text = failure_text(&call, session);
+                let new = Entry {
+                    text,
+                    ..new.clone()
+                };
+                self.close(&call, new, change);
+            }
+        }
+    }
+
     /// A call begins, or the user is asked for a permission for it.
-    fn open(&mut self, call: Call, new: Entry) {
+    fn open(&mut self, event: &Object, new: Entry) {
+        let call = Call::of(event, new.agent_id.clone());
         match self.find(&call) {
             Some(index) => {
                 let entry = self.join(index, new.events);
@@ -187,20 +173,18 @@ impl History {
                 }
             }
             None => self.push(Entry {
-                name: call.name.clone(),
                 outcome: Outcome::Open,
-                call: Some(call),
-                ..new
+                ..new.of_call(call)
             }),
         }
     }
 
     /// A call ends. `action` is the event, or an element of `tool_calls`.
-    fn close(&mut self, action: &Object, call: Call, new: Entry, change: &Change) {
-        let milliseconds = action.get("duration_ms").and_then(|text| text.parse().ok());
-        let duration = milliseconds.map(|number| describe(Duration::from_millis(number)));
-        let seconds = change.seconds.map(i64::unsigned_abs).map(describe_seconds);
-        let duration = duration.or(seconds).unwrap_or_default();
+    fn close(&mut self, action: &Object, new: Entry, change: &Change) {
+        let call = Call::of(action, new.agent_id.clone());
+        let seconds = change.seconds.map(describe_seconds);
+        let duration = claude::duration(action).map(describe).or(seconds);
+        let duration = duration.unwrap_or_default();
         let outcome = match &*new.name {
             "PostToolUse" => Outcome::Success,
             _ => Outcome::Failure,
@@ -211,11 +195,9 @@ impl History {
                 (entry.text, entry.outcome, entry.duration) = (new.text, outcome, duration);
             }
             None => self.push(Entry {
-                name: call.name.clone(),
                 outcome,
                 duration,
-                call: Some(call),
-                ..new
+                ..new.of_call(call)
             }),
         }
     }
@@ -272,6 +254,28 @@ impl History {
 }
 
 impl Entry {
+    fn new(number: u64, line: &str, event: &Object, session: &Session) -> Entry {
+        Entry {
+            number,
+            time: session.last.clone(),
+            agent_id: id(event, "agent_id"),
+            name: id(event, "_event").unwrap_or_default(),
+            text: text(event, session),
+            outcome: Outcome::None,
+            duration: String::new(),
+            call: None,
+            events: vec![line.into()],
+        }
+    }
+
+    fn of_call(self, call: Call) -> Entry {
+        Entry {
+            name: call.name.clone(),
+            call: Some(call),
+            ..self
+        }
+    }
+
     fn size(&self) -> usize {
         let events: usize = self.events.iter().map(|event| event.len()).sum();
         ENTRY_SIZE + events
@@ -281,11 +285,7 @@ impl Entry {
 /// The summary of an event, after its error.
 fn text(event: &Object, session: &Session) -> String {
     let summarizer = summarizer(session);
-    let summary = match event.get("_gone") {
-        Some(pid) => Box::new("process ".chars().chain(pid.chars())),
-        None => summarizer.action(event),
-    };
-    join_error(summarizer.error(event), summary)
+    join_error(summarizer.error(event), summarizer.action(event))
 }
 
 /// The same for an element of `tool_calls`, whose response is the error.

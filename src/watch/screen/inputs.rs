@@ -103,14 +103,11 @@ fn send_lines(
     sender: &Sender<Message>,
     room: &SyncSender<()>,
 ) -> Result<(), String> {
-    let (mut lines, mut damaged) = (Vec::new(), 0);
-    let send = |lines: &mut Vec<u8>, damaged: &mut u64| {
-        let batch = Message::Lines(std::mem::take(lines), std::mem::take(damaged));
-        let is_received = room.send(()).is_ok() && sender.send(batch).is_ok();
-        match is_received {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
+    let mut batch = Batch {
+        lines: Vec::new(),
+        damaged: 0,
+        sender,
+        room,
     };
     // Asked for before the events: what it names and the past events do not has left the history.
     // (An output socket would not answer, so a path is not asked.)
@@ -119,36 +116,61 @@ fn send_lines(
         SourceOption::Paths(_) => Vec::new(),
     };
     source::read(source, Mode::Follow, &mut |input| {
-        let is_live = matches!(input, Input::Live);
-        let is_pause = is_live || matches!(input, Input::Pause);
         match input {
-            Input::Line(line) => {
-                lines.extend_from_slice(line);
-                lines.push(b'\n');
-            }
-            Input::TooLong => damaged += 1,
+            Input::Line(line) => batch.add(line)?,
+            Input::TooLong => batch.damaged += 1,
             Input::Notice(notice) => drop(sender.send(Message::Notice(notice))),
-            Input::Live | Input::Pause => {}
+            Input::Pause => batch.send()?,
+            Input::Live => {
+                batch.send()?;
+                drop(sender.send(Message::Listed(std::mem::take(&mut listed))));
+            }
         }
-        let flow = match lines.len() >= BATCH_SIZE || is_pause && (!lines.is_empty() || damaged > 0)
-        {
-            true => send(&mut lines, &mut damaged),
-            false => ControlFlow::Continue(()),
-        };
-        if is_live {
-            drop(sender.send(Message::Listed(std::mem::take(&mut listed))));
-        }
-        flow
+        ControlFlow::Continue(())
     })?;
-    let _ = send(&mut lines, &mut damaged);
+    let _ = batch.send();
     Ok(())
+}
+
+/// Lines that are sent together.
+struct Batch<'s> {
+    lines: Vec<u8>,
+    damaged: u64,
+    sender: &'s Sender<Message>,
+    room: &'s SyncSender<()>,
+}
+
+impl Batch<'_> {
+    fn add(&mut self, line: &[u8]) -> ControlFlow<()> {
+        self.lines.extend_from_slice(line);
+        self.lines.push(b'\n');
+        if self.lines.len() < BATCH_SIZE {
+            return ControlFlow::Continue(());
+        }
+        self.send()
+    }
+
+    /// Waits for room, and sends what there is. Breaks when the loop has ended.
+    fn send(&mut self) -> ControlFlow<()> {
+        if self.lines.is_empty() && self.damaged == 0 {
+            return ControlFlow::Continue(());
+        }
+        let lines = std::mem::take(&mut self.lines);
+        let batch = Message::Lines(lines, std::mem::take(&mut self.damaged));
+        if self.room.send(()).is_ok() && self.sender.send(batch).is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    }
 }
 
 /// Sends keys until there is an error.
 fn send_keys(sender: &Sender<Message>) -> io::Error {
-    let terminal = match io::stdin().is_terminal() {
-        true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
-        false => File::open("/dev/tty"),
+    let terminal = if io::stdin().is_terminal() {
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    } else {
+        File::open("/dev/tty")
     };
     let read = |terminal: File| loop {
         // crossterm would try for ever to read from a terminal that is gone.

@@ -87,9 +87,10 @@ impl Watch {
                 drawn = Some(Instant::now());
                 continue;
             }
-            let wait = match self.is_changed {
-                true => frame.map(|frame| frame.saturating_duration_since(Instant::now())),
-                false => self.app.next_change(now()).map(until),
+            let wait = if self.is_changed {
+                frame.map(|frame| frame.saturating_duration_since(Instant::now()))
+            } else {
+                self.app.next_change(now()).map(Duration::from_secs)
             };
             let message = inputs.receive(wait);
             self.is_changed = true;
@@ -158,9 +159,4 @@ impl Watch {
             }
         }
     }
-}
-
-/// The time until this many seconds have passed on the clock.
-fn until(seconds: i64) -> Duration {
-    Duration::from_secs(seconds.unsigned_abs())
 }

@@ -66,11 +66,8 @@ impl Page {
             cut: false,
         };
         let mut text = String::new();
-        for event in entry
-            .events
-            .iter()
-            .filter_map(|line| Event::from_line(line))
-        {
+        let lines = entry.events.iter();
+        for event in lines.filter_map(|line| Event::from_line(line)) {
             format.write(&event, &mut text);
         }
         Page::new(format!("{} · {}", entry.name, entry.time.text), text, size)

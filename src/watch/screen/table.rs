@@ -25,42 +25,29 @@ const MAX_ID: usize = 12;
 const AGENT_ID: usize = 4;
 const COUNT: usize = 5;
 
-/// How a state is shown.
-pub struct Sign {
-    pub sign: &'static str,
-    word: &'static str,
-    state: State,
+/// The sign of a state.
+pub fn sign(state: State) -> &'static str {
+    match state {
+        State::Waiting => "!",
+        State::Failed => "✗",
+        State::Idle => "-",
+        State::Working => "*",
+        State::Ended => ".",
+        State::Gone => "x",
+    }
 }
 
-impl Sign {
-    pub fn of(state: State) -> Sign {
-        let sign = match state {
-            State::Waiting => "!",
-            State::Failed => "✗",
-            State::Idle => "-",
-            State::Working => "*",
-            State::Ended => ".",
-            State::Gone => "x",
-        };
-        Sign {
-            sign,
-            word: state.name(),
-            state,
-        }
-    }
-
-    /// Colours that those who are colour-blind can tell apart.
-    pub fn style(&self, look: &ScreenLook) -> Style {
-        let style = Style::new();
-        match self.state {
-            State::Waiting if look.has_colours => style.fg(Color::Black).bg(Color::Yellow),
-            State::Waiting => style.add_modifier(Modifier::BOLD | Modifier::REVERSED),
-            State::Failed if look.has_colours => style.fg(Color::White).bg(Color::Red),
-            State::Failed => style.add_modifier(Modifier::BOLD),
-            State::Working if look.has_colours => style.fg(Color::Cyan),
-            State::Idle | State::Working => style,
-            State::Ended | State::Gone => style.add_modifier(Modifier::DIM),
-        }
+/// Colours that those who are colour-blind can tell apart.
+pub fn style(state: State, look: &ScreenLook) -> Style {
+    let style = Style::new();
+    match state {
+        State::Waiting if look.has_colours => style.fg(Color::Black).bg(Color::Yellow),
+        State::Waiting => style.add_modifier(Modifier::BOLD | Modifier::REVERSED),
+        State::Failed if look.has_colours => style.fg(Color::White).bg(Color::Red),
+        State::Failed => style.add_modifier(Modifier::BOLD),
+        State::Working if look.has_colours => style.fg(Color::Cyan),
+        State::Idle | State::Working => style,
+        State::Ended | State::Gone => style.add_modifier(Modifier::DIM),
     }
 }
 
@@ -141,48 +128,37 @@ impl<'s> Table<'s> {
         }
     }
 
-    /// The first cells of a row: the state, in a sign and a word, and its age.
-    fn state_cells(&self, marker: &str, sign: &Sign, age: Option<i64>) -> [Cell; 4] {
-        let style = sign.style(self.look);
-        let age = age.map(|age| describe_age(age.unsigned_abs()));
-        [
-            Cell::new(marker, Style::new()),
-            Cell::new(sign.sign, style),
-            Cell::new(sign.word, style),
-            Cell::new(age.unwrap_or_default(), Style::new()),
-        ]
-    }
-
     fn session_row(&self, index: usize, session: &Session) -> Row<'static> {
         let state = session.state();
         let quiet = session.quiet(self.now);
-        let mut sign = Sign::of(state);
-        if quiet.is_some() {
-            (sign.sign, sign.word) = ("~", "quiet");
-        }
+        let (sign, word) = if quiet.is_some() {
+            ("~", "quiet")
+        } else {
+            (sign(state), state.name())
+        };
         let marker = if index == self.selected { ">" } else { "" };
         let age = quiet.or_else(|| session.since().age(self.now));
-        let (style, project_style) = match state {
-            State::Ended | State::Gone => (Modifier::DIM.into(), Modifier::DIM.into()),
-            _ => (Style::new(), Style::from(Modifier::BOLD)),
+        let (text_style, project_style) = match state {
+            State::Ended | State::Gone => (Modifier::DIM, Modifier::DIM),
+            _ => (Modifier::empty(), Modifier::BOLD),
         };
         let id: String = session.id.chars().take(self.id).collect();
-        let cells = [
+        self.columns.row([
+            Cell::new(marker, Style::new()),
+            Cell::new(sign, style(state, self.look)),
+            Cell::new(word, style(state, self.look)),
+            Cell::new(age.map(describe_age).unwrap_or_default(), Style::new()),
             Cell::new(summary::project(&session.cwd), project_style),
-            Cell::new(id, style),
-            Cell::new(count(session.tool_calls), style),
-            Cell::new(count(session.failures), style),
-            Cell::new(detail(session, self.now), style),
-        ];
-        self.columns.row(
-            self.state_cells(marker, &sign, age)
-                .into_iter()
-                .chain(cells),
-        )
+            Cell::new(id, text_style),
+            Cell::new(count(session.tool_calls), text_style),
+            Cell::new(count(session.failures), text_style),
+            Cell::new(detail(session, self.now), text_style),
+        ])
     }
 
     fn agent_row(&self, session: &Session, agent: &Agent) -> Row<'static> {
         let (state, since, question) = session.agent_state(agent);
+        let age = since.age(self.now).map(describe_age);
         let id: String = agent.id.chars().take(AGENT_ID).collect();
         let is_its = |tool: &&RunningCall| tool.call.agent_id.as_ref() == Some(&agent.id);
         let tools = session.running.iter().filter(is_its);
@@ -192,13 +168,15 @@ impl<'s> Table<'s> {
             None if tools.is_empty() => "thinking".into(),
             None => tools.join(", "),
         };
-        let cells = [
+        self.columns.row([
+            Cell::new("", Style::new()),
+            Cell::new(sign(state), style(state, self.look)),
+            Cell::new(state.name(), style(state, self.look)),
+            Cell::new(age.unwrap_or_default(), Style::new()),
             // From the project to the failures.
             Cell::new(format!("└ {} {id}", agent.kind), Style::new()).span(4),
             Cell::new(detail, Style::new()),
-        ];
-        let begin = self.state_cells("", &Sign::of(state), since.age(self.now));
-        self.columns.row(begin.into_iter().chain(cells))
+        ])
     }
 }
 
@@ -219,8 +197,7 @@ fn detail(session: &Session, now: i64) -> String {
 
 /// A tool that runs, and for how long.
 fn describe(tool: &RunningCall, now: i64) -> String {
-    let age = tool.since.age(now).unwrap_or_default();
-    let age = describe_seconds(age.unsigned_abs());
+    let age = describe_seconds(tool.since.age(now).unwrap_or_default());
     format!("{age} {} {}", tool.call.name, tool.summary)
 }
 

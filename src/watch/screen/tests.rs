@@ -55,9 +55,17 @@ impl View {
         self.app.take(event.to_string().as_bytes());
     }
 
+    fn prompt(&mut self, session: &str, prompt: &str) {
+        self.event(session, "UserPromptSubmit", json!({"prompt": prompt}));
+    }
+
+    fn bash(&mut self, session: &str, name: &str, id: &str, command: &str) {
+        self.event(session, name, bash(id, command));
+    }
+
     fn waits(&mut self, session: &str) {
-        self.event(session, "PreToolUse", bash("t1", "rm -r build"));
-        self.event(session, "PermissionRequest", bash("", "rm -r build"));
+        self.bash(session, "PreToolUse", "t1", "rm -r build");
+        self.bash(session, "PermissionRequest", "", "rm -r build");
     }
 
     /// Presses keys: characters, and the names of others in `<>`.
@@ -158,29 +166,17 @@ fn with(mut fields: Value, name: &str, value: impl Into<Value>) -> Value {
 fn morning(size: (u16, u16)) -> View {
     let mut view = View::new(size);
     view.event("docs", "SessionStart", json!({"source": "startup"}));
-    view.event(
-        "docs",
-        "UserPromptSubmit",
-        json!({"prompt": "Check the links"}),
-    );
+    view.prompt("docs", "Check the links");
     view.event(
         "docs",
         "Stop",
         json!({"last_assistant_message": "All links lead somewhere."}),
     );
     view.now += 60;
-    view.event(
-        "infra",
-        "UserPromptSubmit",
-        json!({"prompt": "Plan the upgrade"}),
-    );
+    view.prompt("infra", "Plan the upgrade");
     view.event("infra", "StopFailure", json!({"error": "rate_limit", "last_assistant_message": "API Error: 429 Too many requests"}));
     view.now += 60;
-    view.event(
-        "api",
-        "UserPromptSubmit",
-        json!({"prompt": "Find the slow queries"}),
-    );
+    view.prompt("api", "Find the slow queries");
     for (id, kind, command) in [
         ("a1f0", "Explore", "grep -rn SELECT src"),
         ("b2e4", "general-purpose", "psql -c 'EXPLAIN SELECT …'"),
@@ -192,20 +188,16 @@ fn morning(size: (u16, u16)) -> View {
     }
     view.now += 5;
     view.event("webshop", "SessionStart", json!({"source": "startup"}));
-    view.event(
-        "webshop",
-        "UserPromptSubmit",
-        json!({"prompt": "Clean up, then run the tests"}),
-    );
+    view.prompt("webshop", "Clean up, then run the tests");
     view.now += 3;
-    view.event("webshop", "PreToolUse", bash("1", "git status --short"));
+    view.bash("webshop", "PreToolUse", "1", "git status --short");
     view.event(
         "webshop",
         "PostToolUse",
         with(bash("1", "git status --short"), "duration_ms", 34),
     );
     view.now += 2;
-    view.event("webshop", "PreToolUse", bash("2", "npm test"));
+    view.bash("webshop", "PreToolUse", "2", "npm test");
     view.now += 9;
     let failed = with(bash("2", "npm test"), "duration_ms", 9120);
     view.event(
@@ -214,15 +206,12 @@ fn morning(size: (u16, u16)) -> View {
         with(failed, "error", "Exit code 1"),
     );
     view.now += 4;
-    view.event(
-        "webshop",
-        "PreToolUse",
-        bash("3", "rm -r build node_modules"),
-    );
-    view.event(
+    view.bash("webshop", "PreToolUse", "3", "rm -r build node_modules");
+    view.bash(
         "webshop",
         "PermissionRequest",
-        bash("", "rm -r build node_modules"),
+        "",
+        "rm -r build node_modules",
     );
     view.now += 12;
     view
@@ -244,7 +233,7 @@ const HOSTILE: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\r\n\t\u{9b}\u{202e}\u{2066}\u{20
 fn fill(view: &mut View, sessions: usize, text: &str) {
     for number in 0..sessions {
         let session = format!("{text}{number}");
-        view.event(&session, "UserPromptSubmit", json!({"prompt": text}));
+        view.prompt(&session, text);
         let agent = json!({"agent_id": text, "agent_type": text});
         view.event(&session, "SubagentStart", agent);
         let call = json!({"tool_name": text, "tool_use_id": text, "tool_input": {"command": text}});
@@ -336,7 +325,7 @@ fn the_title_counts_the_sessions_that_wait() {
     view.waits("a");
     assert_eq!(view.app.title(), "1 waits · hooks-observatory");
     view.waits("b");
-    view.event("c", "UserPromptSubmit", json!({}));
+    view.prompt("c", "");
     assert_eq!(view.app.title(), "2 wait · hooks-observatory");
 }
 
@@ -344,10 +333,10 @@ fn the_title_counts_the_sessions_that_wait() {
 fn a_tool_call_is_one_line_from_its_start_to_its_outcome() {
     let mut view = View::new((60, 12));
     let line = |view: &View| view.rows()[4].clone();
-    view.event("a", "PreToolUse", bash("1", "ls"));
+    view.bash("a", "PreToolUse", "1", "ls");
     view.now += 3;
     assert_eq!(line(&view), "10:30:00 *     3s Bash ls");
-    view.event("a", "PermissionRequest", bash("", "ls"));
+    view.bash("a", "PermissionRequest", "", "ls");
     assert_eq!(line(&view), "10:30:00 !     3s Bash ls");
     view.event(
         "a",
@@ -358,7 +347,7 @@ fn a_tool_call_is_one_line_from_its_start_to_its_outcome() {
     let entries = |view: &View| view.app.entries(&view.app.shown()).len();
     assert_eq!(entries(&view), 1);
     // Only the batch says that a call was refused.
-    view.event("a", "PreToolUse", bash("2", "rm"));
+    view.bash("a", "PreToolUse", "2", "rm");
     let refused = with(
         bash("2", "rm"),
         "tool_response",
@@ -371,7 +360,7 @@ fn a_tool_call_is_one_line_from_its_start_to_its_outcome() {
         "10:30:03 ✗        Bash The user doesn't want to proceed · rm"
     );
     // After Esc there is no event.
-    view.event("a", "PreToolUse", bash("3", "sleep"));
+    view.bash("a", "PreToolUse", "3", "sleep");
     view.event("a", "Stop", json!({}));
     assert_eq!(view.rows()[6], "10:30:03 ?        Bash sleep");
 }
@@ -452,7 +441,7 @@ fn keys_select_a_session_and_it_stays_selected_when_the_order_changes() {
 #[test]
 fn without_a_selection_the_first_session_is_shown() {
     let mut view = View::new((80, 24));
-    view.event("a", "UserPromptSubmit", json!({}));
+    view.prompt("a", "");
     view.waits("b");
     assert!(view.text().contains("\nb b · /home/dev/b"));
 }
@@ -531,7 +520,7 @@ fn s_shows_one_session_and_follows_its_events() {
 #[test]
 fn while_events_are_selected_the_session_stays() {
     let mut view = View::new((80, 24));
-    view.event("a", "UserPromptSubmit", json!({}));
+    view.prompt("a", "");
     let _ = view.press("<Tab>");
     view.waits("b");
     assert!(view.text().contains("\na a · /home/dev/a"));
@@ -591,7 +580,7 @@ fn the_clock_runs_only_for_ages_that_are_shown() {
     assert_eq!(view.app.next_change(START + 5), Some(1));
     assert_eq!(view.app.next_change(START + 70), Some(50));
     assert_eq!(view.app.next_change(START + 7000), Some(200));
-    view.event("a", "PreToolUse", bash("1", "sleep"));
+    view.bash("a", "PreToolUse", "1", "sleep");
     assert_eq!(view.app.next_change(START + 7000), Some(1));
     view.event("a", "SessionEnd", json!({}));
     assert_eq!(view.app.next_change(START + 5), None);
@@ -600,7 +589,7 @@ fn the_clock_runs_only_for_ages_that_are_shown() {
 #[test]
 fn a_session_that_should_work_and_is_silent_is_quiet() {
     let mut view = View::new((80, 24));
-    view.event("a", "UserPromptSubmit", json!({}));
+    view.prompt("a", "");
     view.now += 59;
     assert!(
         view.rows()[2].starts_with("> * working  59s a"),

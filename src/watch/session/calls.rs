@@ -31,7 +31,7 @@ impl Session {
         if let Some(question) = self.questions.iter_mut().find(is_early) {
             question.call = Some(call.clone());
         } else if only_asks(&call.name) {
-            self.ask_for(&call, event, time, false);
+            self.ask_for(&call, event, time);
         }
         let tool = RunningCall {
             summary: summarize(event, &self.cwd),
@@ -61,31 +61,29 @@ impl Session {
             question.is_requested = true;
             return true;
         }
-        let is_asked = |tool: &&RunningCall| {
-            self.questions
-                .iter()
-                .any(|question| question.is_for(&tool.call))
-        };
         let same = |tool: &&RunningCall| tool.call.is(&request);
-        let unasked = || self.running.iter().filter(|tool| !is_asked(tool));
+        let unasked = || {
+            self.running
+                .iter()
+                .filter(|tool| !self.is_asked(&tool.call))
+        };
         let call = unasked().find(same).or_else(|| {
             // Another hook can have changed the input.
             unasked().rfind(|tool| tool.call.is_alike(&request))
         });
-        if call.is_none()
-            && self
-                .questions
-                .iter()
-                .any(|question| question.is_for(&request))
-        {
+        if call.is_none() && self.is_asked(&request) {
             return false;
         }
         let call = call.map_or(request, |tool| tool.call.clone());
-        self.ask_for(&call, event, time, true);
+        self.ask_for(&call, event, time);
         true
     }
 
-    fn ask_for(&mut self, call: &Call, event: &Object, time: &Time, is_requested: bool) {
+    fn is_asked(&self, call: &Call) -> bool {
+        self.questions.iter().any(|question| question.is_for(call))
+    }
+
+    fn ask_for(&mut self, call: &Call, event: &Object, time: &Time) {
         let summary = summarize(event, &self.cwd);
         let what = match call.name.as_str() {
             "AskUserQuestion" => "question".to_owned(),
@@ -100,7 +98,7 @@ impl Session {
             agent_id: call.agent_id.clone(),
             detail: format!("{what}{separator}{summary}"),
             since: time.clone(),
-            is_requested,
+            is_requested: event.string("_event") == Some("PermissionRequest"),
         };
         push(&mut self.questions, question);
     }
@@ -111,7 +109,7 @@ impl Session {
         event: &Object,
         agent_id: Option<String>,
         time: &Time,
-    ) -> Option<i64> {
+    ) -> Option<u64> {
         self.shows_ends = true;
         self.wake_if_new(event, agent_id.as_deref(), time);
         self.launch_agent(event, time);
@@ -191,7 +189,7 @@ impl Session {
             return false;
         }
         let has_error = batch_error(object).is_some();
-        let was_asked = self.questions.iter().any(|question| question.is_for(&call));
+        let was_asked = self.is_asked(&call);
         self.end_questions(&call);
         let found = self.running.iter().position(|tool| tool.call.is(&call));
         let has_failed = match found.map(|index| self.running.remove(index)) {

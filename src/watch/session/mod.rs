@@ -52,7 +52,7 @@ const LATE_START: i64 = 2;
 /// Requests this many seconds apart surely arrived in their order.
 const SURE_ORDER: i64 = 2;
 /// A session without an event for this many seconds is quiet.
-const QUIET: i64 = 60;
+const QUIET: u64 = 60;
 
 /// The states, in the order in which a table shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +105,7 @@ enum Turn {
 #[derive(Debug, Default, PartialEq)]
 pub struct Change {
     /// Seconds since the `PreToolUse` of the tool that has ended.
-    pub seconds: Option<i64>,
+    pub seconds: Option<u64>,
     /// The calls of a `PostToolBatch`, by number, whose failure no other event has shown.
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
@@ -147,9 +147,10 @@ pub struct Session {
     began_without_start: Option<i64>,
     /// Subagents that have ended: their late events do not start them again.
     ended_agents: Vec<String>,
-    /// Calls whose end an event of their own has shown, before their `PostToolBatch`.
+    /// Calls that `PostToolUse` or `PostToolUseFailure` has ended, and no `PostToolBatch` yet.
     ended_calls: Vec<String>,
-    /// Whether such events come at all: the user chooses which hooks to install.
+    /// Whether one of these two events has ever come. If not, their hooks may not be installed,
+    /// and a call that only its `PostToolBatch` ends need not have failed.
     shows_ends: bool,
 }
 
@@ -241,7 +242,7 @@ impl Session {
 
     /// For how many seconds a session that should be working has been silent, with no tool
     /// known to run. `None`: less than a minute, or it need not be working.
-    pub fn quiet(&self, now: i64) -> Option<i64> {
+    pub fn quiet(&self, now: i64) -> Option<u64> {
         let is_expected = self.state() == State::Working && self.running.is_empty();
         let age = self.last.age(now)?;
         (is_expected && age >= QUIET).then_some(age)
@@ -299,25 +300,10 @@ impl Session {
                 self.end_agent(&agent_id.unwrap_or_default());
             }
             "Stop" => self.stop(event, time),
-            "StopFailure" => {
-                self.end_turn(Turn::Failed);
-                self.message = message(event, "last_assistant_message")
-                    .or_else(|| message(event, "error"))
-                    .unwrap_or_default();
-            }
-            "PreCompact" if agent_id.is_none() => {
-                // The user calls /compact at the prompt.
-                if event.string("trigger") == Some("manual") {
-                    self.end_turn(Turn::Over);
-                    self.message.clear();
-                }
-                self.is_compacting = true;
-            }
+            "StopFailure" => self.fail(event),
+            "PreCompact" if agent_id.is_none() => self.compact(event),
             "PostCompact" => self.is_compacting = false,
-            "SessionEnd" => {
-                self.reset(Turn::Ended);
-                self.message = message(event, "reason").unwrap_or_default();
-            }
+            "SessionEnd" => self.end(event),
             "_gone" => {
                 self.pid = event.get("_gone").and_then(|pid| pid.parse().ok());
                 self.reset(Turn::Gone);
@@ -378,6 +364,27 @@ impl Session {
         self.end_turn(Turn::Over);
         self.since.clone_from(time);
         self.message = message(event, "last_assistant_message").unwrap_or_default();
+    }
+
+    fn fail(&mut self, event: &Object) {
+        self.end_turn(Turn::Failed);
+        let message = |name| message(event, name);
+        let text = message("last_assistant_message").or_else(|| message("error"));
+        self.message = text.unwrap_or_default();
+    }
+
+    fn compact(&mut self, event: &Object) {
+        // The user calls /compact at the prompt.
+        if event.string("trigger") == Some("manual") {
+            self.end_turn(Turn::Over);
+            self.message.clear();
+        }
+        self.is_compacting = true;
+    }
+
+    fn end(&mut self, event: &Object) {
+        self.reset(Turn::Ended);
+        self.message = message(event, "reason").unwrap_or_default();
     }
 
     /// Ends what the main thread does.

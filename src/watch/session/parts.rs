@@ -1,7 +1,7 @@
 //! What a session consists of: tool calls that run, questions that wait for the user, subagents.
 //!
-//! The size of each is limited: texts are short (and safe for a terminal), and so are
-//! identifiers and paths.
+//! The size of each is limited. Texts and identifiers are short, and safe for a terminal. A path
+//! is kept as it is, up to the length that the kernel takes.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -36,8 +36,8 @@ impl Time {
     }
 
     /// Seconds from this time to `now`. A clock that was set back counts as zero.
-    pub fn age(&self, now: i64) -> Option<i64> {
-        Some(now.saturating_sub(self.seconds?).max(0))
+    pub fn age(&self, now: i64) -> Option<u64> {
+        Some(u64::try_from(now.saturating_sub(self.seconds?)).unwrap_or(0))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::event::claude::needs_input;
 use crate::event::object::Object;
 
 /// The client notifies the user this many seconds after it has asked.
-const NOTIFICATION_DELAY: i64 = 5;
+const NOTIFICATION_DELAY: u64 = 5;
 
 impl Session {
     /// A form belongs to the tool of its server that runs, and ends with it.

@@ -38,12 +38,12 @@ pub fn read(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), Stop
 }
 
 fn open(path: &Path) -> Result<File, Stop> {
-    let opened = match path == Path::new(STDIN) {
+    let opened = if path == Path::new(STDIN) {
         // Opening the path would fail if stdin is a socket.
-        true => rustix::io::dup(io::stdin())
-            .map(File::from)
-            .map_err(io::Error::from),
-        false => File::open(path),
+        let copy = rustix::io::dup(io::stdin());
+        copy.map(File::from).map_err(io::Error::from)
+    } else {
+        File::open(path)
     };
     opened.map_err(|cause| error("open", path, cause))
 }
@@ -75,10 +75,12 @@ fn follow(
     for look in 1_u64.. {
         thread::sleep(POLL_INTERVAL);
         // Look before reading: what the file gets until it is given up is read then.
-        let next = match was_truncated(&file) {
-            true => Next::Truncated,
-            false if look % ROTATION_INTERVAL == 0 => next_file(&file, &path),
-            false => Next::Same,
+        let next = if was_truncated(&file) {
+            Next::Truncated
+        } else if look % ROTATION_INTERVAL == 0 {
+            next_file(&file, &path)
+        } else {
+            Next::Same
         };
         read_to_end(&mut file, &path, splitter, taker)?;
         match next {

@@ -57,10 +57,12 @@ impl LineSplitter {
             self.scanned = end + 1;
             let line = &self.buffer[start..end];
             start = self.scanned;
-            match std::mem::take(&mut self.is_skipping) {
-                true => take(Line::TooLong)?,
-                false => take(Line::Whole(line))?,
-            }
+            let is_too_long = std::mem::take(&mut self.is_skipping);
+            take(if is_too_long {
+                Line::TooLong
+            } else {
+                Line::Whole(line)
+            })?;
         }
         self.buffer.copy_within(start..self.filled, 0);
         self.filled -= start;

@@ -39,6 +39,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Why the past events of an output socket cannot be read.
 const ONLY_LIVE: &str = "there are no past events. If it is an output socket, give the path of \
                          the hook socket";
+/// Why it is not known where the past events end.
+const UNNUMBERED: &str =
+    "the server does not number its events, so it is older than this program. Start this version";
 
 /// What is known of the socket.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -198,12 +201,9 @@ impl<'p> Events<'p> {
         }
         let head = String::from_utf8_lossy(&head);
         self.check_status(&head)?;
-        position(&head).map(Some).ok_or_else(|| {
-            self.error(
-                "the server does not number its events, so it is older than this program. Start \
-                 this version",
-            )
-        })
+        position(&head)
+            .map(Some)
+            .ok_or_else(|| self.error(UNNUMBERED))
     }
 
     /// Why no head has come.
