@@ -14,7 +14,7 @@ const SESSIONS: [&str; 2] = ["hooks-observatory", "sessions"];
 /// The path that `-` means. `argh` would take `-` for an option.
 pub const STDIN: &str = "/dev/stdin";
 
-/// What [`client::watch`](crate::watch) shows.
+/// What [`watch`](crate::watch) shows.
 #[derive(Debug)]
 pub struct WatchOptions {
     pub source: SourceOption,
@@ -27,7 +27,7 @@ pub struct WatchOptions {
     pub on_wait: Option<String>,
 }
 
-/// What [`client::watch`](crate::watch) lists.
+/// What [`watch`](crate::watch) lists.
 #[derive(Debug)]
 pub struct SessionsOptions {
     pub source: SourceOption,

@@ -40,11 +40,13 @@
 //!
 //! A test makes all these calls, and finds these rows and no others.
 //!
-//! The body of a request that arrives in one piece with a Content-Length is not copied:
-//! [`Hook::body`] is a part of the caller's buffer. Other bodies are copied into the
-//! connection's inbox, and pass through `ReadingBody` even if nothing is missing. While a response
-//! is not written, nothing more is read: a client that pipelines requests and never reads fills
-//! its own socket buffer. Here it costs what came with the same read.
+//! If a request with a Content-Length arrives in one piece, its body is not copied:
+//! [`Hook::body`] is a part of the caller's buffer. Any other body is copied into the connection's
+//! inbox, and passes through `ReadingBody` even if it is complete.
+//!
+//! While a response is not written, nothing more is read. So a client that pipelines requests and
+//! never reads fills its own socket buffer, and the inbox holds no more of them than one read
+//! returned.
 //!
 //! Stop 6 of EDU_NOTES.md.
 

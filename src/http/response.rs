@@ -1,4 +1,5 @@
-//! The responses: a fixed text for each status, and JSON for `GET /sessions`.
+//! The responses: a fixed text for each status, the head of `GET /events`, and the JSON of
+//! `GET /sessions`.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
@@ -107,8 +108,8 @@ macro_rules! refusal {
 
 /// The bytes of a response. A status that refuses a request closes the connection in any case.
 ///
-/// Only `/health` and `/sessions` have a body: a hook that runs `curl -s` prints the body, and
-/// Claude Code reads what hooks print.
+/// A response to `POST` has no body: a hook that runs `curl -s` would print it, and Claude Code
+/// reads what hooks print.
 pub fn response(status: Status, after: AfterResponse) -> &'static [u8] {
     let text = match status {
         Status::Ok => answer!(after, "200 OK", "0", ""),

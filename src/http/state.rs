@@ -20,7 +20,7 @@ pub(super) enum State {
         /// The rest of `100 Continue` that is not written yet.
         interim: &'static [u8],
     },
-    /// The loop decides whether the client may read events.
+    /// The loop decides whether the client may read events, or list the sessions.
     Authorizing {
         after: AfterResponse,
     },

@@ -2,18 +2,19 @@
 //!
 //! - This file holds the sinks, and decides what each of them gets.
 //! - [`flush`] writes to all of them, and [`sink`] to one.
-//! - [`event_log`] holds the events that they have not taken, and the cursors that read them.
+//! - [`event_log`] holds the events that they can still get, and the cursors that read them.
 //!   Their bytes are in [`segments`].
 //!
-//! No sink blocks another, except that a file on stdout may wait for its disk. If events are
-//! evicted before a sink took them, they are counted, and the sink gets a notice with the count as
-//! soon as it has room: the event [`Event::dropped`].
+//! No sink blocks another, except stdout if it is a file: writing may wait for the disk. If events
+//! are evicted before a sink took them, they are counted, and the sink gets a notice with the count
+//! as soon as it has room: the event [`Event::dropped`].
 //!
 //! A sink is **slow** from when it has no room, or begins with a replay, until it has everything.
 //! It is **lagging** from when it loses events until it has everything. Responses wait for the
 //! **prompt** sinks: stdout while it has room, and readers that are not slow.
 //!
-//! This folder knows no JSON, and of HTTP only that a head can precede the events.
+//! This folder knows no JSON. Of HTTP it knows that a head precedes the events of some readers,
+//! and the path `/events`, which names them in messages.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
