@@ -19,7 +19,6 @@ use mio::{Interest, Registry};
 
 use super::budget::{CONGESTION, FLUSH};
 use super::clients::publish::{LiveReader, Publish};
-use super::clients::socket::Socket;
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
 use super::token::{Token, register};
@@ -177,9 +176,12 @@ impl Publisher {
             let (first, live) = self.replayed(replay);
             let head = events_head(self.server_name, first, live);
             let (key, stream) = self.output.add_live_reader(socket, &head, first);
-            let (token, is_new) = (Token::Reader(key).into(), !is_registered);
-            let result =
-                Socket::register(stream, &self.registry, token, Interest::READABLE, is_new);
+            let token = Token::Reader(key).into();
+            let result = if is_registered {
+                self.registry.reregister(stream, token, Interest::READABLE)
+            } else {
+                self.registry.register(stream, token, Interest::READABLE)
+            };
             self.remove_unregistered(result.err().map(|error| (key, error)));
             // What it has sent after its request is discarded.
             self.with_input.push(key);
@@ -220,9 +222,12 @@ impl Publisher {
 
     /// Registers sinks for writability when they have no room, and no longer.
     fn register_sinks(&mut self) {
-        let interest = |is_writable| match is_writable {
-            true => Interest::READABLE | Interest::WRITABLE,
-            false => Interest::READABLE,
+        let interest = |is_writable| {
+            if is_writable {
+                Interest::READABLE | Interest::WRITABLE
+            } else {
+                Interest::READABLE
+            }
         };
         if let Some((fd, is_writable)) = self.output.stdout_to_register() {
             let (mut fd, token) = (SourceFd(&fd), Token::Stdout.into());

@@ -31,11 +31,6 @@ impl Server {
         activated: ActivationSockets,
     ) -> Result<Self, String> {
         let poll = Poll::new().map_err(context("create an epoll"))?;
-        let registry = || {
-            poll.registry()
-                .try_clone()
-                .map_err(context("share an epoll"))
-        };
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
         register(poll.registry(), &mut signals, Token::Signals)?;
@@ -44,26 +39,27 @@ impl Server {
             open_listeners(poll.registry(), options, activated, limits)?;
         let listeners = [Some(&mut hook_listener), output_listener.as_mut()];
         let file_watch = watch_files(poll.registry(), listeners.into_iter().flatten());
-        let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
-        let stdout = stdout.transpose().map_err(context("write to stdout"))?;
         let inflight = Inflight::new(options.max_inflight, options.max_body);
-        let output = Output::new(options.format, options.buffer, options.history, stdout);
-        let waker = Waker::new(poll.registry(), Token::Worker.into());
-        let waker = waker.map_err(context("create a waker"))?;
+        let output = Output::new(
+            options.format,
+            options.buffer,
+            options.history,
+            stdout(options)?,
+        );
         let publisher = Publisher::new(
-            registry()?,
+            share(&poll)?,
             output,
             output_listener,
             limits.live_readers,
             Sessions::new(limits.sessions),
         )?;
-        let worker = Worker::start(options.format, waker).map_err(context("start a thread"))?;
+        let worker = start_worker(poll.registry(), options)?;
         announce(options);
         Ok(Server {
             signals,
             hook_listener: Some(hook_listener),
             file_watch: file_watch.inspect_err(|error| say(error)).ok(),
-            clients: Clients::new(registry()?, options.timeout, inflight),
+            clients: Clients::new(share(&poll)?, options.timeout, inflight),
             publisher,
             worker,
             has_results: false,
@@ -71,6 +67,25 @@ impl Server {
             poll,
         })
     }
+}
+
+/// The poll's registry for another owner.
+fn share(poll: &Poll) -> Result<Registry, String> {
+    let registry = poll.registry().try_clone();
+    registry.map_err(context("share an epoll"))
+}
+
+/// The program's stdout, if the options say that events go there.
+fn stdout(options: &ServerOptions) -> Result<Option<NonblockingFd>, String> {
+    let stdout = options.stdout.then(|| NonblockingFd::new(io::stdout()));
+    stdout.transpose().map_err(context("write to stdout"))
+}
+
+/// Starts the worker. It wakes the poll when it has a result.
+fn start_worker(registry: &Registry, options: &ServerOptions) -> Result<Worker, String> {
+    let waker = Waker::new(registry, Token::Worker.into());
+    let waker = waker.map_err(context("create a waker"))?;
+    Worker::start(options.format, waker).map_err(context("start a thread"))
 }
 
 /// Says on stderr where the server listens.

@@ -7,9 +7,9 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound::{Excluded, Unbounded};
 
+use super::messages::LastMessage;
 use super::session::{Change, Session};
 use super::sessions::MAX_SESSIONS;
 use super::table::distinct_length;
@@ -24,8 +24,8 @@ pub struct Lines {
     project_columns: usize,
     session_ids: ShortIds,
     agent_ids: ShortIds,
-    /// The last message of each session that was shown, by the session's number.
-    messages: HashMap<usize, u64>,
+    /// By the number of the session.
+    messages: HashMap<usize, LastMessage>,
 }
 
 impl Lines {
@@ -49,10 +49,13 @@ impl Lines {
             has_summary: true,
         };
         if let Some((session, change)) = session {
-            let is_message = self.is_repeated_message(event, session);
-            match event.text("_event").as_deref() {
-                Some("MessageDisplay") if is_message => return,
-                _ => context.has_summary = !is_message,
+            if self.messages.len() >= MAX_SESSIONS {
+                self.messages.clear();
+            }
+            let message = self.messages.entry(session.number).or_default();
+            context.has_summary = !message.is_repeated_by(event);
+            if !context.has_summary && event.string("_event") == Some("MessageDisplay") {
+                return;
             }
             let project = summary::project(&session.cwd);
             let columns = columns_of(project).min(MAX_PROJECT_COLUMNS);
@@ -69,28 +72,6 @@ impl Lines {
             context.asks_user = change.asks_user;
         }
         line::write_in(&context, event, look, out);
-    }
-
-    /// Whether the event's message is the one that the session's last line with a message has
-    /// shown. `MessageDisplay` and `Stop` have the same one, in any order.
-    fn is_repeated_message(&mut self, event: &Object, session: &Session) -> bool {
-        let message = match event.text("_event").as_deref() {
-            Some("MessageDisplay") => event.string("delta"),
-            Some("Stop") => event.string("last_assistant_message"),
-            Some("UserPromptSubmit") => Some(""),
-            _ => None,
-        };
-        let Some(message) = message else {
-            return false;
-        };
-        let mut hasher = DefaultHasher::new();
-        message.hash(&mut hasher);
-        let hash = hasher.finish();
-        if self.messages.len() >= MAX_SESSIONS {
-            self.messages.clear();
-        }
-        let last = self.messages.insert(session.number, hash);
-        last == Some(hash) && !message.is_empty()
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`sessions`] and [`session`]: events in, states out, without I/O.
 //! - `source`: where lines come from.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
+//! - `messages`: which messages two events repeat.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
 //! - This file connects them, filters, and writes to stdout.
 //!
@@ -14,6 +15,7 @@ mod alerts;
 mod clock;
 mod filter;
 mod lines;
+mod messages;
 #[cfg(feature = "screen")]
 mod screen;
 pub mod session;
@@ -68,6 +70,8 @@ pub fn list(
 ) -> Result<(), String> {
     let mut sessions = Sessions::default();
     let mut damaged = 0;
+    // Asked for before the events, so that of a session that begins meanwhile the events tell.
+    let listed = source::listed_sessions(&options.source);
     source::read(&options.source, Mode::Once, &mut |input| {
         match input {
             Input::Line(line) => match parse(line) {
@@ -80,7 +84,7 @@ pub fn list(
         }
         ControlFlow::Continue(())
     })?;
-    for listed in source::listed_sessions(&options.source) {
+    for listed in listed {
         sessions.add_listed(&Object::parse(&listed));
     }
     report_damage(damaged);

@@ -7,59 +7,54 @@ use std::time::Instant;
 use log::trace;
 
 use super::Clients;
+use super::client::Client;
+use super::inflight::Inflight;
+use super::queues::Queues;
 use super::socket::Socket;
-use crate::server::token::Token;
 
 impl<S: Socket> Clients<S> {
-    /// Whether bodies that wait may find room.
-    pub(super) fn may_resume(&self) -> bool {
-        self.inflight.has_freed_room() && !self.waiting_for_room.is_empty()
-    }
-
     /// Queues the clients whose bodies have room now for reading. Each gets a new deadline.
     pub(super) fn resume_waiting(&mut self, now: Instant) {
-        if !self.may_resume() {
+        let queues = &mut self.queues;
+        if !queues.may_resume() {
             return;
         }
-        self.inflight.set_offered();
-        for _ in 0..self.waiting_for_room.len() {
-            let Some(key) = self.waiting_for_room.pop() else {
+        queues.inflight.set_offered();
+        for _ in 0..queues.waiting_for_room.len() {
+            let Some(key) = queues.waiting_for_room.pop() else {
                 return;
             };
             match self.clients.get(key).and_then(|client| client.body) {
-                Some(body) if self.inflight.has_room(body) => {
-                    self.request_deadlines.set(key, now);
-                    self.readable.push(key);
+                Some(body) if queues.inflight.has_room(body) => {
+                    queues.request_deadlines.set(key, now);
+                    queues.readable.push(key);
                 }
-                Some(_) => self.waiting_for_room.push(key),
+                Some(_) => queues.waiting_for_room.push(key),
                 None => {}
             }
         }
     }
+}
 
-    /// Records how much of a client's body is in memory.
-    pub(super) fn account_body(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        match (client.body, client.connection.partial_body()) {
+impl<S: Socket> Client<S> {
+    /// Records how much of the client's body is in memory.
+    pub(super) fn account_body(&mut self, inflight: &mut Inflight) {
+        match (self.body, self.connection.partial_body()) {
             (None, None) => {}
-            (None, Some(body)) => client.body = Some(self.inflight.begin(body)),
-            (Some(id), Some(body)) => client.body = Some(self.inflight.update(id, body)),
+            (None, Some(body)) => self.body = Some(inflight.begin(body)),
+            (Some(id), Some(body)) => self.body = Some(inflight.update(id, body)),
             (Some(id), None) => {
-                client.body = None;
-                self.inflight.end(id);
+                self.body = None;
+                inflight.end(id);
             }
         }
     }
 
-    /// A client's body finds no room: it is not read, and its deadline stops.
-    pub(super) fn wait_for_room(&mut self, key: usize) {
-        trace!("{}: no room for more of its body", Token::Client(key));
-        if let Some(client) = self.clients.get_mut(key) {
-            client.unread_at_deadline = None;
-            self.request_deadlines.clear(key);
-            self.waiting_for_room.push(key);
-        }
+    /// The client's body finds no room: it is not read, and its deadline stops.
+    pub(super) fn wait_for_room(&mut self, queues: &mut Queues<S>) {
+        trace!("{}: no room for more of its body", self.token());
+        self.unread_at_deadline = None;
+        queues.request_deadlines.clear(self.key);
+        queues.waiting_for_room.push(self.key);
     }
 }

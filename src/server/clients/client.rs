@@ -1,4 +1,8 @@
-//! One client of the hook socket: its socket, its connection, and what it waits for.
+//! One client of the hook socket: its socket, its connection, and the steps that it takes.
+//!
+//! Its [`Connection`] decides what comes next. The client does it: it reads, publishes and
+//! writes, and puts itself into the queue for what it waits for ([`Queues`]). Each step returns
+//! what becomes of the client ([`Outcome`]).
 //!
 //! Stop 7 of EDU_NOTES.md.
 
@@ -9,15 +13,25 @@ use log::trace;
 use mio::Interest;
 
 use super::inflight::BodyId;
+use super::publish::Publish;
+use super::queues::Queues;
 use super::socket::Socket;
-use crate::http::connection::{Connection, Step};
-use crate::peer::Peer;
-use crate::server::budget::READS_PER_CLIENT;
+use crate::diagnostics::stderr::say;
+use crate::event::{self, Event};
+use crate::http::connection::{Connection, Hook, Step};
+use crate::http::response::Status;
+use crate::http::route::Replay;
+use crate::output::event_log::Position;
+use crate::peer::{self, Peer};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT};
+use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
 use crate::server::turn::Turn;
+use crate::server::worker::Job;
 
 /// One connection to the hook socket.
 pub struct Client<S> {
+    pub key: usize,
     pub socket: S,
     pub peer: Peer,
     pub connection: Connection,
@@ -44,10 +58,22 @@ pub enum Pending {
     Flush,
 }
 
+/// What becomes of a client after a step.
+#[must_use]
+pub enum Outcome {
+    /// It stays, and waits for something.
+    Stay,
+    /// Its connection is closed.
+    Close,
+    /// It becomes a reader of live events.
+    Subscribe(Replay),
+}
+
 impl<S: Socket> Client<S> {
     /// A client that was just accepted.
-    pub fn new(socket: S, peer: Peer, connection: Connection, now: Instant) -> Self {
+    pub fn new(key: usize, socket: S, peer: Peer, connection: Connection, now: Instant) -> Self {
         Client {
+            key,
             socket,
             peer,
             connection,
@@ -60,37 +86,83 @@ impl<S: Socket> Client<S> {
         }
     }
 
+    /// What the poll and the trace call it.
+    pub fn token(&self) -> Token {
+        Token::Client(self.key)
+    }
+
     /// How long it has been connected.
     pub fn age(&self) -> Duration {
         self.accepted_at.elapsed()
     }
 
-    /// Reads once, and traces the result.
-    ///
-    /// A short read does not mean that the socket is empty: on a Unix socket a read also
-    /// ends where descriptors were passed (`SCM_RIGHTS`, unix(7)).
-    fn read(&mut self, token: Token, scratch: &mut [u8]) -> io::Result<usize> {
-        let result = self.socket.read(scratch);
-        match &result {
-            Ok(0) => trace!("{token}: read end of input"),
-            Ok(count) => trace!("{token}: read {count} bytes"),
-            Err(error) => trace!("{token}: read: {:?}", error.kind()),
+    /// Reads until a request is complete, or there is nothing to read, or the client has had its
+    /// share of this turn.
+    pub fn read(
+        &mut self,
+        queues: &mut Queues<S>,
+        publisher: &mut impl Publish,
+        turn: &mut Turn,
+    ) -> Outcome {
+        for _ in 0..READS_PER_CLIENT {
+            if self.must_wait(queues) {
+                return Outcome::Stay;
+            }
+            let (key, peer) = (self.key, self.peer);
+            let was_idle = self.connection.is_idle();
+            let Some(step) = self.next_step(&mut queues.scratch, turn) else {
+                return self.wait_for_input(queues, turn);
+            };
+            match step {
+                Step::Read | Step::Resume => {
+                    if self.is_late(was_idle, queues, turn.now) {
+                        return self.time_out(queues, turn);
+                    }
+                    self.account_body(&mut queues.inflight);
+                }
+                Step::Write => return self.begin_response(queues, turn.now),
+                Step::Close | Step::Linger => return self.drain_and_close(queues, turn),
+                Step::Subscribe { replay } => {
+                    return self.subscribe(replay, queues, publisher, turn.now);
+                }
+                Step::ListSessions => return self.list_sessions(queues, publisher, turn),
+                Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
+                    return self.pass_to_worker(event_name, queues);
+                }
+                Step::Hook(hook) => {
+                    trace!("{}: event {}", Token::Client(key), hook.event_name);
+                    let time = queues.clock.now();
+                    let position = publish_small(publisher, time, &peer, &hook, turn);
+                    return self.wait_for_flush(position, queues);
+                }
+            }
         }
-        result
+        queues.readable.push(self.key);
+        Outcome::Stay
+    }
+
+    /// Whether the client may not be read now. If its body has no room, it waits for that.
+    fn must_wait(&mut self, queues: &mut Queues<S>) -> bool {
+        // The next request waits until the client has its response.
+        if !self.connection.unsent().is_empty() {
+            return true;
+        }
+        let must_wait = self
+            .body
+            .is_some_and(|body| !queues.inflight.has_room(body));
+        if must_wait {
+            self.wait_for_room(queues);
+        }
+        must_wait
     }
 
     /// The next step of the connection. Reads first, unless the connection still has bytes
     /// that it has not parsed. `None`: there is nothing to read now.
-    pub fn next_step<'a>(
-        &'a mut self,
-        token: Token,
-        scratch: &'a mut [u8],
-        turn: &mut Turn,
-    ) -> Option<Step<'a>> {
+    fn next_step<'a>(&'a mut self, scratch: &'a mut [u8], turn: &mut Turn) -> Option<Step<'a>> {
         if self.connection.has_unparsed() {
             return Some(self.connection.received(&[]));
         }
-        let result = self.read(token, scratch);
+        let result = self.read_once(scratch);
         turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
         match result {
             Ok(0) => Some(self.connection.end_of_input()),
@@ -108,29 +180,150 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Discards input, at most [`READS_PER_CLIENT`] reads. Returns true if there may be more,
-    /// false at the end of input, and `WouldBlock` if there is nothing now.
-    pub fn discard_input(&mut self, scratch: &mut [u8], turn: &mut Turn) -> io::Result<bool> {
-        for _ in 0..READS_PER_CLIENT {
-            let result = self.socket.read(scratch);
-            turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
-            match result {
-                Ok(0) => return Ok(false),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// Reads once, and traces the result.
+    ///
+    /// A short read does not mean that the socket is empty: on a Unix socket a read also
+    /// ends where descriptors were passed (`SCM_RIGHTS`, unix(7)).
+    fn read_once(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
+        let token = self.token();
+        let result = self.socket.read(scratch);
+        match &result {
+            Ok(0) => trace!("{token}: read end of input"),
+            Ok(count) => trace!("{token}: read {count} bytes"),
+            Err(error) => trace!("{token}: read: {:?}", error.kind()),
         }
-        Ok(true)
+        result
     }
 
-    /// Writes what the connection has to send. Returns the step after that, or `None` if it
-    /// must wait for room.
-    pub fn write(&mut self, token: Token) -> Option<Step<'static>> {
+    /// A part of a request was read. Whether it came too late.
+    fn is_late(&mut self, was_idle: bool, queues: &mut Queues<S>, now: Instant) -> bool {
+        // On a reused connection the time runs from the first byte of a request.
+        if was_idle && !self.connection.is_idle() {
+            self.restart_deadline(queues, now);
+        }
+        self.unread_at_deadline == Some(0)
+    }
+
+    /// There is nothing to read: waits for the poll's report. A client whose deadline has passed is
+    /// refused instead, or its connection is closed if that is idle after a response. During the
+    /// shutdown an idle connection is closed in any case.
+    fn wait_for_input(&mut self, queues: &mut Queues<S>, turn: &mut Turn) -> Outcome {
+        if self.unread_at_deadline.is_some() {
+            self.time_out(queues, turn)
+        } else if queues.is_shutting_down && self.connection.is_idle() {
+            self.drain_and_close(queues, turn)
+        } else {
+            self.register(Interest::READABLE, &queues.registry)
+        }
+    }
+
+    /// Becomes a reader of live events, if it may be one.
+    fn subscribe(
+        &mut self,
+        replay: Replay,
+        queues: &mut Queues<S>,
+        publisher: &impl Publish,
+        now: Instant,
+    ) -> Outcome {
+        let status = if !peer::is_self_or_root(self.peer.uid) {
+            Status::Forbidden
+        } else if publisher.room_for_readers() <= queues.live_readers.len() {
+            Status::Unavailable
+        } else {
+            return Outcome::Subscribe(replay);
+        };
+        self.connection.decline(status);
+        self.begin_response(queues, now)
+    }
+
+    /// Answers with the list of sessions, if the client may have it.
+    fn list_sessions(
+        &mut self,
+        queues: &mut Queues<S>,
+        publisher: &impl Publish,
+        turn: &mut Turn,
+    ) -> Outcome {
+        if peer::is_self_or_root(self.peer.uid) {
+            let json = publisher.sessions_json();
+            turn.budget.charge_event(json.len());
+            self.connection.answer_json(&json);
+        } else {
+            self.connection.decline(Status::Forbidden);
+        }
+        self.begin_response(queues, turn.now)
+    }
+
+    /// Passes a large body to the worker.
+    fn pass_to_worker(&mut self, event_name: String, queues: &mut Queues<S>) -> Outcome {
+        trace!("{}: event {event_name}, passed to the worker", self.token());
+        self.pending = Pending::Worker;
+        queues.jobs.push(Job {
+            client: self.key,
+            time: queues.clock.now().to_owned(),
+            event_name,
+            peer: self.peer,
+            body: self.connection.take_body(),
+        });
+        Outcome::Stay
+    }
+
+    /// The client's event is in the log: its response waits for the flush.
+    pub fn wait_for_flush(&mut self, position: Position, queues: &mut Queues<S>) -> Outcome {
+        self.connection.take_body();
+        self.account_body(&mut queues.inflight);
+        self.pending = Pending::Flush;
+        queues.unflushed.push_back((position, self.key));
+        Outcome::Stay
+    }
+
+    /// The client's event is flushed: its response can be written.
+    pub fn acknowledge(&mut self, queues: &mut Queues<S>, now: Instant) {
+        self.pending = Pending::Nothing;
+        // The request was in time. Now the client must read the response.
+        if self.unread_at_deadline.is_some() || queues.request_deadlines.is_unset(self.key) {
+            self.restart_deadline(queues, now);
+        }
+        queues.writable.push(self.key);
+    }
+
+    /// A response is ready that waits for no flush. The client gets the whole time to read it.
+    pub fn begin_response(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
+        self.account_body(&mut queues.inflight);
+        // With a body to come it is only `100 Continue`, and the request's time goes on.
+        if self.connection.partial_body().is_none() {
+            self.restart_deadline(queues, now);
+        }
+        queues.writable.push(self.key);
+        Outcome::Stay
+    }
+
+    /// Writes what the connection has to send, and takes the step after that.
+    pub fn write(&mut self, queues: &mut Queues<S>, turn: &mut Turn) -> Outcome {
+        // A report of writability may come at any time.
+        if self.pending != Pending::Nothing || self.connection.unsent().is_empty() {
+            return Outcome::Stay;
+        }
+        match self.write_unsent() {
+            None => return self.register(Interest::WRITABLE, &queues.registry),
+            Some(Step::Linger) => return self.linger(queues, turn.now),
+            Some(Step::Close) => return self.drain_and_close(queues, turn),
+            Some(step) => {
+                if step == Step::Resume || self.connection.is_idle() {
+                    self.restart_deadline(queues, turn.now);
+                }
+            }
+        }
+        queues.readable.push(self.key);
+        Outcome::Stay
+    }
+
+    /// Writes until all is written. Returns the step after that, or `None` if it must wait for
+    /// room.
+    fn write_unsent(&mut self) -> Option<Step<'static>> {
         loop {
             match self.socket.write(self.connection.unsent()) {
                 Ok(count) => {
-                    trace!("{token}: wrote {count} bytes");
+                    trace!("{}: wrote {count} bytes", self.token());
                     match self.connection.written(count) {
                         Step::Write => {}
                         step => return Some(step),
@@ -148,4 +341,51 @@ impl<S: Socket> Client<S> {
             }
         }
     }
+
+    /// From now on it has the whole time again.
+    fn restart_deadline(&mut self, queues: &mut Queues<S>, now: Instant) {
+        self.unread_at_deadline = None;
+        queues.request_deadlines.set(self.key, now);
+    }
+
+    /// Registers with the poll, or changes the interest. Nothing that happened before is
+    /// missed: epoll reports at once what is ready when it is added.
+    pub fn register(&mut self, interest: Interest, registry: &S::Registry) -> Outcome {
+        let previous = self.interest.replace(interest);
+        if previous == Some(interest) {
+            return Outcome::Stay;
+        }
+        let token = self.token();
+        trace!("{token}: registered for {interest:?}");
+        let result = match previous {
+            None => self.socket.register(registry, token.into(), interest),
+            Some(_) => self.socket.reregister(registry, token.into(), interest),
+        };
+        match result {
+            Ok(()) => Outcome::Stay,
+            Err(error) => {
+                say(format_args!(
+                    "cannot register a client with the poll: {error}"
+                ));
+                Outcome::Close
+            }
+        }
+    }
+}
+
+/// Makes the event of a small body and publishes it. Returns the position after it.
+fn publish_small(
+    publisher: &mut impl Publish,
+    time: &str,
+    peer: &Peer,
+    hook: &Hook,
+    turn: &mut Turn,
+) -> Position {
+    turn.budget.charge_event(hook.body.len());
+    let body = event::decode_utf8(hook.body);
+    let event = Event::hook(time, &hook.event_name, peer, &body);
+    if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
+        publisher.handle_session(&hook, turn);
+    }
+    publisher.publish(event)
 }

@@ -126,19 +126,22 @@ impl Socket for SimulatedSocket {
     type Registry = ();
 
     /// Like `epoll_ctl`, it reports at once what is ready.
-    fn register(
-        &mut self,
-        _: &(),
-        token: mio::Token,
-        interest: Interest,
-        _: bool,
-    ) -> io::Result<()> {
+    fn register(&mut self, _: &(), token: mio::Token, interest: Interest) -> io::Result<()> {
         let mut kernel = self.0.borrow_mut();
         kernel.token = Some(token);
         kernel.interest = Some(interest);
         kernel.readable_edge = kernel.is_readable();
         kernel.writable_edge = kernel.room > 0;
         Ok(())
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &(),
+        token: mio::Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.register(registry, token, interest)
     }
 
     fn unread(&self) -> u64 {
@@ -478,7 +481,7 @@ impl World {
             let is_busy = self.clients.has_work() || !self.jobs.is_empty();
             if !is_busy && !self.senders.iter().any(has_report) {
                 prop_assert!(
-                    !self.clients.may_resume(),
+                    !self.clients.queues.may_resume(),
                     "a body waits although there is room"
                 );
                 // A body that waits for room gets it when the one before it is late.

@@ -15,13 +15,20 @@ pub trait Socket: Read + Write {
     /// What sockets are registered with.
     type Registry;
 
-    /// Registers the socket (`is_new`), or changes what it is registered for.
+    /// Registers the socket.
     fn register(
         &mut self,
         registry: &Self::Registry,
         token: Token,
         interest: Interest,
-        is_new: bool,
+    ) -> io::Result<()>;
+
+    /// Changes what the socket is registered for.
+    fn reregister(
+        &mut self,
+        registry: &Self::Registry,
+        token: Token,
+        interest: Interest,
     ) -> io::Result<()>;
 
     /// The number of bytes that have arrived and are not read yet.
@@ -39,13 +46,17 @@ impl Socket for UnixStream {
         registry: &Registry,
         token: Token,
         interest: Interest,
-        is_new: bool,
     ) -> io::Result<()> {
-        if is_new {
-            registry.register(self, token, interest)
-        } else {
-            registry.reregister(self, token, interest)
-        }
+        registry.register(self, token, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        registry.reregister(self, token, interest)
     }
 
     /// `FIONREAD` of unix(7).

@@ -17,14 +17,16 @@
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::Constraint::{Fill, Length};
+use ratatui::layout::{Layout, Rect};
 use ratatui::style::{Modifier, Style};
-use ratatui::text::Line;
+use ratatui::text::{Line, Text};
+use ratatui::widgets::Widget;
 
 use super::app::{App, Focus};
-use super::events::{self, Events};
+use super::events::Events;
+use super::list::{List, fit};
 use super::page::Page;
-use super::row::{Row, fit};
 use super::table::Table;
 use crate::watch::session::{Session, State};
 
@@ -42,18 +44,22 @@ pub fn draw(app: &App, now: i64, frame: &mut Frame) {
     let now = app.time(now);
     let is_full = area.height >= FULL_HEIGHT;
     let has_foot = is_full || app.is_typing || !app.notice.is_empty();
-    let (status, rest) = split(area, 1);
-    let (body, foot) = split(rest, rest.height.saturating_sub(u16::from(has_foot)));
+    let rows = [Length(1), Fill(1), Length(has_foot.into())];
+    let [status, body, foot] = Layout::vertical(rows).areas(area);
 
     let table = Table::new(app, &shown, now, area.width.into());
-    let needed = table.rows.len() + usize::from(is_full);
+    let needed = table.count() + usize::from(is_full);
     let events = app.entries(&shown).len() + 1;
-    let (above, below) = split(body, table_height(app, needed, events, body.height));
+    let rows = [
+        Length(table_height(app, needed, events, body.height)),
+        Fill(1),
+    ];
+    let [above, below] = Layout::vertical(rows).areas(body);
 
-    put(status, [status_line(app, area.width.into())], buffer);
+    put(&status_text(app), Modifier::BOLD, status, buffer);
     draw_table(app, &table, is_full, above, buffer);
     draw_events(app, &shown, now, below, buffer);
-    put(foot, [foot_line(app, area.width.into())], buffer);
+    draw_foot(app, foot, buffer);
 }
 
 /// The rows of the page that are shown, on a screen of this size.
@@ -74,81 +80,26 @@ fn table_height(app: &App, needed: usize, events: usize, height: u16) -> u16 {
     }
 }
 
-/// Divides an area after this many rows.
-fn split(area: Rect, rows: u16) -> (Rect, Rect) {
-    let rows = rows.min(area.height);
-    let above = Rect {
-        height: rows,
-        ..area
-    };
-    let below = Rect {
-        y: area.y + rows,
-        height: area.height - rows,
-        ..area
-    };
-    (above, below)
+/// Draws a text in one row.
+fn put(text: &str, style: impl Into<Style>, area: Rect, buffer: &mut Buffer) {
+    Line::styled(fit(text, area.width.into()), style).render(area, buffer);
 }
 
-/// Writes lines into an area, each in a row.
-fn put<'l>(area: Rect, lines: impl IntoIterator<Item = Line<'l>>, buffer: &mut Buffer) {
-    for (y, line) in (area.top()..area.bottom()).zip(lines) {
-        buffer.set_line(area.x, y, &line, area.width);
-    }
-}
-
-/// Writes the head of a part, and returns the area below it.
-fn put_head(area: Rect, head: Line, has_focus: bool, buffer: &mut Buffer) -> Rect {
-    let (head_area, rest) = split(area, 1);
-    put(head_area, [head], buffer);
-    let weight = if has_focus {
-        Modifier::BOLD
-    } else {
-        Modifier::DIM
-    };
-    buffer.set_style(head_area, Modifier::UNDERLINED | weight);
-    rest
-}
-
-/// A list of which one line is selected.
-struct List {
-    count: usize,
-    selected: usize,
-    has_focus: bool,
-}
-
-/// Writes those lines of a list that fit, among them the selected one.
-fn put_list<'l>(area: Rect, list: List, line: impl Fn(usize) -> Line<'l>, buffer: &mut Buffer) {
-    let height = usize::from(area.height);
-    let last = list.count.saturating_sub(height);
-    let top = list.selected.saturating_sub(height / 2).min(last);
-    put(area, (top..list.count).map(line), buffer);
-    let row = area.y + u16::try_from(list.selected - top).unwrap_or(u16::MAX);
-    if list.has_focus && row < area.bottom() {
-        let row = Rect {
-            y: row,
-            height: 1,
-            ..area
-        };
-        buffer.set_style(row, Modifier::REVERSED);
-    }
-}
-
-fn draw_table(app: &App, table: &Table, has_head: bool, mut area: Rect, buffer: &mut Buffer) {
-    let has_focus = app.focus == Focus::Sessions;
-    if table.rows.is_empty() {
-        let width = area.width.into();
-        let lines = explain_emptiness(app).map(|text| Line::from(fit(text, width)));
-        return put(area, lines, buffer);
-    }
-    if has_head {
-        area = put_head(area, table.head(), has_focus, buffer);
+fn draw_table(app: &App, table: &Table, has_head: bool, area: Rect, buffer: &mut Buffer) {
+    if table.count() == 0 {
+        for (text, row) in explain_emptiness(app).iter().zip(area.rows()) {
+            put(text, Style::new(), row, buffer);
+        }
+        return;
     }
     let list = List {
-        count: table.rows.len(),
+        columns: &table.columns,
+        head: has_head.then(|| table.head()),
+        count: table.count(),
         selected: table.selected_row(),
-        has_focus,
+        has_focus: app.focus == Focus::Sessions,
     };
-    put_list(area, list, |row| table.line(row), buffer);
+    list.draw(area, buffer, |row| table.row(row));
 }
 
 fn explain_emptiness(app: &App) -> [&'static str; 2] {
@@ -165,22 +116,21 @@ fn draw_events(app: &App, shown: &[&Session], now: i64, area: Rect, buffer: &mut
     let Some(session) = shown.get(app.selection(shown)) else {
         return;
     };
-    let has_focus = app.focus == Focus::Events;
-    let width = area.width.into();
-    let head = events::head(session, width);
-    let area = put_head(area, head, has_focus, buffer);
     let entries = app.entries(shown);
+    let (count, selected) = (entries.len(), app.selected_entry(&entries));
+    let events = Events::new(&app.look, session, entries, now, area.width.into());
     let list = List {
-        count: entries.len(),
-        selected: app.selected_entry(&entries),
-        has_focus,
+        columns: &events.columns,
+        head: Some(events.head()),
+        count,
+        selected,
+        has_focus: app.focus == Focus::Events,
     };
-    let events = Events::new(&app.look, session, entries, now, width);
-    put_list(area, list, |row| events.line(row), buffer);
+    list.draw(area, buffer, |row| events.row(row));
 }
 
 /// How many sessions are in which state, and what hides some.
-fn status_line(app: &App, width: usize) -> Line<'static> {
+fn status_text(app: &App) -> String {
     let mut parts = Vec::new();
     if app.is_paused() {
         parts.push("PAUSED".to_owned());
@@ -208,13 +158,11 @@ fn status_line(app: &App, width: usize) -> Line<'static> {
         parts.push(format!("{} damaged lines", app.model().damaged));
     }
     parts.retain(|part| !part.is_empty());
-    let mut row = Row::new(width);
-    row.rest(&parts.join(" · "), Modifier::BOLD.into());
-    row.into()
+    parts.join(" · ")
 }
 
 /// What the user types, what the source reports, or the keys.
-fn foot_line(app: &App, width: usize) -> Line<'static> {
+fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     const KEYS: [&str; 8] = [
         "? help",
         "q quit",
@@ -225,34 +173,28 @@ fn foot_line(app: &App, width: usize) -> Line<'static> {
         "s one session",
         "Space pause",
     ];
-    let mut row = Row::new(width);
     if app.is_typing {
-        row.rest(&format!("/{}_", app.search), Modifier::BOLD.into());
-    } else if !app.notice.is_empty() {
-        row.rest(&app.notice, Modifier::BOLD.into());
-    } else {
-        let mut text = String::new();
-        for key in KEYS {
-            let separator = if text.is_empty() { "" } else { " | " };
-            if text.len() + separator.len() + key.len() <= width {
-                text = text + separator + key;
-            }
-        }
-        row.rest(&text, Modifier::DIM.into());
+        return put(&format!("/{}_", app.search), Modifier::BOLD, area, buffer);
     }
-    row.into()
+    if !app.notice.is_empty() {
+        return put(&app.notice, Modifier::BOLD, area, buffer);
+    }
+    let mut text = String::new();
+    for key in KEYS {
+        let separator = if text.is_empty() { "" } else { " | " };
+        if text.len() + separator.len() + key.len() <= area.width.into() {
+            text = text + separator + key;
+        }
+    }
+    put(&text, Modifier::DIM, area, buffer);
 }
 
 fn draw_page(page: &Page, area: Rect, buffer: &mut Buffer) {
-    let width = area.width.into();
-    let (head, body) = split(area, 1);
+    let [head, body] = Layout::vertical([Length(1), Fill(1)]).areas(area);
     let height = usize::from(body.height);
-    let mut row = Row::new(width);
     let seen = (page.top + height).min(page.rows.len());
     let title = format!("{} · {seen}/{} · Esc closes", page.title, page.rows.len());
-    row.rest(&title, Style::new());
-    put(head, [row.into()], buffer);
-    buffer.set_style(head, Modifier::REVERSED);
+    put(&title, Modifier::REVERSED, head, buffer);
     let rows = page.rows.iter().skip(page.top).take(height);
-    put(body, rows.map(|row| Line::from(row.as_str())), buffer);
+    Text::from_iter(rows.map(String::as_str)).render(body, buffer);
 }

@@ -3,45 +3,32 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use jiff::Timestamp;
+use ratatui::layout::HorizontalAlignment::{Left, Right};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::Line;
+use ratatui::widgets::Row;
 
 use super::app::ScreenLook;
 use super::history::{Entry, Outcome};
-use super::row::Row;
+use super::list::{Cell, Column, Columns};
 use super::table::Sign;
 use crate::format::duration::{describe_seconds, time_of_day};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;
 use crate::watch::session::{Session, State};
 
+const TIME: usize = 8;
 const DURATION: usize = 6;
 const MAX_NAME: usize = 18;
 /// Characters of a subagent's id.
 const AGENT: usize = 4;
 
-/// Which session it is.
-pub fn head(session: &Session, width: usize) -> Line<'static> {
-    let project = summary::project(&session.cwd);
-    let id: String = session.id.chars().take(8).collect();
-    let text = format!(
-        "{project} {id} · {} · {} events",
-        session.cwd, session.events
-    );
-    let mut row = Row::new(width);
-    row.rest(&text, Style::new());
-    row.into()
-}
-
-/// The entries of a session, and which cells there is room for.
+/// The entries of a session, at a time.
 pub struct Events<'e> {
     look: &'e ScreenLook,
     session: &'e Session,
     entries: Vec<&'e Entry>,
     now: i64,
-    width: usize,
-    names: usize,
-    has_agents: bool,
+    pub columns: Columns,
 }
 
 impl<'e> Events<'e> {
@@ -52,50 +39,64 @@ impl<'e> Events<'e> {
         now: i64,
         width: usize,
     ) -> Events<'e> {
-        let name = |entry: &&Entry| columns_of(&entry.name).min(MAX_NAME);
         Events {
             look,
             session,
             now,
-            width,
-            names: entries.iter().map(name).max().unwrap_or(0),
-            has_agents: entries.iter().any(|entry| entry.agent_id.is_some()),
+            columns: columns(&entries, width),
             entries,
         }
     }
 
-    /// The row of an entry.
-    pub fn line(&self, index: usize) -> Line<'static> {
+    /// Which session it is.
+    pub fn head(&self) -> Row<'static> {
+        let session = self.session;
+        let project = summary::project(&session.cwd);
+        let id: String = session.id.chars().take(8).collect();
+        let text = format!(
+            "{project} {id} · {} · {} events",
+            session.cwd, session.events
+        );
+        self.columns
+            .row([Cell::new(text, Style::new()).span(usize::MAX)])
+    }
+
+    pub fn row(&self, index: usize) -> Row<'static> {
         let (entry, plain) = (self.entries[index], Style::new());
-        let mut row = Row::new(self.width);
-        if self.width >= 50 {
-            let time = entry.time.seconds.map(Timestamp::from_second);
-            let time = time.and_then(Result::ok);
-            let time = time.map(|time| time_of_day(time, self.look.zone.clone()));
-            row.cell(8, &time.unwrap_or_default(), Modifier::DIM.into());
-        }
+        let time = entry.time.seconds.map(Timestamp::from_second);
+        let time = time.and_then(Result::ok);
+        let time = time.map(|time| time_of_day(time, self.look.zone.clone()));
         let (sign, style, duration) = outcome(entry, self.session, self.now, self.look);
-        row.cell(1, sign, style);
-        if self.width >= 32 {
-            row.cell_right(DURATION, &duration, plain);
-        }
-        if self.has_agents && self.width >= 50 {
-            let agent: String = entry
-                .agent_id
-                .iter()
-                .flat_map(|id| id.chars())
-                .take(AGENT)
-                .collect();
-            row.cell(AGENT, &agent, plain);
-        }
+        let agent = entry.agent_id.as_deref().unwrap_or_default();
+        let agent: String = agent.chars().take(AGENT).collect();
         let weight = match entry.outcome {
             Outcome::None => Modifier::DIM,
             _ => Modifier::BOLD,
         };
-        row.cell(self.names, &entry.name, weight.into());
-        row.rest(&entry.text, plain);
-        row.into()
+        self.columns.row([
+            Cell::new(time.unwrap_or_default(), Modifier::DIM),
+            Cell::new(sign, style),
+            Cell::new(duration, plain),
+            Cell::new(agent, plain),
+            Cell::new(&*entry.name, weight),
+            Cell::new(&*entry.text, plain),
+        ])
     }
+}
+
+/// Those columns for which there is room.
+fn columns(entries: &[&Entry], width: usize) -> Columns {
+    let name = |entry: &&Entry| columns_of(&entry.name).min(MAX_NAME);
+    let has_agents = entries.iter().any(|entry| entry.agent_id.is_some());
+    let from = |least: usize, columns: usize| if width >= least { columns } else { 0 };
+    let columns = vec![
+        Column(from(50, TIME), Left),
+        Column(1, Left),
+        Column(from(32, DURATION), Right),
+        Column(if has_agents { from(50, AGENT) } else { 0 }, Left),
+        Column(entries.iter().map(name).max().unwrap_or(0), Left),
+    ];
+    Columns::new(columns, width)
 }
 
 /// The sign of an entry, its style, and for how long the tool has run.

@@ -14,6 +14,7 @@ use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::format::duration::{describe, describe_seconds};
 use crate::format::summary::{self, Chars, Summarizer};
+use crate::watch::messages::LastMessage;
 use crate::watch::session::parts::{Call, Time, id};
 use crate::watch::session::{Change, Session};
 use crate::watch::sessions::Sessions;
@@ -30,8 +31,6 @@ const MAX_BYTES: usize = 48 << 20;
 const ENTRY_SIZE: usize = 1 << 10;
 /// Characters of a text.
 const TEXT_LENGTH: usize = 300;
-/// A message can be the text of two events. They are at most this many entries apart.
-const MESSAGE_DISTANCE: usize = 4;
 
 /// One line: a tool call, or an event that belongs to none.
 #[derive(Clone)]
@@ -67,6 +66,7 @@ pub enum Outcome {
 pub struct History {
     entries: VecDeque<Rc<Entry>>,
     bytes: usize,
+    message: LastMessage,
 }
 
 /// The entries of all sessions, by the number of the session.
@@ -138,6 +138,7 @@ impl History {
         let calls = event
             .get("tool_calls")
             .filter(|calls| calls.starts_with('['));
+        let is_repeated = self.message.is_repeated_by(event);
         let new = Entry {
             number,
             time: session.last.clone(),
@@ -170,7 +171,7 @@ impl History {
                     }
                 }
             }
-            ("MessageDisplay" | "Stop", None) => self.add_message(new),
+            _ if is_repeated => self.repeat_message(new),
             _ => self.push(new),
         }
         self.limit();
@@ -226,15 +227,11 @@ impl History {
         })
     }
 
-    /// `MessageDisplay` and `Stop` have the same message, in any order.
-    fn add_message(&mut self, new: Entry) {
-        let last = self.entries.len().saturating_sub(MESSAGE_DISTANCE);
-        let same = self.entries.range(last..).rposition(|entry| {
-            let has_message = matches!(&*entry.name, "MessageDisplay" | "Stop");
-            has_message && entry.name != new.name && entry.text == new.text
-        });
-        match same {
-            Some(index) => self.join(last + index, new.events).name = "Stop".into(),
+    /// The second event that shows a message.
+    fn repeat_message(&mut self, new: Entry) {
+        let is_message = |entry: &Rc<Entry>| matches!(&*entry.name, "MessageDisplay" | "Stop");
+        match self.entries.iter().rposition(is_message) {
+            Some(index) => self.join(index, new.events).name = "Stop".into(),
             None => self.push(new),
         }
     }

@@ -1,7 +1,7 @@
 //! The full-screen view.
 //!
 //! - `app` is the state, with `history`: the events as lines. `keys` changes it.
-//! - `draw` makes the screen from it, with `table`, `events`, `page` and `row`.
+//! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
 //! - `terminal` takes the terminal, and gives it back.
 //! - `inputs`: the threads that wait for the source, for keys and for signals.
 //! - This file is the loop.
@@ -17,8 +17,8 @@ mod events;
 mod history;
 mod inputs;
 mod keys;
+mod list;
 mod page;
-mod row;
 mod table;
 mod terminal;
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use ratatui::layout::HorizontalAlignment::{Left, Right};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::Line;
+use ratatui::widgets::Row;
 
 use super::app::{App, ScreenLook};
-use super::row::Row;
+use super::list::{Cell, Column, Columns};
 use crate::format::duration::{describe_age, describe_seconds};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;
@@ -23,39 +24,6 @@ const MAX_ID: usize = 12;
 /// Characters of a subagent's id.
 const AGENT_ID: usize = 4;
 const COUNT: usize = 5;
-
-/// Which cells there is room for.
-struct Cells {
-    has_state: bool,
-    project: usize,
-    /// None: 0.
-    id: usize,
-    has_counts: bool,
-}
-
-impl Cells {
-    fn new(shown: &[&Session], width: usize) -> Cells {
-        let columns = |session: &&Session| columns_of(summary::project(&session.cwd));
-        let longest = shown.iter().map(columns).max().unwrap_or(0);
-        let ids = shown.iter().map(|session| &*session.id);
-        Cells {
-            has_state: width >= 32,
-            project: longest.clamp(7, MAX_PROJECT.min(width / 5).max(7)),
-            id: match width {
-                ..46 => 0,
-                _ => distinct_length(ids).clamp(MIN_ID, MAX_ID),
-            },
-            has_counts: width >= 70,
-        }
-    }
-
-    /// Columns of the cells between the age and the detail.
-    fn middle(&self) -> usize {
-        let id = if self.id > 0 { self.id + 1 } else { 0 };
-        let counts = if self.has_counts { 2 * (COUNT + 1) } else { 0 };
-        self.project + id + counts
-    }
-}
 
 /// How a state is shown.
 pub struct Sign {
@@ -96,96 +64,97 @@ impl Sign {
     }
 }
 
-/// The sessions that are shown, at a time, in this width.
+/// Those columns for which there is room.
+fn columns(shown: &[&Session], id: usize, width: usize) -> Columns {
+    let project = |session: &&Session| columns_of(summary::project(&session.cwd));
+    let longest = shown.iter().map(project).max().unwrap_or(0);
+    let from = |least: usize, columns: usize| if width >= least { columns } else { 0 };
+    let columns = vec![
+        Column(1, Left),
+        Column(1, Left),
+        Column(from(32, STATE), Left),
+        Column(AGE, Right),
+        Column(longest.clamp(7, MAX_PROJECT.min(width / 5).max(7)), Left),
+        Column(from(46, id), Left),
+        Column(from(70, COUNT), Right),
+        Column(from(70, COUNT), Right),
+    ];
+    Columns::new(columns, width)
+}
+
+/// The sessions that are shown, at a time.
 pub struct Table<'s> {
     look: &'s ScreenLook,
     now: i64,
-    width: usize,
     selected: usize,
-    cells: Cells,
-    pub rows: Vec<TableRow<'s>>,
-}
-
-pub enum TableRow<'s> {
-    /// A session, by its index among those shown.
-    Session(usize, &'s Session),
-    Agent(&'s Session, &'s Agent),
+    /// Characters of an identifier.
+    id: usize,
+    pub columns: Columns,
+    /// A session, by its index among those shown, and below it its subagents.
+    rows: Vec<(usize, &'s Session, Option<&'s Agent>)>,
 }
 
 impl<'s> Table<'s> {
     pub fn new(app: &'s App, shown: &[&'s Session], now: i64, width: usize) -> Table<'s> {
+        let ids = shown.iter().map(|session| &*session.id);
+        let id = distinct_length(ids).clamp(MIN_ID, MAX_ID);
         let mut rows = Vec::new();
         for (index, session) in shown.iter().enumerate() {
-            rows.push(TableRow::Session(index, session));
+            rows.push((index, *session, None));
             let agents = session.agents.iter();
-            rows.extend(agents.map(|agent| TableRow::Agent(session, agent)));
+            rows.extend(agents.map(|agent| (index, *session, Some(agent))));
         }
         Table {
             look: &app.look,
             now,
-            width,
             selected: app.selection(shown),
-            cells: Cells::new(shown, width),
+            id,
+            columns: columns(shown, id, width),
             rows,
         }
+    }
+
+    pub fn count(&self) -> usize {
+        self.rows.len()
     }
 
     /// The row of the selected session.
     pub fn selected_row(&self) -> usize {
         let mut rows = self.rows.iter();
-        let is_selected =
-            |row: &TableRow| matches!(row, TableRow::Session(index, _) if *index == self.selected);
-        rows.position(is_selected).unwrap_or(0)
+        let row = rows.position(|(index, ..)| *index == self.selected);
+        row.unwrap_or(0)
     }
 
     /// The names of the columns.
-    pub fn head(&self) -> Line<'static> {
-        let (cells, plain) = (&self.cells, Style::new());
-        let mut row = Row::new(self.width);
-        row.cell(1, "", plain);
-        match cells.has_state {
-            true => {
-                row.cell(1, "", plain);
-                row.cell(STATE, "STATE", plain);
-            }
-            false => row.cell(1, "", plain),
-        }
-        row.cell_right(AGE, "AGE", plain);
-        row.cell(cells.project, "PROJECT", plain);
-        if cells.id > 0 {
-            row.cell(cells.id, "SESSION", plain);
-        }
-        if cells.has_counts {
-            row.cell_right(COUNT, "CALLS", plain);
-            row.cell_right(COUNT, "FAIL", plain);
-        }
-        row.rest("DETAIL", plain);
-        row.into()
+    pub fn head(&self) -> Row<'static> {
+        const NAMES: [&str; 9] = [
+            "", "", "STATE", "AGE", "PROJECT", "SESSION", "CALLS", "FAIL", "DETAIL",
+        ];
+        self.columns
+            .row(NAMES.map(|name| Cell::new(name, Style::new())))
     }
 
-    pub fn line(&self, row: usize) -> Line<'static> {
-        match &self.rows[row] {
-            TableRow::Session(index, session) => self.session_line(*index, session),
-            TableRow::Agent(session, agent) => self.agent_line(session, agent),
+    pub fn row(&self, row: usize) -> Row<'static> {
+        match self.rows[row] {
+            (index, session, None) => self.session_row(index, session),
+            (_, session, Some(agent)) => self.agent_row(session, agent),
         }
     }
 
-    /// Begins a row: the state, in a sign and a word, and its age.
-    fn begin(&self, marker: &str, sign: &Sign, age: Option<i64>) -> Row {
-        let mut row = Row::new(self.width);
-        row.cell(1, marker, Style::new());
+    /// The first cells of a row: the state, in a sign and a word, and its age.
+    fn state_cells(&self, marker: &str, sign: &Sign, age: Option<i64>) -> [Cell; 4] {
         let style = sign.style(self.look);
-        match self.cells.has_state {
-            true => row.cell(STATE + 2, &format!("{} {}", sign.sign, sign.word), style),
-            false => row.cell(1, sign.sign, style),
-        }
         let age = age.map(|age| describe_age(age.unsigned_abs()));
-        row.cell_right(AGE, &age.unwrap_or_default(), Style::new());
-        row
+        [
+            Cell::new(marker, Style::new()),
+            Cell::new(sign.sign, style),
+            Cell::new(sign.word, style),
+            Cell::new(age.unwrap_or_default(), Style::new()),
+        ]
     }
 
-    fn session_line(&self, index: usize, session: &Session) -> Line<'static> {
-        let (cells, state) = (&self.cells, session.state());
+    fn session_row(&self, index: usize, session: &Session) -> Row<'static> {
+        let state = session.state();
         let quiet = session.quiet(self.now);
         let mut sign = Sign::of(state);
         if quiet.is_some() {
@@ -193,43 +162,43 @@ impl<'s> Table<'s> {
         }
         let marker = if index == self.selected { ">" } else { "" };
         let age = quiet.or_else(|| session.since().age(self.now));
-        let mut row = self.begin(marker, &sign, age);
         let (style, project_style) = match state {
             State::Ended | State::Gone => (Modifier::DIM.into(), Modifier::DIM.into()),
             _ => (Style::new(), Style::from(Modifier::BOLD)),
         };
-        row.cell(cells.project, summary::project(&session.cwd), project_style);
-        if cells.id > 0 {
-            let id: String = session.id.chars().take(cells.id).collect();
-            row.cell(cells.id, &id, style);
-        }
-        if cells.has_counts {
-            row.cell_right(COUNT, &count(session.tool_calls), style);
-            row.cell_right(COUNT, &count(session.failures), style);
-        }
-        row.rest(&detail(session, self.now), style);
-        row.into()
+        let id: String = session.id.chars().take(self.id).collect();
+        let cells = [
+            Cell::new(summary::project(&session.cwd), project_style),
+            Cell::new(id, style),
+            Cell::new(count(session.tool_calls), style),
+            Cell::new(count(session.failures), style),
+            Cell::new(detail(session, self.now), style),
+        ];
+        self.columns.row(
+            self.state_cells(marker, &sign, age)
+                .into_iter()
+                .chain(cells),
+        )
     }
 
-    fn agent_line(&self, session: &Session, agent: &Agent) -> Line<'static> {
-        let is_its = |owner: &Option<String>| owner.as_ref() == Some(&agent.id);
+    fn agent_row(&self, session: &Session, agent: &Agent) -> Row<'static> {
         let (state, since, question) = session.agent_state(agent);
-        let plain = Style::new();
-        let mut row = self.begin("", &Sign::of(state), since.age(self.now));
-        row.cell(1, "", plain);
         let id: String = agent.id.chars().take(AGENT_ID).collect();
-        let name = format!("{} {id}", agent.kind);
-        row.cell(self.cells.middle() - 2, &name, plain);
-        let tools = session.running.iter();
-        let tools = tools.filter(|tool| is_its(&tool.call.agent_id));
+        let is_its = |tool: &&RunningCall| tool.call.agent_id.as_ref() == Some(&agent.id);
+        let tools = session.running.iter().filter(is_its);
         let tools: Vec<String> = tools.map(|tool| describe(tool, self.now)).collect();
         let detail = match question {
             Some(question) => question.detail.clone(),
             None if tools.is_empty() => "thinking".into(),
             None => tools.join(", "),
         };
-        row.rest(&detail, plain);
-        row.into()
+        let cells = [
+            // From the project to the failures.
+            Cell::new(format!("└ {} {id}", agent.kind), Style::new()).span(4),
+            Cell::new(detail, Style::new()),
+        ];
+        let begin = self.state_cells("", &Sign::of(state), since.age(self.now));
+        self.columns.row(begin.into_iter().chain(cells))
     }
 }
 

@@ -180,15 +180,9 @@ impl<'p> Events<'p> {
                 Ok(1) => head.extend(byte),
                 // It ends just now.
                 Ok(_) if mode == Mode::Follow => return Ok(None),
-                Ok(_) => return Err(self.error("the server closed the connection")),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && kind == Kind::Hooks => {
-                    return Err(self.error("the server did not answer within a second"));
-                }
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return Err(self.error(ONLY_LIVE));
-                }
                 Err(error) if is_end(&error, mode) => return Ok(None),
-                Err(error) => return Err(self.error(&error.to_string())),
+                Ok(_) => return Err(self.error("the server closed the connection")),
+                Err(error) => return Err(self.explain_silence(kind, &error)),
             }
             let compared = head.len().min(START.len());
             if head[..compared] != START[..compared] {
@@ -204,12 +198,22 @@ impl<'p> Events<'p> {
         }
         let head = String::from_utf8_lossy(&head);
         self.check_status(&head)?;
-        match position(&head) {
-            Some(position) => Ok(Some(position)),
-            None => Err(self.error(
+        position(&head).map(Some).ok_or_else(|| {
+            self.error(
                 "the server does not number its events, so it is older than this program. Start \
                  this version",
-            )),
+            )
+        })
+    }
+
+    /// Why no head has come.
+    fn explain_silence(&self, kind: Kind, error: &io::Error) -> Stop {
+        match (error.kind(), kind) {
+            (io::ErrorKind::TimedOut, Kind::Hooks) => {
+                self.error("the server did not answer within a second")
+            }
+            (io::ErrorKind::TimedOut, Kind::Unknown) => self.error(ONLY_LIVE),
+            _ => self.error(&error.to_string()),
         }
     }
 

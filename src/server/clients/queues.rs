@@ -1,0 +1,88 @@
+//! The queues in which clients wait, and what else they share.
+//!
+//! Nothing here knows a client's fields: clients are keys.
+//!
+//! Stop 7 of EDU_NOTES.md.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::inflight::Inflight;
+use super::publish::LiveReader;
+use super::socket::Socket;
+use crate::event::Clock;
+use crate::output::event_log::Position;
+use crate::server::budget::LARGE_BODY;
+use crate::server::deadlines::Deadlines;
+use crate::server::ready_queue::ReadyQueue;
+use crate::server::worker::Job;
+
+/// How long a closing connection waits for its client to close its side.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes that one read can return. All clients share one buffer of this size.
+const SCRATCH_SIZE: usize = 64 << 10;
+
+// A large body never lies in the scratch buffer: `take_body` finds it in the inbox.
+const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
+
+/// What the clients wait in.
+pub struct Queues<S: Socket> {
+    pub registry: S::Registry,
+    /// Clients to read from.
+    pub readable: ReadyQueue,
+    /// Clients to write to.
+    pub writable: ReadyQueue,
+    /// Clients whose body must wait for room, in the order in which they began to wait.
+    pub waiting_for_room: ReadyQueue,
+    pub inflight: Inflight,
+    /// Clients whose event is in the log and not flushed: the position after the event and the
+    /// client's key, in the order of the log.
+    pub unflushed: VecDeque<(Position, usize)>,
+    /// Events for the worker.
+    pub jobs: Vec<Job>,
+    /// Clients that have become readers.
+    pub live_readers: Vec<LiveReader<S>>,
+    /// By when a client's request must be complete and its response written.
+    pub request_deadlines: Deadlines,
+    /// By when a lingering client is closed.
+    pub linger_deadlines: Deadlines,
+    pub is_shutting_down: bool,
+    /// A buffer for reading, which belongs to nobody between two calls.
+    pub scratch: Box<[u8]>,
+    pub clock: Clock,
+}
+
+impl<S: Socket> Queues<S> {
+    /// Empty queues. A request may take `timeout`, and its body what `inflight` allows.
+    pub fn new(registry: S::Registry, timeout: Duration, inflight: Inflight) -> Self {
+        Queues {
+            registry,
+            readable: ReadyQueue::default(),
+            writable: ReadyQueue::default(),
+            waiting_for_room: ReadyQueue::default(),
+            inflight,
+            unflushed: VecDeque::new(),
+            jobs: Vec::new(),
+            live_readers: Vec::new(),
+            request_deadlines: Deadlines::new(timeout),
+            linger_deadlines: Deadlines::new(LINGER_TIMEOUT),
+            is_shutting_down: false,
+            scratch: vec![0; SCRATCH_SIZE].into(),
+            clock: Clock::default(),
+        }
+    }
+
+    /// Whether bodies that wait may find room.
+    pub fn may_resume(&self) -> bool {
+        self.inflight.has_freed_room() && !self.waiting_for_room.is_empty()
+    }
+
+    /// The earliest deadline of a client.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [
+            self.request_deadlines.earliest(),
+            self.linger_deadlines.earliest(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+}
