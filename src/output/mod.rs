@@ -30,6 +30,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use log::trace;
+use mio::Interest;
 use mio::net::UnixStream;
 use slab::Slab;
 
@@ -195,20 +196,21 @@ impl Output {
         self.readers.get_mut(key).map(|reader| &mut reader.writer)
     }
 
-    /// The readers for which the poll must begin or end to report room, and which of the two.
-    /// The caller registers them.
-    pub fn readers_to_register(&mut self) -> impl Iterator<Item = (usize, &mut UnixStream, bool)> {
+    /// The readers for which the poll must begin or end to report room. The caller registers them.
+    pub fn readers_to_register(
+        &mut self,
+    ) -> impl Iterator<Item = (usize, &mut UnixStream, Interest)> {
         self.readers.iter_mut().filter_map(|(key, reader)| {
-            let watch = reader.update_watch()?;
-            Some((key, &mut reader.writer, watch))
+            let interest = reader.update_interest()?;
+            Some((key, &mut reader.writer, interest))
         })
     }
 
     /// The same for stdout. `None`: nothing changes, or stdout is a file.
-    pub fn stdout_to_register(&mut self) -> Option<(RawFd, bool)> {
+    pub fn stdout_to_register(&mut self) -> Option<(RawFd, Interest)> {
         let stdout = self.stdout.as_mut()?;
         let fd = stdout.writer.pollable_fd()?;
-        stdout.update_watch().map(|watch| (fd, watch))
+        stdout.update_interest().map(|interest| (fd, interest))
     }
 
     /// Records that the poll reported room for a reader.

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use log::trace;
+use mio::Interest;
 use mio::net::UnixStream;
 
 use super::event_log::{CursorKey, EventLog, Form, Next};
@@ -64,11 +65,17 @@ impl<W: Write> Sink<W> {
         !std::mem::replace(&mut self.has_room, true)
     }
 
-    /// What the poll must do now, if that has changed: report room or not.
-    pub fn update_watch(&mut self) -> Option<bool> {
-        let has_changed = self.is_watched != self.wants_watch;
+    /// What the poll must report from now on, if that has changed.
+    pub fn update_interest(&mut self) -> Option<Interest> {
+        if self.is_watched == self.wants_watch {
+            return None;
+        }
         self.is_watched = self.wants_watch;
-        has_changed.then_some(self.is_watched)
+        Some(if self.is_watched {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        })
     }
 
     /// Writes what the sink has not received, while it has room: at most `budget` bytes. A
