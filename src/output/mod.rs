@@ -74,7 +74,7 @@ impl Output {
         history: usize,
         stdout: Option<NonblockingFd>,
     ) -> Self {
-        let mut log = EventLog::new(buffer, history, format != Format::Compact);
+        let mut log = EventLog::new(buffer, history, format);
         let stdout = stdout.map(|writer| Sink::new(writer, log.add_cursor(Form::Shown, 0), 0));
         Output {
             format,
