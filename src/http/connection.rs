@@ -50,8 +50,6 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
-use std::borrow::Cow;
-
 use log::trace;
 
 use super::chunked::Chunked;
@@ -352,7 +350,7 @@ impl Connection {
             Route::BadReplay => Status::BadQuery,
             Route::NotFound => Status::NotFound,
         };
-        self.answer(response(status, after).into(), after, body_length);
+        self.answer(response(status, after), after, body_length);
         match route {
             Route::Hook { event_name } => Step::Hook(Hook {
                 event_name,
@@ -365,19 +363,19 @@ impl Connection {
     /// The client may not have what it asked for. `status` says why.
     pub fn decline(&mut self, status: Status) {
         if let State::Authorizing { after } = self.state {
-            self.answer(response(status, after).into(), after, 0);
+            self.answer(response(status, after), after, 0);
         }
     }
 
     /// Answers a request for sessions with this JSON text.
     pub fn answer_json(&mut self, json: &str) {
         if let State::Authorizing { after } = self.state {
-            self.answer(json_response(json, after).into(), after, 0);
+            self.answer(json_response(json, after), after, 0);
         }
     }
 
     /// Begins a response.
-    fn answer(&mut self, response: Cow<'static, [u8]>, after: AfterResponse, body_length: usize) {
+    fn answer(&mut self, response: Vec<u8>, after: AfterResponse, body_length: usize) {
         self.enter(State::WritingResponse {
             response,
             written: 0,
@@ -399,7 +397,7 @@ impl Connection {
     fn refuse(&mut self, status: Status) -> Step<'_> {
         self.inbox = Vec::new();
         let after = AfterResponse::Linger;
-        self.answer(response(status, after).into(), after, 0);
+        self.answer(response(status, after), after, 0);
         Step::Write
     }
 

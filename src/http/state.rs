@@ -2,7 +2,6 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::chunked::Chunked;
@@ -26,7 +25,7 @@ pub(super) enum State {
     },
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
-        response: Cow<'static, [u8]>,
+        response: Vec<u8>,
         written: usize,
         after: AfterResponse,
         body_length: usize,
