@@ -203,7 +203,7 @@ fn event_log(criterion: &mut Criterion) {
         ("64 events/10 readers", BATCH, 10),
         ("64 events/200 readers", BATCH, 200),
     ] {
-        let mut log = EventLog::new(MIB, 0, false);
+        let mut log = EventLog::new(MIB, 0, Format::Compact);
         let cursor = |_| log.add_cursor(Form::Shown, 0);
         let cursors: Vec<CursorKey> = (0..readers).map(cursor).collect();
         group.throughput(Throughput::Bytes((events * EVENT_SIZE) as u64));

@@ -2,7 +2,7 @@
 //!
 //! Claude Code runs a hook at every step. The hook's command posts JSON to a
 //! Unix socket. This server adds the time and the caller's identity to each
-//! event, and streams it to stdout and to the readers of a second socket.
+//! event, and streams it to stdout and to readers on this socket or a second one.
 //!
 //! Data flows one way:
 //!
@@ -33,7 +33,7 @@
 //! - [`send`] posts one event. Each hook runs it.
 //! - [`hooks`] prints, installs and removes the settings that contain the hooks.
 //! - [`watch`] shows events, and what sessions do.
-//! - [`request`] is one request to the server, for all of them.
+//! - [`request`] makes requests to the server, for all of them.
 //!
 //! They share `cli`, `peer`, `diagnostics`, `terminal`, `format` and `event` with the server.
 //!

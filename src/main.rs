@@ -10,7 +10,6 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use hooks_observatory::cli::{self, Command, Exit, ServerOptions};
-
 use hooks_observatory::diagnostics::{ErrorMessage, stderr, trace};
 use hooks_observatory::format::Format;
 use hooks_observatory::listen::activation;

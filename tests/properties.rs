@@ -667,7 +667,8 @@ proptest! {
         has_shown_form in any::<bool>(),
         operations in vec(operation(), 0..300),
     ) {
-        let log = EventLog::new(buffer, history, has_shown_form);
+        let format = if has_shown_form { Format::PrettyJson } else { Format::Compact };
+        let log = EventLog::new(buffer, history, format);
         let (sinks, shown, lengths) = (vec![], vec![], vec![]);
         let mut model = Model { log, sinks, shown, has_shown_form, history, lengths };
         model.join(Form::Shown, 0);

@@ -13,7 +13,7 @@ use std::path::{self, Path, PathBuf};
 
 use crate::diagnostics::ErrorMessage;
 
-/// Ends every command that an earlier version wrote, too.
+/// Every command ends so, also those of earlier versions.
 const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
 
 /// The arguments of curl before and after the socket. `-q` must be the first: it makes curl

@@ -104,35 +104,29 @@ impl<'t> Container<'t> {
     pub fn append<V: Serialize>(
         &self,
         edits: &mut Edits,
-        style: &Style,
         indentation: Option<&str>,
         new: &[(&str, V)],
     ) {
         let Some(last) = self.items.last() else {
-            return self.fill(edits, style, indentation, new);
+            return self.fill(edits, indentation, new);
         };
-        let line = style.line(last.indentation);
+        let line = edits.style.line(last.indentation);
         for (key, value) in new {
-            let item = style.item(key, value, last.indentation);
+            let item = edits.style.item(key, value, last.indentation);
             edits.insert(last.span.end, format!(",{line}{item}"));
         }
     }
 
     /// Adds items to an empty container.
-    fn fill<V: Serialize>(
-        &self,
-        edits: &mut Edits,
-        style: &Style,
-        indentation: Option<&str>,
-        new: &[(&str, V)],
-    ) {
+    fn fill<V: Serialize>(&self, edits: &mut Edits, indentation: Option<&str>, new: &[(&str, V)]) {
+        let style = &edits.style;
         let inner = indentation.map(|outer| format!("{outer}{}", style.unit));
         let line = style.line(inner.as_deref());
         let items = new
             .iter()
             .map(|(key, value)| line.clone() + &style.item(key, value, inner.as_deref()));
-        let items = items.collect::<Vec<_>>().join(",");
-        edits.replace(self.content(), items + &style.line(indentation));
+        let items = items.collect::<Vec<_>>().join(",") + &style.line(indentation);
+        edits.replace(self.content(), items);
     }
 
     fn content(&self) -> Range<usize> {
@@ -147,9 +141,9 @@ impl Item<'_> {
     }
 
     /// Replaces the value.
-    pub fn replace(&self, edits: &mut Edits, style: &Style, value: &impl Serialize) {
+    pub fn replace(&self, edits: &mut Edits, value: &impl Serialize) {
         let start = self.span.end - self.value.len();
-        let text = style.value(value, self.indentation);
+        let text = edits.style.value(value, self.indentation);
         edits.replace(start..self.span.end, text);
     }
 }
@@ -171,7 +165,7 @@ fn indentation_before(text: &str, position: usize) -> Option<&str> {
 
 /// How a text is formatted.
 #[derive(Debug)]
-pub struct Style {
+struct Style {
     newline: &'static str,
     /// The indentation of one level.
     unit: String,
@@ -180,7 +174,7 @@ pub struct Style {
 impl Style {
     /// The style of a text whose outermost container is `root`. Without a hint in the
     /// text: how the client writes it.
-    pub fn of(root: &Container) -> Style {
+    fn of(root: &Container) -> Style {
         let first_line = root.text.split_once('\n').map(|(line, _)| line);
         let unit = root.items.first().and_then(|item| item.indentation);
         Style {
@@ -233,17 +227,30 @@ fn pretty(value: &impl Serialize, unit: &str) -> String {
     String::from_utf8(json).unwrap_or_default()
 }
 
-/// Changes to a text, applied together. They do not overlap.
-#[derive(Debug, Default)]
-pub struct Edits(Vec<(Range<usize>, String)>);
+/// Changes to a text, in its style, applied together. They do not overlap.
+#[derive(Debug)]
+pub struct Edits<'t> {
+    text: &'t str,
+    style: Style,
+    changes: Vec<(Range<usize>, String)>,
+}
 
-impl Edits {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+impl<'t> Edits<'t> {
+    /// No changes yet to the text whose outermost container is `root`.
+    pub fn of(root: &Container<'t>) -> Edits<'t> {
+        Edits {
+            text: root.text,
+            style: Style::of(root),
+            changes: Vec::new(),
+        }
     }
 
-    pub fn replace(&mut self, span: Range<usize>, text: String) {
-        self.0.push((span, text));
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    fn replace(&mut self, span: Range<usize>, text: String) {
+        self.changes.push((span, text));
     }
 
     fn insert(&mut self, position: usize, text: String) {
@@ -254,16 +261,16 @@ impl Edits {
         self.replace(span, String::new());
     }
 
-    /// `text` with the changes. Insertions at one place keep their order.
-    pub fn apply(mut self, text: &str) -> String {
-        self.0.sort_by_key(|(span, _)| span.start);
-        let mut edited = String::with_capacity(text.len());
+    /// The text with the changes. Insertions at one place keep their order.
+    pub fn apply(mut self) -> String {
+        self.changes.sort_by_key(|(span, _)| span.start);
+        let mut edited = String::with_capacity(self.text.len());
         let mut end = 0;
-        for (span, new) in &self.0 {
-            edited += &text[end..span.start];
+        for (span, new) in &self.changes {
+            edited += &self.text[end..span.start];
             edited += new;
             end = span.end;
         }
-        edited + &text[end..]
+        edited + &self.text[end..]
     }
 }

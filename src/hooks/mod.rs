@@ -9,7 +9,7 @@
 //! A fault here harms the user: a client rejects a whole settings file, permission rules
 //! included, if it names an event that the client does not know.
 //!
-//! This folder knows no event's content, and of the server only its socket.
+//! This folder knows no event's content, and of the server only its socket and two requests.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::json_edit::{Container, Edits, Item, Style};
+use super::json_edit::{Container, Edits, Item};
 use crate::diagnostics::ErrorMessage;
 use crate::event::json_text;
 
@@ -139,13 +139,8 @@ fn edit<'h>(
 ) -> Result<String, ErrorMessage> {
     let (mark, text) = split_mark(original);
     let root = root(text)?;
-    let style = Style::of(&root);
-    let mut edits = Edits::default();
-    let mut editor = Editor {
-        text,
-        style,
-        verdict,
-    };
+    let mut edits = Edits::of(&root);
+    let mut editor = Editor { text, verdict };
     let is_empty = root.remove(&mut edits, |member, edits| {
         let is_read = is_last(&root, member);
         member.key == "hooks" && editor.empties_events(member, is_read, edits)
@@ -156,14 +151,13 @@ fn edit<'h>(
     if edits.is_empty() {
         return Ok(original.to_owned());
     }
-    Ok(mark.to_owned() + &edits.apply(text))
+    Ok(mark.to_owned() + &edits.apply())
 }
 
 /// Edits the levels below the outermost object. Each method returns whether it removes all
 /// that its item held, so that the item goes too.
 struct Editor<'t, F> {
     text: &'t str,
-    style: Style,
     verdict: F,
 }
 
@@ -204,7 +198,7 @@ impl<'t, 'h, F: FnMut(&Entry) -> Verdict<'h>> Editor<'t, F> {
             if let Verdict::Replace(new) = verdict
                 && !is_same(hook.value, new)
             {
-                hook.replace(edits, &self.style, &new.json());
+                hook.replace(edits, &new.json());
             }
             matches!(verdict, Verdict::Remove)
         })
@@ -220,22 +214,20 @@ fn is_last(object: &Container, member: &Item) -> bool {
 /// Makes sure that there is an object for hooks. `null` counts as absent.
 fn add_hooks_object(text: &str) -> Result<String, ErrorMessage> {
     let root = root(text)?;
-    let style = Style::of(&root);
-    let mut edits = Edits::default();
+    let mut edits = Edits::of(&root);
     let empty = json!({});
     match root.member("hooks") {
-        None => root.append(&mut edits, &style, Some(""), &[("hooks", empty)]),
-        Some(hooks) if hooks.value == "null" => hooks.replace(&mut edits, &style, &empty),
+        None => root.append(&mut edits, Some(""), &[("hooks", empty)]),
+        Some(hooks) if hooks.value == "null" => hooks.replace(&mut edits, &empty),
         Some(_) => {}
     }
-    Ok(edits.apply(text))
+    Ok(edits.apply())
 }
 
 /// Adds hooks to the object for hooks, each in a group of its own.
 fn add(text: &str, hooks: &[&Hook]) -> Result<String, ErrorMessage> {
     let root = root(text)?;
-    let style = Style::of(&root);
-    let mut edits = Edits::default();
+    let mut edits = Edits::of(&root);
     let Some(member) = root.member("hooks") else {
         return Ok(text.to_owned());
     };
@@ -245,20 +237,20 @@ fn add(text: &str, hooks: &[&Hook]) -> Result<String, ErrorMessage> {
         match events.member(&hook.event) {
             None => new_events.push((hook.event.as_str(), [hook.group()])),
             Some(event) if event.value == "null" => {
-                event.replace(&mut edits, &style, &[hook.group()]);
+                event.replace(&mut edits, &[hook.group()]);
             }
             Some(event) => {
                 let groups =
                     array(text, event).ok_or_else(|| misplaced(text, event, "an array"))?;
                 let new = [("", hook.group())];
-                groups.append(&mut edits, &style, event.indentation, &new);
+                groups.append(&mut edits, event.indentation, &new);
             }
         }
     }
     if !new_events.is_empty() {
-        events.append(&mut edits, &style, member.indentation, &new_events);
+        events.append(&mut edits, member.indentation, &new_events);
     }
-    Ok(edits.apply(text))
+    Ok(edits.apply())
 }
 
 /// The outermost object.

@@ -7,10 +7,12 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+use super::request::MAX_HEAD;
 use super::response::Status;
 
-/// Bytes of extensions and trailer fields that one body can have. They are discarded.
-const MAX_OVERHEAD: usize = 64 << 10;
+/// Bytes of extensions and trailer fields that one body can have, and that are discarded: as
+/// many as those of a head, which has fields too.
+const MAX_OVERHEAD: usize = MAX_HEAD;
 
 /// The decoder of one body.
 #[derive(Debug, Default)]

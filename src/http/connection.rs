@@ -40,15 +40,15 @@
 //!
 //! A test makes all these calls, and finds these rows and no others.
 //!
-//! The body of a request that arrives in one piece with a Content-Length is not copied:
-//! [`Hook::body`] is a part of the caller's buffer. Other bodies are copied into the
-//! connection's inbox, and pass through `ReadingBody` even if nothing is missing. While a response
-//! is not written, nothing more is read: a client that pipelines requests and never reads fills
-//! its own socket buffer. Here it costs what came with the same read.
+//! If a request with a Content-Length arrives in one piece, its body is not copied:
+//! [`Hook::body`] is a part of the caller's buffer. Any other body is copied into the connection's
+//! inbox, and passes through `ReadingBody` even if it is complete.
+//!
+//! While a response is not written, nothing more is read. So a client that pipelines requests and
+//! never reads fills its own socket buffer, and the inbox holds no more of them than one read
+//! returned.
 //!
 //! Stop 6 of EDU_NOTES.md.
-
-use std::borrow::Cow;
 
 use log::trace;
 
@@ -350,7 +350,7 @@ impl Connection {
             Route::BadReplay => Status::BadQuery,
             Route::NotFound => Status::NotFound,
         };
-        self.answer(response(status, after).into(), after, body_length);
+        self.answer(response(status, after), after, body_length);
         match route {
             Route::Hook { event_name } => Step::Hook(Hook {
                 event_name,
@@ -363,19 +363,19 @@ impl Connection {
     /// The client may not have what it asked for. `status` says why.
     pub fn decline(&mut self, status: Status) {
         if let State::Authorizing { after } = self.state {
-            self.answer(response(status, after).into(), after, 0);
+            self.answer(response(status, after), after, 0);
         }
     }
 
     /// Answers a request for sessions with this JSON text.
     pub fn answer_json(&mut self, json: &str) {
         if let State::Authorizing { after } = self.state {
-            self.answer(json_response(json, after).into(), after, 0);
+            self.answer(json_response(json, after), after, 0);
         }
     }
 
     /// Begins a response.
-    fn answer(&mut self, response: Cow<'static, [u8]>, after: AfterResponse, body_length: usize) {
+    fn answer(&mut self, response: Vec<u8>, after: AfterResponse, body_length: usize) {
         self.enter(State::WritingResponse {
             response,
             written: 0,
@@ -397,7 +397,7 @@ impl Connection {
     fn refuse(&mut self, status: Status) -> Step<'_> {
         self.inbox = Vec::new();
         let after = AfterResponse::Linger;
-        self.answer(response(status, after).into(), after, 0);
+        self.answer(response(status, after), after, 0);
         Step::Write
     }
 

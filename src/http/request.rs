@@ -31,14 +31,15 @@ pub enum Framing {
     Chunked,
 }
 
-/// Bytes that a head can have. A longer one is refused.
+/// Bytes that a head can have. That of a hook has less than 200, and nginx accepts 32 KiB by
+/// default (`large_client_header_buffers`).
 pub const MAX_HEAD: usize = 64 << 10;
-/// Bytes that a target can have.
+/// Bytes that a target can have. It names an event, and nginx accepts 8 KiB by default.
 pub const MAX_TARGET: usize = 16 << 10;
 /// Bytes that can arrive without the end of the first line: a target, and room for the
 /// method and the version around it.
 pub const MAX_LINE: usize = MAX_TARGET + 64;
-/// Fields that a head can have.
+/// Fields that a head can have: as many as Apache accepts by default (`LimitRequestFields`).
 const MAX_FIELDS: usize = 100;
 
 /// Parses the head at the start of `bytes`. Returns its length in bytes and what it says,

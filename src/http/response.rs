@@ -1,4 +1,4 @@
-//! The responses: a fixed text for each status, and JSON for `GET /sessions`.
+//! The bytes of the responses.
 //!
 //! Stop 6 of EDU_NOTES.md.
 
@@ -57,12 +57,35 @@ pub fn events_head(server: u64, first: u64, live: u64) -> Vec<u8> {
 
 /// A response to `GET /sessions`, with this body.
 pub fn json_response(body: &str, after: AfterResponse) -> Vec<u8> {
+    with_body("200 OK", after, body)
+}
+
+/// Any other response. One to `POST` has no body: a hook that runs `curl -s` would print it, and
+/// Claude Code reads what hooks print.
+pub fn response(status: Status, after: AfterResponse) -> Vec<u8> {
+    let line = match status {
+        Status::Ok => "200 OK",
+        Status::Healthy => return with_body("200 OK", after, "{\"status\": \"ok\"}"),
+        Status::BadRequest | Status::BadQuery => "400 Bad Request",
+        Status::Forbidden => "403 Forbidden",
+        Status::NotFound => "404 Not Found",
+        Status::RequestTimeout => "408 Request Timeout",
+        Status::ContentTooLarge => "413 Content Too Large",
+        Status::UriTooLong => "414 URI Too Long",
+        Status::HeaderTooLarge => "431 Request Header Fields Too Large",
+        Status::NotImplemented => "501 Not Implemented",
+        Status::Unavailable => "503 Service Unavailable",
+    };
+    with_body(line, after, "")
+}
+
+fn with_body(line: &str, after: AfterResponse, body: &str) -> Vec<u8> {
     let connection = match after {
         AfterResponse::KeepAlive => "keep-alive",
         AfterResponse::Close | AfterResponse::Linger => "close",
     };
     format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+        "HTTP/1.1 {line}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: {connection}\r\n\r\n{body}",
         body.len()
     )
@@ -71,58 +94,3 @@ pub fn json_response(body: &str, after: AfterResponse) -> Vec<u8> {
 
 /// Asks a client that sent `Expect: 100-continue` for its body (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// The bytes of a response, put together at compile time.
-macro_rules! bytes {
-    ($connection:literal, $line:literal, $length:literal, $body:literal) => {
-        concat!(
-            "HTTP/1.1 ",
-            $line,
-            "\r\nContent-Type: application/json\r\nContent-Length: ",
-            $length,
-            "\r\nConnection: ",
-            $connection,
-            "\r\n\r\n",
-            $body
-        )
-    };
-}
-
-/// A response that may keep the connection open.
-macro_rules! answer {
-    ($after:ident, $line:literal, $length:literal, $body:literal) => {
-        match $after {
-            AfterResponse::KeepAlive => bytes!("keep-alive", $line, $length, $body),
-            _ => bytes!("close", $line, $length, $body),
-        }
-    };
-}
-
-/// A response that closes the connection.
-macro_rules! refusal {
-    ($line:literal) => {
-        bytes!("close", $line, "0", "")
-    };
-}
-
-/// The bytes of a response. A status that refuses a request closes the connection in any case.
-///
-/// Only `/health` and `/sessions` have a body: a hook that runs `curl -s` prints the body, and
-/// Claude Code reads what hooks print.
-pub fn response(status: Status, after: AfterResponse) -> &'static [u8] {
-    let text = match status {
-        Status::Ok => answer!(after, "200 OK", "0", ""),
-        Status::Healthy => answer!(after, "200 OK", "16", "{\"status\": \"ok\"}"),
-        Status::BadQuery => answer!(after, "400 Bad Request", "0", ""),
-        Status::Forbidden => answer!(after, "403 Forbidden", "0", ""),
-        Status::Unavailable => answer!(after, "503 Service Unavailable", "0", ""),
-        Status::NotFound => answer!(after, "404 Not Found", "0", ""),
-        Status::BadRequest => refusal!("400 Bad Request"),
-        Status::RequestTimeout => refusal!("408 Request Timeout"),
-        Status::ContentTooLarge => refusal!("413 Content Too Large"),
-        Status::UriTooLong => refusal!("414 URI Too Long"),
-        Status::HeaderTooLarge => refusal!("431 Request Header Fields Too Large"),
-        Status::NotImplemented => refusal!("501 Not Implemented"),
-    };
-    text.as_bytes()
-}

@@ -2,7 +2,6 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::chunked::Chunked;
@@ -20,13 +19,13 @@ pub(super) enum State {
         /// The rest of `100 Continue` that is not written yet.
         interim: &'static [u8],
     },
-    /// The loop decides whether the client may read events.
+    /// The loop decides whether the client may read events, or list the sessions.
     Authorizing {
         after: AfterResponse,
     },
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
-        response: Cow<'static, [u8]>,
+        response: Vec<u8>,
         written: usize,
         after: AfterResponse,
         body_length: usize,

@@ -1,8 +1,8 @@
 //! Detects that a socket's file has disappeared. A cleaner of `/tmp`, the end of a login session
 //! or a mistaken `rm` can remove it. Without its file a server runs on, and nobody can reach it.
 //!
-//! The kernel reports it (inotify(7)), as a descriptor in the same poll as all others. The
-//! watch is on the socket's own inode: a watch on the directory would wake the server for
+//! The kernel reports it on a descriptor (inotify(7)), which is in the same poll as all others.
+//! The watch is on the socket's own inode: a watch on the directory would wake the server for
 //! every foreign file in `/tmp`. So a renamed parent directory is not noticed.
 //!
 //! Stop 4 of EDU_NOTES.md.

@@ -1,5 +1,5 @@
-//! A listener: accepts connections, and pauses when descriptors run out. It also raises and
-//! divides the limit of open descriptors.
+//! A listener: accepts connections, pauses when descriptors run out, and creates its file again
+//! if that disappears. This file also raises and divides the limit of open descriptors.
 //!
 //! Stop 5 of EDU_NOTES.md.
 

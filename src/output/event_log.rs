@@ -38,7 +38,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::segments::Segments;
-use crate::format::Forms;
+use crate::format::{Format, Forms};
 
 /// When a limit is exceeded, at least 1/64 of it is evicted at once, if entries are small.
 const STEP: usize = 64;
@@ -176,12 +176,12 @@ impl Shown {
 }
 
 impl EventLog {
-    /// An empty log. `buffer` and `history` are in bytes. `has_shown_form` is whether stdout and
-    /// the output socket show another form than the compact line.
-    pub fn new(buffer: usize, history: usize, has_shown_form: bool) -> Self {
+    /// An empty log. `buffer` and `history` are in bytes. `format` is what stdout and the output
+    /// socket show.
+    pub fn new(buffer: usize, history: usize, format: Format) -> Self {
         EventLog {
             compact: Segments::default(),
-            shown: has_shown_form.then(Shown::default),
+            shown: (format != Format::Compact).then(Shown::default),
             cursors: Slab::new(),
             buffer,
             history,

@@ -2,18 +2,19 @@
 //!
 //! - This file holds the sinks, and decides what each of them gets.
 //! - [`flush`] writes to all of them, and [`sink`] to one.
-//! - [`event_log`] holds the events that they have not taken, and the cursors that read them.
+//! - [`event_log`] holds the events that they can still get, and the cursors that read them.
 //!   Their bytes are in [`segments`].
 //!
-//! No sink blocks another, except that a file on stdout may wait for its disk. If events are
-//! evicted before a sink took them, they are counted, and the sink gets a notice with the count as
-//! soon as it has room: the event [`Event::dropped`].
+//! No sink blocks another, except stdout if it is a file: writing may wait for the disk. If events
+//! are evicted before a sink took them, they are counted, and the sink gets a notice with the count
+//! as soon as it has room: the event [`Event::dropped`].
 //!
 //! A sink is **slow** from when it has no room, or begins with a replay, until it has everything.
 //! It is **lagging** from when it loses events until it has everything. Responses wait for the
 //! **prompt** sinks: stdout while it has room, and readers that are not slow.
 //!
-//! This folder knows no JSON, and of HTTP only that a head can precede the events.
+//! This folder knows no JSON. Of HTTP it knows that a head precedes the events of some readers,
+//! and the path `/events`, which names them in messages.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
@@ -29,6 +30,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use log::trace;
+use mio::Interest;
 use mio::net::UnixStream;
 use slab::Slab;
 
@@ -72,7 +74,7 @@ impl Output {
         history: usize,
         stdout: Option<NonblockingFd>,
     ) -> Self {
-        let mut log = EventLog::new(buffer, history, format != Format::Compact);
+        let mut log = EventLog::new(buffer, history, format);
         let stdout = stdout.map(|writer| Sink::new(writer, log.add_cursor(Form::Shown, 0), 0));
         Output {
             format,
@@ -194,20 +196,21 @@ impl Output {
         self.readers.get_mut(key).map(|reader| &mut reader.writer)
     }
 
-    /// The readers for which the poll must begin or end to report room, and which of the two.
-    /// The caller registers them.
-    pub fn readers_to_register(&mut self) -> impl Iterator<Item = (usize, &mut UnixStream, bool)> {
+    /// The readers for which the poll must begin or end to report room. The caller registers them.
+    pub fn readers_to_register(
+        &mut self,
+    ) -> impl Iterator<Item = (usize, &mut UnixStream, Interest)> {
         self.readers.iter_mut().filter_map(|(key, reader)| {
-            let watch = reader.update_watch()?;
-            Some((key, &mut reader.writer, watch))
+            let interest = reader.update_interest()?;
+            Some((key, &mut reader.writer, interest))
         })
     }
 
     /// The same for stdout. `None`: nothing changes, or stdout is a file.
-    pub fn stdout_to_register(&mut self) -> Option<(RawFd, bool)> {
+    pub fn stdout_to_register(&mut self) -> Option<(RawFd, Interest)> {
         let stdout = self.stdout.as_mut()?;
         let fd = stdout.writer.pollable_fd()?;
-        stdout.update_watch().map(|watch| (fd, watch))
+        stdout.update_interest().map(|interest| (fd, interest))
     }
 
     /// Records that the poll reported room for a reader.

@@ -2,11 +2,13 @@
 //!
 //! Stop 9 of EDU_NOTES.md.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use log::trace;
+use mio::Interest;
 use mio::net::UnixStream;
 
 use super::event_log::{CursorKey, EventLog, Form, Next};
@@ -63,11 +65,17 @@ impl<W: Write> Sink<W> {
         !std::mem::replace(&mut self.has_room, true)
     }
 
-    /// What the poll must do now, if that has changed: report room or not.
-    pub fn update_watch(&mut self) -> Option<bool> {
-        let has_changed = self.is_watched != self.wants_watch;
+    /// What the poll must report from now on, if that has changed.
+    pub fn update_interest(&mut self) -> Option<Interest> {
+        if self.is_watched == self.wants_watch {
+            return None;
+        }
         self.is_watched = self.wants_watch;
-        has_changed.then_some(self.is_watched)
+        Some(if self.is_watched {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        })
     }
 
     /// Writes what the sink has not received, while it has room: at most `budget` bytes. A
@@ -75,44 +83,53 @@ impl<W: Write> Sink<W> {
     /// number of bytes.
     pub fn flush(
         &mut self,
-        name: impl std::fmt::Display,
+        name: impl Display,
         log: &mut EventLog,
         format: Format,
         budget: usize,
     ) -> io::Result<usize> {
         let mut left = budget;
         while self.has_room && left > 0 {
-            let bytes = match log.next(self.cursor) {
-                Next::Bytes(bytes) => bytes,
+            match log.next(self.cursor) {
+                Next::Bytes(bytes) => {
+                    let count = self.write(&name, &bytes[..bytes.len().min(left)])?;
+                    if count > 0 {
+                        log.advance(self.cursor, count);
+                        self.last_progress = log.end();
+                        left -= count;
+                    }
+                }
                 Next::Missed(missed) => {
                     trace!("{name}: missed {missed} events");
                     let notice = notice(missed, log.form(self.cursor), format);
                     log.skip_missed(self.cursor, notice.as_bytes());
-                    continue;
                 }
                 Next::Done => {
                     (self.is_slow, self.is_lagging) = (false, false);
                     break;
                 }
-            };
-            match self.writer.write(&bytes[..bytes.len().min(left)]) {
-                // No device does this. It must not make the loop spin.
-                Ok(0) => self.set_full(),
-                Ok(count) => {
-                    trace!("{name}: wrote {count} bytes");
-                    log.advance(self.cursor, count);
-                    self.last_progress = log.end();
-                    left -= count;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    trace!("{name}: no room");
-                    self.set_full();
-                }
-                Err(error) => return Err(error),
             }
         }
         Ok(budget - left)
+    }
+
+    /// Writes once. Returns the number of bytes: 0 if there was no room, or a signal came first.
+    fn write(&mut self, name: impl Display, bytes: &[u8]) -> io::Result<usize> {
+        match self.writer.write(bytes) {
+            // No device does this. It must not make the loop spin.
+            Ok(0) => self.set_full(),
+            Ok(count) => {
+                trace!("{name}: wrote {count} bytes");
+                return Ok(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                trace!("{name}: no room");
+                self.set_full();
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(0)
     }
 
     /// Marks the sink as lagging if it has missed events. Returns whether it was not lagging

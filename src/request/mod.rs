@@ -31,6 +31,8 @@ use crate::terminal::sanitize;
 /// The time for a whole [`exchange`], and for each step of the others: connecting, sending, and
 /// the response.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// How the response to an accepted request begins.
+const OK: &str = "HTTP/1.1 200 ";
 /// The room for one read of a response.
 const READ_SIZE: usize = 64 << 10;
 /// A longer response is not read: a list of the sessions of a server is much shorter.
@@ -40,8 +42,8 @@ const MAX_RESPONSE: usize = 16 << 20;
 #[derive(Debug)]
 pub enum Error {
     /// No server listens there now.
-    NoServer(String),
-    Other(String),
+    NoServer(ErrorMessage),
+    Other(ErrorMessage),
 }
 
 impl fmt::Display for Error {
@@ -58,7 +60,7 @@ pub fn exchange(socket: &Path, head: &str, body: &[u8]) -> Result<(), Error> {
     let written = write_request(&server, head, body, deadline);
     // A server that refuses may have answered before everything was sent.
     let problem = match (written, read_status_line(&server, deadline)) {
-        (_, Ok(line)) if line.starts_with("HTTP/1.1 200 ") => return Ok(()),
+        (_, Ok(line)) if line.starts_with(OK) => return Ok(()),
         (_, Ok(line)) if !line.is_empty() => format!("the server answered {line}"),
         (Err(error), _) | (_, Err(error)) => return Err(failure(socket, error)),
         (Ok(()), Ok(_)) => "the server closed the connection without a response".into(),
@@ -79,8 +81,8 @@ pub fn get_head(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// The whole response to a request. `None`: there is none in time.
-pub fn response(socket: &Path, target: &str) -> Option<Vec<u8>> {
+/// The body of the response to a request. `None`: there is none in time, or its status is not 200.
+pub fn body(socket: &Path, target: &str) -> Option<String> {
     let server = get(socket, target).ok()?;
     let deadline = Instant::now() + TIMEOUT;
     let mut response = Vec::new();
@@ -89,11 +91,14 @@ pub fn response(socket: &Path, target: &str) -> Option<Vec<u8>> {
         let read = || Ok(rustix::io::read(&server, spare_capacity(&mut response))?);
         let count = retry_until_ready(server.as_fd(), PollFlags::IN, Some(deadline), read);
         match count.ok()? {
-            0 => return Some(response),
+            0 => break,
             _ if response.len() > MAX_RESPONSE => return None,
             _ => {}
         }
     }
+    let response = String::from_utf8_lossy(&response);
+    let (head, body) = response.split_once("\r\n\r\n")?;
+    head.starts_with(OK).then(|| body.to_owned())
 }
 
 fn connect_to_trusted(socket: &Path) -> Result<UnixStream, Error> {

@@ -1,9 +1,8 @@
 //! Sends one event: the program that each hook runs.
 //!
 //! Claude Code waits for its hooks, reads what they print, and obeys their exit codes.
-//! So a failure prints nothing and exits with 0, connecting and sending take one second
-//! at most, and nothing is set up that one request does not need: starting the process is
-//! nearly the whole cost.
+//! So a failure prints nothing and exits with 0, the request takes one second at most, and
+//! nothing is set up that it does not need: starting the process is nearly the whole cost.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -6,7 +6,7 @@
 //!
 //! Until the shutdown, three things have no budget. All readers in the backlog of the output socket
 //! are accepted at once: at most `somaxconn` (listen(2)), 4,096 by default. The memory of large
-//! events is freed at once. And an append that would evict what a prompt sink has not got first
+//! events is freed at once. And before an append evicts what a prompt sink has not got, the loop
 //! writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
 //!
 //! The limits of a turn are in this file. Work on a single item that exceeds them (a large

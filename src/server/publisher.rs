@@ -222,18 +222,9 @@ impl Publisher {
 
     /// Registers sinks for writability when they have no room, and no longer.
     fn register_sinks(&mut self) {
-        let interest = |is_writable| {
-            if is_writable {
-                Interest::READABLE | Interest::WRITABLE
-            } else {
-                Interest::READABLE
-            }
-        };
-        if let Some((fd, is_writable)) = self.output.stdout_to_register() {
+        if let Some((fd, interest)) = self.output.stdout_to_register() {
             let (mut fd, token) = (SourceFd(&fd), Token::Stdout.into());
-            let result = self
-                .registry
-                .reregister(&mut fd, token, interest(is_writable));
+            let result = self.registry.reregister(&mut fd, token, interest);
             if let Err(error) = result {
                 say(format_args!(
                     "cannot register stdout with the poll: {error}"
@@ -242,11 +233,9 @@ impl Publisher {
             }
         }
         let mut failed = Vec::new();
-        for (key, stream, is_writable) in self.output.readers_to_register() {
+        for (key, stream, interest) in self.output.readers_to_register() {
             let token = Token::Reader(key).into();
-            let result = self
-                .registry
-                .reregister(stream, token, interest(is_writable));
+            let result = self.registry.reregister(stream, token, interest);
             if let Err(error) = result {
                 failed.push((key, error));
             }

@@ -143,14 +143,9 @@ fn resume(
 
 /// The elements of the list of `GET /sessions`. None, if there is no list.
 pub fn sessions(path: &Path) -> Vec<String> {
-    let response = request::response(path, "/sessions").unwrap_or_default();
-    let response = String::from_utf8_lossy(&response);
-    let list = match response.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => body,
-        _ => "",
-    };
-    match serde_json::from_str::<IgnoredAny>(list) {
-        Ok(_) => members(list).map(|(_, value)| value.to_owned()).collect(),
+    let list = request::body(path, "/sessions").unwrap_or_default();
+    match serde_json::from_str::<IgnoredAny>(&list) {
+        Ok(_) => members(&list).map(|(_, value)| value.to_owned()).collect(),
         Err(_) => Vec::new(),
     }
 }
