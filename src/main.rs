@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use hooks_observatory::cli::{self, Command, Exit, ServerOptions};
-use hooks_observatory::diagnostics::{ErrorMessage, stderr, trace};
+use hooks_observatory::diagnostics::{stderr, trace};
 use hooks_observatory::format::Format;
 use hooks_observatory::listen::activation;
 use hooks_observatory::{hooks, send, server, terminal, watch};
@@ -67,7 +67,7 @@ fn style_for_terminal(options: &mut ServerOptions) {
 }
 
 /// Writes to stdout. EPIPE is not an error: the reader has what it wants.
-fn print(text: &str) -> Result<(), ErrorMessage> {
+fn print(text: &str) -> Result<(), String> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(format!("cannot write to stdout: {error}"))
@@ -76,7 +76,7 @@ fn print(text: &str) -> Result<(), ErrorMessage> {
     }
 }
 
-fn exit_code(result: Result<(), ErrorMessage>) -> ExitCode {
+fn exit_code(result: Result<(), String>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

@@ -9,6 +9,3 @@
 
 pub mod stderr;
 pub mod trace;
-
-/// An error that only the user acts on: it says what is wrong and what to do.
-pub type ErrorMessage = String;

@@ -13,14 +13,13 @@ use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cli::Version;
-use crate::diagnostics::ErrorMessage;
 use crate::request::readiness::retry_until_ready;
 
 /// The time in which the client must print its version. It takes less than a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The version of the `claude` on the PATH.
-pub fn installed() -> Result<Version, ErrorMessage> {
+pub fn installed() -> Result<Version, String> {
     let mut client = Command::new("claude")
         .arg("--version")
         .stdin(Stdio::null())

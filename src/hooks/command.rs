@@ -11,8 +11,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
-use crate::diagnostics::ErrorMessage;
-
 /// Every command ends so, also those of earlier versions.
 const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
 
@@ -37,14 +35,14 @@ pub struct Sender {
 
 impl Sender {
     /// This program sends. Like [`Sender::curl`] it checks the paths: hooks report nothing.
-    pub fn this_program(socket: &Path) -> Result<Sender, ErrorMessage> {
+    pub fn this_program(socket: &Path) -> Result<Sender, String> {
         let program = Some(quote(&program_path()?)?);
         let sender = Sender::curl(socket)?;
         Ok(Sender { program, ..sender })
     }
 
     /// curl sends.
-    pub fn curl(socket: &Path) -> Result<Sender, ErrorMessage> {
+    pub fn curl(socket: &Path) -> Result<Sender, String> {
         Ok(Sender {
             program: None,
             socket: quote(&absolute_socket(socket)?)?,
@@ -113,7 +111,7 @@ fn first_argument() -> Option<PathBuf> {
 
 /// The path by which this program was started. An upgrade keeps it valid where
 /// `current_exe` would name the replaced file, behind the symlink of a package manager.
-fn program_path() -> Result<PathBuf, ErrorMessage> {
+fn program_path() -> Result<PathBuf, String> {
     let error = |reason: &str| format!("cannot find the path of this program: {reason}");
     let name = first_argument().ok_or_else(|| error("it was started without a name"))?;
     let found = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
@@ -139,7 +137,7 @@ fn find_on_path(name: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
 }
 
 /// The socket's path from any directory. A path that no socket can have is an error now.
-fn absolute_socket(path: &Path) -> Result<PathBuf, ErrorMessage> {
+fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
     let path = path::absolute(path)
         .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))?;
     match SocketAddr::from_pathname(&path) {
@@ -152,7 +150,7 @@ fn absolute_socket(path: &Path) -> Result<PathBuf, ErrorMessage> {
 }
 
 /// A path as one word of a shell command.
-fn quote(path: &Path) -> Result<String, ErrorMessage> {
+fn quote(path: &Path) -> Result<String, String> {
     let text = path.to_str().ok_or_else(|| {
         format!(
             "{} is not UTF-8, as JSON requires: choose another path",

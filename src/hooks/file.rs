@@ -16,8 +16,6 @@ use std::sync::Arc;
 use rustix::fs::{Access, access};
 use signal_hook::flag;
 
-use crate::diagnostics::ErrorMessage;
-
 /// A file as it was when it was read.
 #[derive(Debug)]
 pub struct SettingsFile {
@@ -31,7 +29,7 @@ pub struct SettingsFile {
 impl SettingsFile {
     /// Reads the file with this absolute path. A file that does not exist is empty. The
     /// error does not contain the path.
-    pub fn read(path: &Path) -> Result<SettingsFile, ErrorMessage> {
+    pub fn read(path: &Path) -> Result<SettingsFile, String> {
         let error = |error: io::Error| format!("cannot read it: {error}");
         let path = resolve(path).map_err(error)?;
         let metadata = match fs::metadata(&path) {
@@ -67,7 +65,7 @@ impl SettingsFile {
     /// Replaces the content. The file keeps its mode and its owner. A new file is for its
     /// owner only, and so is a directory that is missing. The error does not contain the
     /// path.
-    pub fn replace(&self, text: &str) -> Result<(), ErrorMessage> {
+    pub fn replace(&self, text: &str) -> Result<(), String> {
         self.check_writable()?;
         if SettingsFile::read(&self.path)?.text != self.text {
             return Err("it was changed in the meantime. Run the command again".into());
@@ -78,7 +76,7 @@ impl SettingsFile {
 
     /// A file without write permission is meant to stay as it is. Renaming would replace it
     /// all the same: that needs only the directory's permission.
-    fn check_writable(&self) -> Result<(), ErrorMessage> {
+    fn check_writable(&self) -> Result<(), String> {
         let Some(metadata) = &self.metadata else {
             return Ok(());
         };

@@ -31,15 +31,14 @@ use self::command::{Sender, quote_text, recognise};
 use self::file::SettingsFile;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
-use crate::diagnostics::ErrorMessage;
 use crate::diagnostics::stderr::say;
 use crate::terminal::sanitize_char;
 
 /// Does what the options say. `print` writes to stdout.
 pub fn run(
     options: &HooksOptions,
-    print: impl Fn(&str) -> Result<(), ErrorMessage>,
-) -> Result<(), ErrorMessage> {
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
     match &options.action {
         HooksAction::Print => {
             let hooks = hooks(options, Unknown::Warn)?;
@@ -76,7 +75,7 @@ enum Unknown {
 }
 
 /// The hooks that the options ask for.
-fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, ErrorMessage> {
+fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> {
     let client = client_or_default(options);
     let known: Vec<&str> = events::known_to(client).collect();
     let events = match &options.events {
@@ -99,7 +98,7 @@ fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, ErrorMes
     Ok(events.into_iter().map(hook).collect())
 }
 
-fn client(options: &HooksOptions) -> Result<Version, ErrorMessage> {
+fn client(options: &HooksOptions) -> Result<Version, String> {
     match options.client {
         Some(version) => Ok(version),
         None => client_version::installed(),
@@ -135,7 +134,7 @@ fn check_chosen(
     known: &[&str],
     client: Version,
     unknown: Unknown,
-) -> Result<(), ErrorMessage> {
+) -> Result<(), String> {
     let is_unknown = |event: &&String| !known.contains(&event.as_str());
     for event in chosen.iter().filter(is_unknown) {
         let problem = format!(
@@ -162,11 +161,11 @@ fn is_ours(command: &str) -> bool {
 /// Edits a settings file, and reports what changed and which option undoes it.
 fn edit(
     change: &Change,
-    new_text: impl Fn(&str) -> Result<String, ErrorMessage>,
+    new_text: impl Fn(&str) -> Result<String, String>,
     done: &str,
     undo: &str,
-    print: impl Fn(&str) -> Result<(), ErrorMessage>,
-) -> Result<(), ErrorMessage> {
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
     let path = path(&change.scope)?;
     let shown = path.display();
     let unchanged = |error: String| format!("{shown} was left as it was: {error}");
@@ -195,7 +194,7 @@ fn edit(
 }
 
 /// The settings file of a scope, from any directory.
-fn path(scope: &Scope) -> Result<PathBuf, ErrorMessage> {
+fn path(scope: &Scope) -> Result<PathBuf, String> {
     let path = match scope {
         Scope::User => user_folder()?.join("settings.json"),
         Scope::Project => PathBuf::from(".claude/settings.local.json"),
@@ -206,7 +205,7 @@ fn path(scope: &Scope) -> Result<PathBuf, ErrorMessage> {
 }
 
 /// The folder in which the client looks for the user's settings.
-fn user_folder() -> Result<PathBuf, ErrorMessage> {
+fn user_folder() -> Result<PathBuf, String> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     if let Some(folder) = variable("CLAUDE_CONFIG_DIR") {
         return Ok(folder.into());

@@ -16,7 +16,6 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::json_edit::{Container, Edits, Item};
-use crate::diagnostics::ErrorMessage;
 use crate::event::json_text;
 
 /// Seconds after which the client ends a hook. Our commands give up earlier by themselves.
@@ -48,7 +47,7 @@ pub fn install(
     text: &str,
     hooks: &[Hook],
     is_ours: impl Fn(&str) -> bool,
-) -> Result<String, ErrorMessage> {
+) -> Result<String, String> {
     let mut missing: Vec<&Hook> = hooks.iter().collect();
     let text = edit(text, |entry| {
         if !is_ours(&entry.command) {
@@ -66,7 +65,7 @@ pub fn install(
 
 /// Removes the commands that are ours, and then the groups, arrays and objects that held
 /// nothing else.
-pub fn remove(text: &str, is_ours: impl Fn(&str) -> bool) -> Result<String, ErrorMessage> {
+pub fn remove(text: &str, is_ours: impl Fn(&str) -> bool) -> Result<String, String> {
     edit(text, |entry| {
         if is_ours(&entry.command) {
             Verdict::Remove
@@ -77,7 +76,7 @@ pub fn remove(text: &str, is_ours: impl Fn(&str) -> bool) -> Result<String, Erro
 }
 
 /// All commands, in order.
-pub fn entries(text: &str) -> Result<Vec<Entry>, ErrorMessage> {
+pub fn entries(text: &str) -> Result<Vec<Entry>, String> {
     let mut entries = Vec::new();
     edit(text, |entry| {
         entries.push(entry.clone());
@@ -133,10 +132,7 @@ struct GroupJson<'h> {
 
 /// Passes each command to `verdict`, and does what it returns. What does not look like
 /// hooks is left alone.
-fn edit<'h>(
-    original: &str,
-    verdict: impl FnMut(&Entry) -> Verdict<'h>,
-) -> Result<String, ErrorMessage> {
+fn edit<'h>(original: &str, verdict: impl FnMut(&Entry) -> Verdict<'h>) -> Result<String, String> {
     let (mark, text) = split_mark(original);
     let root = root(text)?;
     let mut edits = Edits::of(&root);
@@ -212,7 +208,7 @@ fn is_last(object: &Container, member: &Item) -> bool {
 }
 
 /// Makes sure that there is an object for hooks. `null` counts as absent.
-fn add_hooks_object(text: &str) -> Result<String, ErrorMessage> {
+fn add_hooks_object(text: &str) -> Result<String, String> {
     let root = root(text)?;
     let mut edits = Edits::of(&root);
     let empty = json!({});
@@ -225,7 +221,7 @@ fn add_hooks_object(text: &str) -> Result<String, ErrorMessage> {
 }
 
 /// Adds hooks to the object for hooks, each in a group of its own.
-fn add(text: &str, hooks: &[&Hook]) -> Result<String, ErrorMessage> {
+fn add(text: &str, hooks: &[&Hook]) -> Result<String, String> {
     let root = root(text)?;
     let mut edits = Edits::of(&root);
     let Some(member) = root.member("hooks") else {
@@ -254,7 +250,7 @@ fn add(text: &str, hooks: &[&Hook]) -> Result<String, ErrorMessage> {
 }
 
 /// The outermost object.
-fn root(text: &str) -> Result<Container<'_>, ErrorMessage> {
+fn root(text: &str) -> Result<Container<'_>, String> {
     let value: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Container::new(text, value.get(), '{')
         .ok_or_else(|| "the settings are not a JSON object, such as {}".to_owned())
@@ -321,7 +317,7 @@ fn misplaced(text: &str, item: &Item, expected: &str) -> String {
 mod tests {
     use super::*;
 
-    fn removed(text: &str) -> Result<String, ErrorMessage> {
+    fn removed(text: &str) -> Result<String, String> {
         remove(text, |command| command == "ours")
     }
 

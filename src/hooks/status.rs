@@ -11,7 +11,6 @@ use super::events::{count_events, known_to};
 use super::file::SettingsFile;
 use super::settings::{self, Entry};
 use crate::cli::Version;
-use crate::diagnostics::ErrorMessage;
 use crate::request::{exchange, get_head};
 use crate::terminal::sanitize;
 
@@ -23,7 +22,7 @@ struct Installed {
 }
 
 /// A paragraph on one settings file. `client` is the installed client, if it is known.
-pub fn describe(name: &str, path: &Path, client: &Result<Version, ErrorMessage>) -> String {
+pub fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
     let mut text = format!("{name}: {}\n", sanitize(&path.to_string_lossy()));
     match read(path) {
         Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),
@@ -33,7 +32,7 @@ pub fn describe(name: &str, path: &Path, client: &Result<Version, ErrorMessage>)
     text
 }
 
-fn read(path: &Path) -> Result<Installed, ErrorMessage> {
+fn read(path: &Path) -> Result<Installed, String> {
     let file = SettingsFile::read(path)?;
     let mut installed = Installed::default();
     for entry in settings::entries(file.text())? {
@@ -46,11 +45,7 @@ fn read(path: &Path) -> Result<Installed, ErrorMessage> {
     Ok(installed)
 }
 
-fn describe_installed(
-    text: &mut String,
-    installed: &Installed,
-    client: &Result<Version, ErrorMessage>,
-) {
+fn describe_installed(text: &mut String, installed: &Installed, client: &Result<Version, String>) {
     let count = count_events(installed.events.len());
     let names = installed.events.join(", ");
     line(text, "hooks", &format!("installed for {count}: {names}"));
@@ -75,7 +70,7 @@ fn describe_installed(
 }
 
 /// What the client makes of the installed events.
-fn compare(events: &[String], client: &Result<Version, ErrorMessage>) -> String {
+fn compare(events: &[String], client: &Result<Version, String>) -> String {
     let version = match client {
         Ok(version) => *version,
         Err(reason) => return format!("unknown: {reason}"),

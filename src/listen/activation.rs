@@ -17,7 +17,6 @@ use std::process;
 
 use super::pass_rights::refuse_descriptors;
 use crate::cli::ServerOptions;
-use crate::diagnostics::ErrorMessage;
 
 /// The first descriptor that a service manager passes on.
 const FIRST_FD: RawFd = 3;
@@ -35,7 +34,7 @@ pub struct ActivationSockets {
 /// anything else opens a descriptor.
 ///
 /// The environment variables stay set: `LISTEN_PID` excludes other processes.
-pub fn receive() -> Result<ActivationSockets, ErrorMessage> {
+pub fn receive() -> Result<ActivationSockets, String> {
     let mut sockets = ActivationSockets::default();
     let variable = |name| env::var(name).unwrap_or_default();
     if variable("LISTEN_PID") != process::id().to_string() {
@@ -63,7 +62,7 @@ pub fn receive() -> Result<ActivationSockets, ErrorMessage> {
 }
 
 impl ActivationSockets {
-    fn add(&mut self, name: &str, fd: RawFd) -> Result<(), ErrorMessage> {
+    fn add(&mut self, name: &str, fd: RawFd) -> Result<(), String> {
         let listener = adopt(fd)?;
         let mut earlier = self.hooks.iter().chain(&self.output);
         if earlier.any(|earlier| is_same_socket(earlier, &listener)) {
@@ -95,7 +94,7 @@ impl ActivationSockets {
 }
 
 /// Takes ownership of an inherited descriptor, and checks that it is a listening socket.
-fn adopt(number: RawFd) -> Result<UnixListener, ErrorMessage> {
+fn adopt(number: RawFd) -> Result<UnixListener, String> {
     // SAFETY: fcntl(2) accepts any number, and fails if it is not open.
     if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
         return Err("it is not open".into());
@@ -114,7 +113,7 @@ fn adopt(number: RawFd) -> Result<UnixListener, ErrorMessage> {
 }
 
 #[cfg(not(target_vendor = "apple"))]
-fn check(fd: BorrowedFd) -> Result<(), ErrorMessage> {
+fn check(fd: BorrowedFd) -> Result<(), String> {
     use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
     use rustix::net::{AddressFamily, SocketType};
     let domain = socket_domain(fd).map_err(|error| format!("it is not a socket: {error}"))?;
@@ -132,7 +131,7 @@ fn check(fd: BorrowedFd) -> Result<(), ErrorMessage> {
 
 /// macOS has no such options, and its service manager passes sockets on differently.
 #[cfg(target_vendor = "apple")]
-fn check(_: BorrowedFd) -> Result<(), ErrorMessage> {
+fn check(_: BorrowedFd) -> Result<(), String> {
     Ok(())
 }
 

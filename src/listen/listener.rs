@@ -14,7 +14,6 @@ use rustix::net::Shutdown;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::socket_file::{self, SocketFile};
-use crate::diagnostics::ErrorMessage;
 use crate::diagnostics::stderr::say;
 
 /// The pause after accept failed for lack of a resource that others may free: memory, or
@@ -61,7 +60,7 @@ impl Listener {
         path: &Path,
         mode: u32,
         capacity: usize,
-    ) -> Result<Self, ErrorMessage> {
+    ) -> Result<Self, String> {
         let (socket, file) = match activated {
             Some(socket) => (UnixListener::from_std(socket), None),
             None => socket_file::listen(path, mode).map(|(socket, file)| (socket, Some(file)))?,

@@ -25,7 +25,6 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::{geteuid, umask};
 
 use super::pass_rights::refuse_descriptors;
-use crate::diagnostics::ErrorMessage;
 use crate::peer;
 
 /// The file of a bound socket. Dropping it removes the file, unless another one is there
@@ -45,7 +44,7 @@ type Identity = (u64, u64);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Listens on `path` with the permissions `mode`.
-pub fn listen(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), ErrorMessage> {
+pub fn listen(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
     let _lock = lock_directory(path, LOCK_TIMEOUT);
     replace_stale_socket(path, mode)
 }
@@ -63,17 +62,14 @@ impl SocketFile {
 
     /// Listens on the same path again, with the same permissions. Unlike [`listen`] it does
     /// not wait: it runs in the event loop.
-    pub fn listen_again(&self) -> Result<(UnixListener, SocketFile), ErrorMessage> {
+    pub fn listen_again(&self) -> Result<(UnixListener, SocketFile), String> {
         let _lock = lock_directory(&self.path, Duration::ZERO);
         replace_stale_socket(&self.path, self.mode)
     }
 }
 
 /// Removes a dead server's socket and listens in its place.
-fn replace_stale_socket(
-    path: &Path,
-    mode: u32,
-) -> Result<(UnixListener, SocketFile), ErrorMessage> {
+fn replace_stale_socket(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
     remove_stale_socket(path)?;
     let explain = |error: io::Error| {
         let reason = explain_bind_error(path, error);
@@ -116,7 +112,7 @@ impl Drop for SocketFile {
 }
 
 /// Removes the socket of a dead server. Fails if anything else exists at `path`.
-fn remove_stale_socket(path: &Path) -> Result<(), ErrorMessage> {
+fn remove_stale_socket(path: &Path) -> Result<(), String> {
     let shown = path.display();
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(());

@@ -24,7 +24,6 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::geteuid;
 
 use self::readiness::retry_until_ready;
-use crate::diagnostics::ErrorMessage;
 use crate::peer;
 use crate::terminal::sanitize;
 
@@ -42,8 +41,8 @@ const MAX_RESPONSE: usize = 16 << 20;
 #[derive(Debug)]
 pub enum Error {
     /// No server listens there now.
-    NoServer(ErrorMessage),
-    Other(ErrorMessage),
+    NoServer(String),
+    Other(String),
 }
 
 impl fmt::Display for Error {
@@ -121,7 +120,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
 
 /// Checks that the listener belongs to this user or to root. The kernel recorded its
 /// owner at listen(2) (`SO_PEERCRED`, unix(7)).
-fn check_owner(server: &UnixStream) -> Result<(), ErrorMessage> {
+fn check_owner(server: &UnixStream) -> Result<(), String> {
     let owner = peer::credentials(server.as_fd())
         .map_err(|error| format!("cannot find out who listens there: {error}"))?;
     if peer::is_self_or_root(owner.uid) {

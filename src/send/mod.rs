@@ -16,7 +16,6 @@ use rustix::event::PollFlags;
 
 use self::json_object::ObjectScanner;
 use crate::cli::SendOptions;
-use crate::diagnostics::ErrorMessage;
 use crate::diagnostics::stderr::say;
 use crate::request::exchange;
 use crate::request::readiness::retry_until_ready;
@@ -43,7 +42,7 @@ pub fn run(options: &SendOptions) {
 }
 
 /// Returns when the server has taken the event.
-fn send(options: &SendOptions) -> Result<(), ErrorMessage> {
+fn send(options: &SendOptions) -> Result<(), String> {
     // Read it also if there is no server: the writer of one object must not meet a closed pipe.
     let payload = read_payload(io::stdin().as_fd())?;
     let head = request_head(&options.event_name, payload.len());
@@ -52,7 +51,7 @@ fn send(options: &SendOptions) -> Result<(), ErrorMessage> {
 
 /// Reads one JSON object, and ignores what follows it. Reads text that is not a JSON
 /// object to its end.
-fn read_payload(stdin: BorrowedFd) -> Result<Vec<u8>, ErrorMessage> {
+fn read_payload(stdin: BorrowedFd) -> Result<Vec<u8>, String> {
     let mut payload = Vec::new();
     if stdin.is_terminal() {
         return Ok(payload);
