@@ -9,7 +9,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::event::claude;
-use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::format::duration::{describe, describe_seconds};
 use crate::format::summary::{self, Chars, Summarizer};
@@ -134,32 +133,24 @@ impl Histories {
 impl History {
     fn add(&mut self, new: Entry, event: &Object, session: &Session, change: &Change) {
         let is_repeated = self.message.is_repeated_by(event);
-        let calls = event
-            .get("tool_calls")
-            .filter(|calls| calls.starts_with('['));
-        match (&*new.name, calls) {
-            (_, Some(calls)) => self.add_failures(&new, calls, session, change),
+        match (&*new.name, claude::batch(event)) {
+            (_, Some(calls)) => {
+                let is_new = |(number, _): &(usize, Object)| change.failures.contains(number);
+                for (_, call) in calls.enumerate().filter(is_new) {
+                    let text = failure_text(&call, session);
+                    let new = Entry {
+                        text,
+                        ..new.clone()
+                    };
+                    self.close(&call, new, change);
+                }
+            }
             ("PreToolUse" | "PermissionRequest", None) => self.open(event, new),
             ("PostToolUse" | "PostToolUseFailure", None) => self.close(event, new, change),
             _ if is_repeated => self.repeat_message(new),
             _ => self.push(new),
         }
         self.limit();
-    }
-
-    /// Adds the calls of a batch whose failure no other event has shown.
-    fn add_failures(&mut self, new: &Entry, calls: &str, session: &Session, change: &Change) {
-        for (number, (_, call)) in members(calls).enumerate() {
-            if change.failures.contains(&number) {
-                let call = Object::parse(call);
-                let text = failure_text(&call, session);
-                let new = Entry {
-                    text,
-                    ..new.clone()
-                };
-                self.close(&call, new, change);
-            }
-        }
     }
 
     /// A call begins, or the user is asked for a permission for it.
