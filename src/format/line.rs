@@ -155,10 +155,7 @@ fn write_action(
         cwd: cwd.as_deref(),
         is_cut: look.width.is_some(),
     };
-    let error = match event.get("tool_calls") {
-        Some(_) => claude::response(action).map(|text| summarizer.text(text)),
-        None => summarizer.error(action),
-    };
+    let error = summarizer.error(event, action);
     match error {
         Some(_) => line.word(RED, "✗".chars()),
         None if event.string("_event") == Some("PostToolUse") => line.word(GREEN, "✓".chars()),
