@@ -52,6 +52,13 @@ pub fn first_question(questions: &str) -> Option<&str> {
     Object::parse(question).string("question")
 }
 
+/// The calls of a `PostToolBatch`. `None`: the event is none.
+pub fn batch<'a>(event: &Object<'a>) -> Option<impl Iterator<Item = Object<'a>> + use<'a>> {
+    let calls = event.get("tool_calls")?;
+    let parsed = members(calls).map(|(_, call)| Object::parse(call));
+    calls.starts_with('[').then_some(parsed)
+}
+
 /// For how long the tool of a call ran, if the client says it.
 pub fn duration(call: &Object) -> Option<Duration> {
     let milliseconds = call.get("duration_ms")?.parse().ok()?;

@@ -12,7 +12,7 @@ use super::line_writer::{LineWriter, cut_middle};
 use super::summary::{self, Summarizer};
 use crate::event::Event;
 use crate::event::claude;
-use crate::event::json_text::{self, members};
+use crate::event::json_text;
 use crate::event::object::Object;
 
 /// Columns for the name of the project, when the names of others are not known.
@@ -66,11 +66,8 @@ pub struct Context<'c> {
 /// Writes the line of an event, or of each failure in a `PostToolBatch`, by the event alone.
 pub fn write(event: &Event, look: LineLook, out: &mut String) {
     let event = Object::parse(event.line());
-    let calls = event.get("tool_calls").unwrap_or_default();
-    let has_error = |call: &str| claude::batch_error(&Object::parse(call)).is_some();
-    let failures = members(calls)
-        .enumerate()
-        .filter(|(_, (_, call))| has_error(call));
+    let calls = claude::batch(&event).into_iter().flatten().enumerate();
+    let failures = calls.filter(|(_, call)| claude::batch_error(call).is_some());
     let cwd = event.text("cwd").unwrap_or_default();
     let context = Context {
         project: summary::project(&cwd),
@@ -95,15 +92,12 @@ pub fn write_in(context: &Context, event: &Object, look: LineLook, out: &mut Str
         line.styled(RED, notice.chars());
         return line.end();
     }
-    let calls = event
-        .get("tool_calls")
-        .filter(|calls| calls.starts_with('['));
-    let Some(calls) = calls else {
+    let Some(calls) = claude::batch(event) else {
         return write_line(context, event, event, look, out);
     };
-    for (number, (_, call)) in members(calls).enumerate() {
+    for (number, call) in calls.enumerate() {
         if context.failures.contains(&number) {
-            write_line(context, event, &Object::parse(call), look, out);
+            write_line(context, event, &call, look, out);
         }
     }
 }
@@ -161,10 +155,7 @@ fn write_action(
         cwd: cwd.as_deref(),
         is_cut: look.width.is_some(),
     };
-    let error = match event.get("tool_calls") {
-        Some(_) => claude::response(action).map(|text| summarizer.text(text)),
-        None => summarizer.error(action),
-    };
+    let error = summarizer.error(event, action);
     match error {
         Some(_) => line.word(RED, "✗".chars()),
         None if event.string("_event") == Some("PostToolUse") => line.word(GREEN, "✓".chars()),

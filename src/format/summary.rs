@@ -8,7 +8,7 @@
 //! Stop 8 of EDU_NOTES.md.
 
 use super::line_writer::one_line;
-use crate::event::claude::{first_question, task_summary};
+use crate::event::claude::{self, first_question, task_summary};
 use crate::event::json_text::{self, members};
 use crate::event::object::Object;
 
@@ -150,8 +150,12 @@ impl<'a> Summarizer<'a> {
         Box::new(json_text::chars(head).chain(json_text::chars(tail)))
     }
 
-    /// The error of an action: what interrupted it, or the text of its error.
-    pub fn error(self, action: &Object<'a>) -> Option<Chars<'a>> {
+    /// The error of an action: what interrupted it, or the text of its error. Of a call in a
+    /// batch, it is the response.
+    pub fn error(self, event: &Object, action: &Object<'a>) -> Option<Chars<'a>> {
+        if event.get("tool_calls").is_some() {
+            return claude::response(action).map(|text| self.text(text));
+        }
         let response = action.get("tool_response").unwrap_or_default();
         let is_interrupted = action.get("is_interrupt") == Some("true")
             || members(response).any(|member| member == ("interrupted", "true"));

@@ -3,7 +3,7 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use crate::cli::Filter;
-use crate::event::json_text::members;
+use crate::event::claude;
 use crate::event::object::Object;
 
 /// The text and the event of a line. `None`: the line is damaged.
@@ -19,12 +19,11 @@ pub fn is_shown(event: &Object, filter: &Filter) -> bool {
         let tool = object.text("tool_name");
         tool.is_some_and(|tool| has(&filter.tools, &tool))
     };
-    let calls = || members(event.get("tool_calls").unwrap_or_default());
     let text = |name| event.text(name).unwrap_or_default();
     event.get("_dropped").is_some()
         || text("session_id").starts_with(&filter.session)
             && (filter.events.is_empty() || has(&filter.events, &text("_event")))
             && (filter.tools.is_empty()
                 || uses_tool(event)
-                || calls().any(|(_, call)| uses_tool(&Object::parse(call))))
+                || claude::batch(event).is_some_and(|mut calls| calls.any(|call| uses_tool(&call))))
 }

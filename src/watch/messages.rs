@@ -36,3 +36,25 @@ impl LastMessage {
         is_repeated
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_other_event_repeats_a_message_and_only_in_the_same_turn() {
+        let mut last = LastMessage::default();
+        for (name, field, is_repeated) in [
+            ("MessageDisplay", "delta", false),
+            ("MessageDisplay", "delta", false),
+            ("Stop", "last_assistant_message", true),
+            ("Stop", "last_assistant_message", false),
+            ("UserPromptSubmit", "prompt", false),
+            ("MessageDisplay", "delta", false),
+        ] {
+            let event = format!(r#"{{"_event":"{name}","{field}":"Done."}}"#);
+            let event = Object::parse(&event);
+            assert_eq!(last.is_repeated_by(&event), is_repeated, "{name}");
+        }
+    }
+}

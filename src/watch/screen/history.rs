@@ -9,10 +9,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use crate::event::claude;
-use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::format::duration::{describe, describe_seconds};
-use crate::format::summary::{self, Chars, Summarizer};
+use crate::format::summary::{self, Summarizer};
 use crate::watch::messages::LastMessage;
 use crate::watch::session::parts::{Call, Time, id};
 use crate::watch::session::{Change, Session};
@@ -134,32 +133,24 @@ impl Histories {
 impl History {
     fn add(&mut self, new: Entry, event: &Object, session: &Session, change: &Change) {
         let is_repeated = self.message.is_repeated_by(event);
-        let calls = event
-            .get("tool_calls")
-            .filter(|calls| calls.starts_with('['));
-        match (&*new.name, calls) {
-            (_, Some(calls)) => self.add_failures(&new, calls, session, change),
+        match (&*new.name, claude::batch(event)) {
+            (_, Some(calls)) => {
+                let is_new = |(number, _): &(usize, Object)| change.failures.contains(number);
+                for (_, call) in calls.enumerate().filter(is_new) {
+                    let text = text(event, &call, session);
+                    let new = Entry {
+                        text,
+                        ..new.clone()
+                    };
+                    self.close(&call, new, change);
+                }
+            }
             ("PreToolUse" | "PermissionRequest", None) => self.open(event, new),
             ("PostToolUse" | "PostToolUseFailure", None) => self.close(event, new, change),
             _ if is_repeated => self.repeat_message(new),
             _ => self.push(new),
         }
         self.limit();
-    }
-
-    /// Adds the calls of a batch whose failure no other event has shown.
-    fn add_failures(&mut self, new: &Entry, calls: &str, session: &Session, change: &Change) {
-        for (number, (_, call)) in members(calls).enumerate() {
-            if change.failures.contains(&number) {
-                let call = Object::parse(call);
-                let text = failure_text(&call, session);
-                let new = Entry {
-                    text,
-                    ..new.clone()
-                };
-                self.close(&call, new, change);
-            }
-        }
     }
 
     /// A call begins, or the user is asked for a permission for it.
@@ -260,7 +251,7 @@ impl Entry {
             time: session.last.clone(),
             agent_id: id(event, "agent_id"),
             name: id(event, "_event").unwrap_or_default(),
-            text: text(event, session),
+            text: text(event, event, session),
             outcome: Outcome::None,
             duration: String::new(),
             call: None,
@@ -282,29 +273,14 @@ impl Entry {
     }
 }
 
-/// The summary of an event, after its error.
-fn text(event: &Object, session: &Session) -> String {
-    let summarizer = summarizer(session);
-    join_error(summarizer.error(event), summarizer.action(event))
-}
-
-/// The same for an element of `tool_calls`, whose response is the error.
-fn failure_text(call: &Object, session: &Session) -> String {
-    let summarizer = summarizer(session);
-    let error = claude::response(call).map(|text| summarizer.text(text));
-    join_error(error, summarizer.action(call))
-}
-
-fn summarizer(session: &Session) -> Summarizer<'_> {
-    Summarizer {
+/// The summary of an action, after its error. `action` is the event or one of its calls.
+fn text(event: &Object, action: &Object, session: &Session) -> String {
+    let summarizer = Summarizer {
         cwd: Some(&session.cwd),
         is_cut: true,
-    }
-}
-
-fn join_error(error: Option<Chars>, summary: Chars) -> String {
-    let mut summary = summary.peekable();
-    match error {
+    };
+    let mut summary = summarizer.action(action).peekable();
+    match summarizer.error(event, action) {
         None => summary::short(summary, TEXT_LENGTH),
         Some(error) if summary.peek().is_none() => summary::short(error, TEXT_LENGTH),
         Some(error) => summary::short(error.chain(" · ".chars()).chain(summary), TEXT_LENGTH),
@@ -323,18 +299,18 @@ mod tests {
             let (session, change) = sessions.apply(&event).unwrap();
             histories.add(&line, &event, session, &change);
         }
-        let all = histories.histories.values();
-        let entries = all.clone().flat_map(|history| &history.entries);
-        let bytes = entries.map(|entry| entry.size()).sum();
+        let mut bytes = 0;
+        for history in histories.histories.values() {
+            let count = history.entries.len();
+            assert!(count <= MAX_ENTRIES);
+            assert!(count <= 1 || history.bytes <= MAX_SESSION_BYTES);
+            bytes += history
+                .entries
+                .iter()
+                .map(|entry| entry.size())
+                .sum::<usize>();
+        }
         assert_eq!(bytes, histories.bytes);
-        assert!(
-            all.clone()
-                .all(|history| history.entries.len() <= MAX_ENTRIES)
-        );
-        assert!(
-            all.clone()
-                .all(|history| history.entries.len() <= 1 || history.bytes <= MAX_SESSION_BYTES)
-        );
         (bytes, histories)
     }
 

@@ -4,8 +4,7 @@
 
 use super::parts::{Call, Question, QuestionKind, RunningCall, Time, id, summarize};
 use super::{SURE_ORDER, Session, push};
-use crate::event::claude::batch_error;
-use crate::event::json_text::members;
+use crate::event::claude;
 use crate::event::object::Object;
 
 impl Session {
@@ -159,10 +158,10 @@ impl Session {
         time: &Time,
     ) -> Vec<usize> {
         self.wake_if_new(event, agent_id.as_deref(), time);
-        let calls = event.get("tool_calls").unwrap_or_default();
+        let calls = claude::batch(event).into_iter().flatten();
         let mut failures = Vec::new();
-        for (number, (_, call)) in members(calls).enumerate() {
-            if self.end_call_of_batch(&Object::parse(call), agent_id.clone()) {
+        for (number, call) in calls.enumerate() {
+            if self.end_call_of_batch(&call, agent_id.clone()) {
                 failures.push(number);
             }
         }
@@ -188,7 +187,7 @@ impl Session {
             self.ended_calls.swap_remove(index);
             return false;
         }
-        let has_error = batch_error(object).is_some();
+        let has_error = claude::batch_error(object).is_some();
         let was_asked = self.is_asked(&call);
         self.end_questions(&call);
         let found = self.running.iter().position(|tool| tool.call.is(&call));
