@@ -18,7 +18,7 @@ impl Watch {
         arguments: &[&str],
         prepare: impl FnOnce(&mut Command) -> &mut Command,
     ) -> Watch {
-        let mut command = Command::new(BINARY);
+        let mut command = program();
         command
             .args(["watch", "--lines", "--socket"])
             .arg(server.socket())
@@ -155,7 +155,7 @@ fn past_events_and_other_sessions_cause_no_command() {
         "session_id": "old", "tool_name": "Bash"});
     fs::write(&record, format!("{event}\n")).unwrap();
     let command = format!("cat >> {}", path.display());
-    let output = Command::new(BINARY)
+    let output = program()
         .args(["watch", "--on-wait", &command, "-"])
         .stdin(fs::File::open(&record).unwrap())
         .output();

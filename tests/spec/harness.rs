@@ -340,10 +340,23 @@ pub fn recorded() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+/// The program, with none of the client's files: those of the user who runs the tests are real.
+pub fn program() -> Command {
+    let mut command = Command::new(BINARY);
+    without_client(&mut command);
+    command
+}
+
+fn without_client(command: &mut Command) {
+    command
+        .env("HOME", "/nonexistent")
+        .env_remove("CLAUDE_CONFIG_DIR");
+}
+
 /// The command of the program with this hook socket. stdout and stderr are pipes, and the
 /// environment variables that would influence the program are unset.
 pub fn command(socket: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
+    let mut command = program();
     let (subcommand, options) = match arguments {
         [name @ ("send" | "hooks"), options @ ..] => (Some(name), options),
         options => (None, options),
@@ -368,6 +381,7 @@ fn piped(mut command: Command) -> Command {
 /// Makes `wrapper` start the command, which is appended to its arguments.
 pub fn run_under<'c>(command: &'c mut Command, wrapper: &[&str]) -> &'c mut Command {
     let mut outer = Command::new(wrapper[0]);
+    without_client(&mut outer);
     outer
         .args(&wrapper[1..])
         .arg(command.get_program())
@@ -378,7 +392,7 @@ pub fn run_under<'c>(command: &'c mut Command, wrapper: &[&str]) -> &'c mut Comm
 
 /// Runs the program with exactly these arguments until it exits.
 pub fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
+    let mut command = program();
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -451,6 +465,7 @@ pub fn shell(command: &str) -> Command {
         .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
+    without_client(&mut shell);
     shell
 }
 

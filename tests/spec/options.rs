@@ -1,7 +1,7 @@
 //! The command line and the environment: options, startup messages, and usage errors.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::harness::*;
 
@@ -41,7 +41,7 @@ fn the_socket_is_that_of_the_option_then_of_the_variable_then_the_default() {
     let folder = folder();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let check = |variable: &str, arguments: &[&str], expected: &str| {
-        let mut child = Command::new(BINARY)
+        let mut child = program()
             .args(arguments)
             .env("CLAUDE_UNIX_HOOK_WATCHER", variable)
             .stdout(Stdio::piped())

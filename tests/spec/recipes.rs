@@ -276,7 +276,7 @@ fn the_lines_in_the_readme_are_those_of_a_recorded_session_on_a_terminal() {
     let folder = folder();
     let path = folder.path().join("events");
     std::fs::write(&path, record).unwrap();
-    let mut command = Command::new(BINARY);
+    let mut command = program();
     command
         .args(["watch", "--lines", "-"])
         .stdin(std::fs::File::open(path).unwrap());

@@ -103,7 +103,7 @@ fn an_events_name_may_hold_anything() {
 #[test]
 fn it_finds_the_socket_as_the_server_does() {
     let server = Server::start(&[]);
-    let status = Command::new(BINARY)
+    let status = program()
         .args(["send", "Stop"])
         .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
         .stdin(Stdio::null())

@@ -158,7 +158,7 @@ fn an_error_message_reaches_a_stderr_of_another_user_before_the_exit() {
     }
     for _ in 0..20 {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let mut command = Command::new(BINARY);
+        let mut command = program();
         command.arg("--tee").stderr(writer).uid(65534).gid(65534);
         assert_eq!(command.status().unwrap().code(), Some(1));
         drop(command);
