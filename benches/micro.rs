@@ -248,7 +248,7 @@ fn sessions(criterion: &mut Criterion) {
         bencher.iter(|| {
             let mut sessions = Sessions::default();
             for line in black_box(&lines) {
-                sessions.apply(&Object::parse(line));
+                sessions.apply(&Object::parse(line), None);
             }
             sessions.iter().count()
         });

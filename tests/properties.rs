@@ -5,6 +5,7 @@
 mod feed;
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use feed::{Outcome, feed};
 use hooks_observatory::event::object::Object;
@@ -14,7 +15,8 @@ use hooks_observatory::hooks::settings::{self, Hook};
 use hooks_observatory::output::event_log::{CursorKey, EventLog, Form, Next};
 use hooks_observatory::peer::Peer;
 use hooks_observatory::send::json_object::ObjectScanner;
-use hooks_observatory::watch::session::Session;
+use hooks_observatory::watch::session::client::{ClientWord, Status};
+use hooks_observatory::watch::session::{Session, State};
 use hooks_observatory::watch::sessions::Sessions;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -781,7 +783,9 @@ fn seen(session: &Session) -> String {
         &session.last,
     );
     let counts = (session.events, session.tool_calls, session.failures);
-    let parts = (&session.running, &session.agents, &session.questions);
+    let running: Vec<_> = session.running().collect();
+    let agents: Vec<_> = session.agents().collect();
+    let parts = (running, agents, session.open_questions());
     format!("{shown:?} {counts:?} {parts:?}")
 }
 
@@ -789,7 +793,7 @@ fn states(lines: &[String]) -> Vec<(String, String)> {
     let mut sessions = Sessions::default();
     for line in lines {
         if let Some(event) = Object::validate(line) {
-            sessions.apply(&event);
+            sessions.apply(&event, None);
         }
     }
     let ordered = sessions.ordered();
@@ -854,6 +858,34 @@ fn session_event(session: &'static str) -> impl Strategy<Value = String> {
     )
 }
 
+/// What the state of a session is a function of.
+#[derive(Debug, Clone)]
+enum StateInput {
+    Event(String),
+    /// The client writes its file, with a status that is known or not, or removes it.
+    File(Option<Option<Status>>),
+    Second,
+}
+
+fn state_input() -> impl Strategy<Value = StateInput> {
+    let status = prop_oneof![
+        Just(None),
+        Just(Some(Status::Busy)),
+        Just(Some(Status::Idle)),
+        Just(Some(Status::Waiting("permission prompt".into()))),
+    ];
+    prop_oneof![
+        4 => session_event("one").prop_map(StateInput::Event),
+        2 => proptest::option::weighted(0.9, status).prop_map(StateInput::File),
+        2 => Just(StateInput::Second),
+    ]
+}
+
+/// The state of the only session.
+fn one_state(sessions: &Sessions) -> Option<State> {
+    sessions.iter().next().map(Session::state)
+}
+
 /// Two streams in an order that `choices` gives.
 fn interleaved(one: &[String], other: &[String], choices: &[bool]) -> Vec<String> {
     let (mut one, mut other) = (one.iter(), other.iter());
@@ -901,22 +933,69 @@ proptest! {
         prop_assert_eq!(found, states(&one));
     }
 
+    /// With any order of events, of what the client writes into its file, and of seconds that pass,
+    /// the state is what the table of both says. For a second after an event that has changed the
+    /// state, that event counts, unless the file was written since.
+    #[test]
+    fn the_state_follows_from_events_and_the_client(inputs in vec(state_input(), 1..40)) {
+        let (mut both, mut events) = (Sessions::default(), Sessions::default());
+        let mut now = Instant::now();
+        let (mut status, mut version, mut fresh_until) = (None, 0, now);
+        for input in inputs {
+            use State::*;
+            match input {
+                StateInput::Event(line) => {
+                    let event = Object::validate(&line).expect("the lines are valid");
+                    let before = one_state(&events);
+                    let (_, change) = events.apply(&event, None).expect("it has a session");
+                    if one_state(&events) != before.or(Some(Unknown)) || change.is_new_question {
+                        fresh_until = now + Duration::from_secs(1);
+                    }
+                    both.apply(&event, Some(now));
+                }
+                StateInput::File(new) => {
+                    version += 1;
+                    (status, fresh_until) = (new, now);
+                }
+                StateInput::Second => now += Duration::from_secs(1),
+            }
+            let word = status.clone().map(|status| ClientWord {
+                status,
+                version,
+                ..ClientWord::default()
+            });
+            both.set_client_words(word.map(|word| ("one".to_owned(), word)));
+            both.settle(now);
+            let (told, found) = (one_state(&events), one_state(&both));
+            let status = status.clone().flatten().filter(|_| fresh_until <= now);
+            let expected = match (told, &status) {
+                (told, None) => told,
+                (_, Some(Status::Busy)) => Some(Working),
+                (Some(Idle | Failed), Some(Status::Idle)) => told,
+                (_, Some(Status::Idle)) => Some(Idle),
+                (_, Some(Status::Waiting(_))) => Some(Waiting),
+            };
+            // A file that says nothing of the state shows that the session is there.
+            let is_row = version > 0 && found == Some(Unknown) && told.is_none();
+            prop_assert!(found == expected || is_row, "{found:?}, expected {expected:?}");
+        }
+    }
+
     /// The parts of a session fit its state, wherever a record ends.
     #[test]
     fn every_prefix_has_a_valid_state(lines in vec(session_event("one"), 1..60)) {
-        use hooks_observatory::watch::session::State;
         let mut sessions = Sessions::default();
         for line in &lines {
-            sessions.apply(&Object::validate(line).expect("the lines are valid"));
+            sessions.apply(&Object::validate(line).expect("the lines are valid"), None);
             let session = sessions.ordered()[0];
             let state = session.state();
             let is_over = matches!(state, State::Ended | State::Gone);
-            prop_assert_eq!(!session.questions.is_empty(), state == State::Waiting);
-            prop_assert!(!is_over || session.running.is_empty() && session.agents.is_empty());
-            prop_assert!(state != State::Idle || session.agents.is_empty());
-            let owners = session.running.iter().filter_map(|tool| tool.call.agent_id.as_ref());
+            prop_assert_eq!(!session.open_questions().is_empty(), state == State::Waiting);
+            prop_assert!(!is_over || session.running().count() + session.agents().count() == 0);
+            prop_assert!(state != State::Idle || session.agents().count() == 0);
+            let owners = session.running().filter_map(|tool| tool.call.agent_id.as_ref());
             for owner in owners {
-                prop_assert!(session.agents.iter().any(|agent| agent.id == *owner));
+                prop_assert!(session.agents().any(|agent| agent.id == *owner));
             }
             prop_assert!(session.quiet(i64::MAX).is_none() || state == State::Working);
         }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::client_files::Details;
 use super::clock::now;
 use super::session::{Change, Session};
 use super::table;
@@ -117,7 +118,7 @@ fn notification(session: &Session) -> String {
 /// Runs the command for a session, or again when the one ends that runs for it now.
 fn run(command: &str, session: &Session, running: &Running) -> io::Result<()> {
     let mut jobs = lock(running);
-    let input = table::json(session);
+    let input = table::json(session, &Details::default());
     if let Some(job) = jobs.get_mut(&session.id) {
         job.next = Some(input);
         return Ok(());

@@ -12,6 +12,7 @@
 //! Stop 17 of EDU_NOTES.md.
 
 mod alerts;
+mod client_files;
 mod clock;
 mod filter;
 mod lines;
@@ -27,6 +28,7 @@ use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 use self::alerts::Alerts;
+use self::client_files::{ClientFiles, Details, directory_of};
 use self::clock::now;
 use self::filter::{is_shown, parse};
 use self::lines::Lines;
@@ -69,16 +71,17 @@ pub fn list(
     print: impl Fn(&str) -> Result<(), String>,
 ) -> Result<(), String> {
     let mut sessions = Sessions::default();
-    let mut damaged = 0;
+    let (mut damaged, mut no_server) = (0, None);
     // Asked for before the events, so that of a session that begins meanwhile the events tell.
     let listed = source::listed_sessions(&options.source);
     source::read(&options.source, Mode::Once, &mut |input| {
         match input {
             Input::Line(line) => match parse(line) {
-                Some((_, event)) => drop(sessions.apply(&event)),
+                Some((_, event)) => drop(sessions.apply(&event, None)),
                 None => damaged += 1,
             },
             Input::TooLong => damaged += 1,
+            Input::NoServer(error) => no_server = Some(error),
             Input::Notice(notice) => say(notice),
             Input::Live | Input::Pause => {}
         }
@@ -87,17 +90,40 @@ pub fn list(
     for listed in listed {
         sessions.add_listed(&Object::parse(&listed));
     }
+    let is_live = source::is_live(&options.source);
+    if is_live {
+        add_client_words(&mut sessions);
+    }
+    match no_server {
+        Some(error) if sessions.is_empty() => return Err(error.into()),
+        Some(error) => say(error),
+        None => {}
+    }
     report_damage(damaged);
     report_losses(&sessions);
     let mut shown = sessions.ordered();
     shown.retain(|session| session.id.starts_with(&options.session));
     let text = if options.is_json {
-        shown.into_iter().map(table::json).collect()
+        let details = |session| is_live.then(|| Details::of(session)).unwrap_or_default();
+        let lines = shown.into_iter();
+        lines
+            .map(|session| table::json(session, &details(session)))
+            .collect()
     } else {
         let width = io::stdout().is_terminal().then(terminal::width);
         table::table(&shown, now(), width)
     };
     print(&text)
+}
+
+/// Adds what the client's session files say now.
+fn add_client_words(sessions: &mut Sessions) {
+    let mut files = ClientFiles::new();
+    for directory in sessions.iter().filter_map(directory_of) {
+        files.add(directory);
+    }
+    files.read();
+    sessions.set_client_words(files.words());
 }
 
 fn report_damage(count: u64) {
@@ -163,7 +189,7 @@ impl View<'_> {
         match input {
             Input::Line(line) => self.show(line),
             Input::TooLong => self.damaged += 1,
-            Input::Notice(notice) => say(notice),
+            Input::NoServer(notice) | Input::Notice(notice) => say(notice),
             Input::Live | Input::Pause => self.flush(),
         }
         if self.out.len() > BUFFER_SIZE {
@@ -183,7 +209,7 @@ impl View<'_> {
         };
         let is_shown = is_shown(&object, self.filter);
         // States need also the events that are not shown.
-        let session = self.sessions.apply(&object);
+        let session = self.sessions.apply(&object, None);
         if let Some((session, change)) = &session
             && let Err(error) = self.alerts.take(session, change)
         {

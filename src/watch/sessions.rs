@@ -9,8 +9,12 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::time::Instant;
 
+use super::session::client::ClientWord;
 use super::session::parts::{Time, id};
 use super::session::{Change, Session, State};
 use crate::event::object::Object;
@@ -36,7 +40,12 @@ pub struct Sessions {
 
 impl Sessions {
     /// Takes the next event. `None`: it belongs to no session.
-    pub fn apply(&mut self, event: &Object) -> Option<(&Session, Change)> {
+    /// `arrived` is when it came, if it is not a past one.
+    pub fn apply(
+        &mut self,
+        event: &Object,
+        arrived: Option<Instant>,
+    ) -> Option<(&Session, Change)> {
         if let Some(dropped) = event.get("_dropped") {
             let count = dropped.parse::<u64>().unwrap_or_default();
             self.dropped = self.dropped.saturating_add(count);
@@ -50,14 +59,63 @@ impl Sessions {
             self.forget_some();
         }
         self.events += 1;
-        let number = self.appeared;
-        let session = self.sessions.entry(id).or_insert_with_key(|id| {
-            self.appeared += 1;
-            Session::new(id.clone(), number)
-        });
+        let session = Self::session(&mut self.sessions, &mut self.appeared, id);
         session.last_active = self.events;
-        let change = session.apply(event, &self.time);
+        let change = session.apply(event, &self.time, arrived);
         Some((session, change))
+    }
+
+    /// The session with this id, a new one if there is none.
+    fn session<'s>(
+        sessions: &'s mut HashMap<String, Session>,
+        appeared: &mut usize,
+        id: String,
+    ) -> &'s mut Session {
+        sessions.entry(id).or_insert_with_key(|id| {
+            *appeared += 1;
+            Session::new(id.clone(), *appeared - 1)
+        })
+    }
+
+    /// Takes what the client's session files say: all of them, by the session's id. Of several
+    /// processes that run one session, one counts ([`ClientWord::rank`]).
+    pub fn set_client_words(&mut self, words: impl IntoIterator<Item = (String, ClientWord)>) {
+        let mut best: HashMap<String, ClientWord> = HashMap::new();
+        for (id, word) in words {
+            match best.entry(id) {
+                Entry::Occupied(mut other) if other.get().rank() < word.rank() => {
+                    other.insert(word);
+                }
+                Entry::Occupied(_) => {}
+                Entry::Vacant(vacant) => drop(vacant.insert(word)),
+            }
+        }
+        // A session of which nothing but its file was known goes with that.
+        self.sessions
+            .retain(|id, session| session.last_active > 0 || best.contains_key(id));
+        for (id, session) in &mut self.sessions {
+            session.set_client(best.remove(id));
+        }
+        for (id, word) in best {
+            if self.sessions.len() < MAX_SESSIONS {
+                Self::session(&mut self.sessions, &mut self.appeared, id).set_client(Some(word));
+            }
+        }
+    }
+
+    /// Time has passed. See [`Session::settle`].
+    pub fn settle(&mut self, now: Instant) {
+        for session in self.sessions.values_mut() {
+            session.settle(now);
+        }
+    }
+
+    /// When [`Sessions::settle`] next changes something.
+    pub fn next_settlement(&self) -> Option<Instant> {
+        self.sessions
+            .values()
+            .filter_map(Session::next_settlement)
+            .min()
     }
 
     /// Forgets an eighth of the sessions at once, so that a new session costs little.
@@ -70,17 +128,26 @@ impl Sessions {
         self.forgotten += orders.len() - self.sessions.len();
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
     /// The sessions, in any order.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.sessions.values()
     }
 
-    /// The sessions, those first that need the user, and of these the longest in their state.
+    /// The sessions, those first that need the user: those that wait the longest, then those that
+    /// failed, then those that are idle, the latest first.
     pub fn ordered(&self) -> Vec<&Session> {
         let mut sessions: Vec<&Session> = self.sessions.values().collect();
         sessions.sort_by_cached_key(|session| {
-            let since = session.since().seconds.unwrap_or(i64::MAX);
-            (session.state(), since, session.number)
+            let since = session.since().seconds;
+            let (latest, longest) = match session.state() {
+                State::Idle => (Some(Reverse(since)), None),
+                _ => (None, Some(since.unwrap_or(i64::MAX))),
+            };
+            (session.state(), latest, longest, session.number)
         });
         sessions
     }
@@ -92,22 +159,11 @@ impl Sessions {
             return;
         };
         if !self.sessions.contains_key(&id) {
-            let value = |name| listed.get(name).unwrap_or("null");
-            let event = format!(
-                r#"{{"_ts":{},"_event":{},"session_id":{},"cwd":{}}}"#,
-                value("last"),
-                value("last_event"),
-                value("session_id"),
-                value("cwd"),
-            );
-            self.apply(&Object::parse(&event));
-            let events = listed.get("events").and_then(|count| count.parse().ok());
-            if let Some((session, events)) = self.sessions.get_mut(&id).zip(events) {
-                session.events = events;
-            }
-        }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.pid = listed.get("pid").and_then(|pid| pid.parse().ok());
+            let session = Self::session(&mut self.sessions, &mut self.appeared, id.clone());
+            session.last_active = 1;
+            session.set_listed(listed);
+        } else if let Some(session) = self.sessions.get_mut(&id) {
+            session.set_pid(listed);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use super::client_files::{Details, Terminal};
 use super::session::Session;
 use crate::event::compact;
 use crate::format::duration::describe_seconds;
@@ -87,11 +88,20 @@ pub fn distinct_length<'i>(ids: impl Iterator<Item = &'i str>) -> usize {
 #[derive(Serialize)]
 struct SessionJson<'s> {
     session_id: &'s str,
+    name: String,
     state: &'static str,
     since: &'s str,
     detail: String,
+    prompt: Option<&'s str>,
     cwd: &'s str,
+    branch: Option<&'s str>,
+    model: Option<&'s str>,
+    /// Tokens.
+    context: Option<u64>,
     pid: Option<u32>,
+    terminal: Option<&'s Terminal>,
+    /// Whether the client itself tells the state, or the events.
+    source: &'static str,
     tools: Vec<ToolJson<'s>>,
     agents: Vec<AgentJson<'s>>,
     events: u64,
@@ -118,14 +128,14 @@ struct AgentJson<'s> {
 }
 
 /// One line.
-pub fn json(session: &Session) -> String {
-    let tools = session.running.iter().map(|tool| ToolJson {
+pub fn json(session: &Session, details: &Details) -> String {
+    let tools = session.running().map(|tool| ToolJson {
         name: &tool.call.name,
         summary: &tool.summary,
         since: &tool.since.text,
         agent_id: tool.call.agent_id.as_deref(),
     });
-    let agents = session.agents.iter().map(|agent| {
+    let agents = session.agents().map(|agent| {
         let (state, since, _) = session.agent_state(agent);
         AgentJson {
             agent_id: &agent.id,
@@ -136,11 +146,22 @@ pub fn json(session: &Session) -> String {
     });
     let object = SessionJson {
         session_id: &session.id,
+        name: session.name(),
         state: session.state().name(),
         since: &session.since().text,
         detail: session.detail(),
+        prompt: Some(&*session.prompt).filter(|prompt| !prompt.is_empty()),
         cwd: &session.cwd,
-        pid: session.pid,
+        branch: details.transcript.branch.as_deref(),
+        model: details.transcript.model.as_deref(),
+        context: details.transcript.context,
+        pid: session.pid(),
+        terminal: details.terminal.as_ref(),
+        source: if session.is_by_client() {
+            "client"
+        } else {
+            "events"
+        },
         tools: tools.collect(),
         agents: agents.collect(),
         events: session.events,

@@ -6,6 +6,7 @@
 mod activation;
 mod alerts;
 mod architecture;
+mod client_files;
 mod crash;
 mod events;
 mod fleet;

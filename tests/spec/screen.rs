@@ -21,9 +21,9 @@ const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[?25l";
 const GIVE: &str = "\x1b[?1049l\x1b[?25h\x1b[23;0t";
 
 /// `watch` on a terminal. It is killed when it is dropped.
-struct Watch {
+pub struct Watch {
     child: Child,
-    screen: Stream,
+    pub screen: Stream,
     keys: File,
     terminal: File,
     modes: String,
@@ -31,7 +31,7 @@ struct Watch {
 
 impl Watch {
     /// Runs a command on a terminal of its own.
-    fn start(run: &Command) -> Watch {
+    pub fn start(run: &Command) -> Watch {
         let (keys, screen, terminal) = terminal_with_keys();
         resize(&terminal, 100, 30);
         let modes = modes(&terminal);
@@ -47,6 +47,12 @@ impl Watch {
             .stdin(copy())
             .stdout(copy())
             .stderr(copy());
+        for (name, value) in run.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         let child = command.spawn().unwrap();
         let watch = Watch {
             child,
@@ -61,7 +67,7 @@ impl Watch {
 
     /// A view of a server, once it has shown that there are no sessions.
     fn of(server: &Server, arguments: &[&str]) -> Watch {
-        let mut command = Command::new(BINARY);
+        let mut command = program();
         command.args(["watch", "--socket"]).arg(server.socket());
         let watch = Watch::start(command.args(arguments));
         watch.wait_for("No sessions yet");
@@ -73,12 +79,12 @@ impl Watch {
     }
 
     /// Waits for text on the screen.
-    fn wait_for(&self, text: &str) {
+    pub fn wait_for(&self, text: &str) {
         self.wait_for_more(0, text);
     }
 
     /// Waits for text that comes after so many bytes.
-    fn wait_for_more(&self, before: usize, text: &str) {
+    pub fn wait_for_more(&self, before: usize, text: &str) {
         self.screen.wait(text, |shown| {
             shown
                 .get(before..)
@@ -185,7 +191,7 @@ fn an_error_is_shown_after_the_screen() {
     if tool("setsid").is_none() {
         return;
     }
-    let mut watch = Watch::start(Command::new(BINARY).args(["watch", "/nonexistent"]));
+    let mut watch = Watch::start(program().args(["watch", "/nonexistent"]));
     assert_eq!(watch.end(), Some(1));
     let end = watch.screen.text().find(GIVE).unwrap();
     watch.wait_for_more(
@@ -297,8 +303,8 @@ fn while_nothing_happens_the_program_does_not_run() {
             .filter_map(|thread| count(thread.unwrap().path()))
             .collect::<Vec<String>>()
     };
-    // The thread that lists the server's sessions ends after a second.
-    wait_until("four threads are left", || threads().len() == 4);
+    // The loop, and one thread for each of its four inputs.
+    wait_until("there are five threads", || threads().len() == 5);
     watch.press("j");
     let mut before = threads();
     let mut since = Instant::now();
@@ -315,7 +321,7 @@ fn while_nothing_happens_the_program_does_not_run() {
 #[test]
 fn a_terminal_that_is_gone_ends_the_program() {
     let (mut master, terminal) = pty();
-    let mut child = Command::new(BINARY)
+    let mut child = program()
         .args(["watch", "/dev/null"])
         .env("TERM", "xterm")
         .stdin(terminal.try_clone().unwrap())

@@ -19,7 +19,7 @@ pub fn recording(name: &str) -> Vec<String> {
 
 /// Runs the program with this stdin. Returns stdout and stderr.
 pub fn run_with_stdin(arguments: &[&str], stdin: &[u8]) -> (String, String) {
-    let mut command = std::process::Command::new(BINARY);
+    let mut command = program();
     command
         .args(arguments)
         .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
@@ -135,6 +135,108 @@ fn a_session_without_a_prompt_is_idle_and_an_ended_one_has_its_reason() {
     );
 }
 
+/// It was resumed in another terminal, or its hooks come through a process that has ended.
+#[test]
+fn a_session_that_goes_on_after_its_end_is_not_over() {
+    let event = |second: u32, name: &str, fields: Value| {
+        let mut event = with(fields, "session_id", "s");
+        event["_event"] = json!(name);
+        event["_ts"] = json!(format!("2026-02-09T10:30:{second:02}+00:00"));
+        format!("{event}\n")
+    };
+    let after = |second: u32, end: (&str, Value), name: &str| {
+        let record = [
+            event(0, "PreToolUse", bash("t", "make")),
+            event(1, end.0, end.1),
+            event(second, name, bash("u", "ls")),
+        ];
+        sessions(&record.concat())["s"]["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let end = || ("SessionEnd", json!({"reason": "other"}));
+    let gone = || ("_gone", json!({"_gone": 4711}));
+    assert_eq!(after(6, end(), "PostToolUse"), "ended", "it may be late");
+    assert_eq!(after(7, end(), "PreToolUse"), "working");
+    assert_eq!(after(7, end(), "PermissionRequest"), "waiting");
+    assert_eq!(after(7, end(), "Stop"), "idle");
+    assert_eq!(after(7, end(), "PostToolBatch"), "working");
+    assert_eq!(
+        after(7, end(), "MessageDisplay"),
+        "ended",
+        "it says nothing"
+    );
+    assert_eq!(after(6, gone(), "PreToolUse"), "gone");
+    assert_eq!(after(7, gone(), "PostToolUse"), "working");
+    assert_eq!(after(7, gone(), "PostToolUseFailure"), "working");
+}
+
+/// Anybody can post an event with any name. The member `_gone` is the server's.
+#[test]
+fn only_the_server_says_that_a_process_is_gone() {
+    let events = [("Stop", json!({})), ("_gone", json!({"x": 4711}))];
+    assert_eq!(state(&events), "idle");
+}
+
+#[test]
+fn another_users_events_change_no_state() {
+    let event = |name, uid: u32| (name, json!({"_peer_uid": uid}));
+    let events = [event("UserPromptSubmit", 1000), event("SessionEnd", 1001)];
+    assert_eq!(state(&events), "working");
+    let gone = ("_gone", json!({"_gone": 7}));
+    assert_eq!(state(&[event("Stop", 1000), gone]), "gone");
+}
+
+/// A prompt that a schedule has written is not the user's, so it answers nothing.
+#[test]
+fn the_prompt_of_a_schedule_answers_no_question() {
+    let ask = ("PermissionRequest", with(bash("t", "ls"), "agent_id", "a"));
+    let prompt = ("UserPromptSubmit", json!({"prompt": "look around"}));
+    let crons = json!({"background_tasks": [{"id": "a", "type": "subagent"}],
+        "session_crons": [{"id": "c", "prompt": "look around"}]});
+    let listed = ("Stop", crons);
+    let create = json!({"tool_name": "CronCreate", "tool_input": {"prompt": "look around"}});
+    let created = ("PreToolUse", create);
+    assert_eq!(state(&[ask.clone(), prompt.clone()]), "working");
+    assert_eq!(state(&[listed, ask.clone(), prompt.clone()]), "waiting");
+    let background = json!({"tool_response": {"isAsync": true, "agentId": "a"}});
+    let launched = ("PostToolUse", background);
+    assert_eq!(state(&[created, launched, ask, prompt]), "waiting");
+}
+
+#[test]
+fn agents_of_a_workflow_or_a_team_run_while_that_is_listed() {
+    let start = (
+        "SubagentStart",
+        json!({"agent_id": "a", "agent_type": "alice"}),
+    );
+    let ask = ("PermissionRequest", with(bash("t", "ls"), "agent_id", "a"));
+    let stop = |tasks: Value| ("Stop", json!({"background_tasks": tasks}));
+    for kind in ["workflow", "teammate", "team"] {
+        let running = stop(json!([{"id": "w", "type": kind, "status": "running"}]));
+        let found = session(&[start.clone(), ask.clone(), running.clone()]);
+        assert_eq!(found["state"], "waiting", "{kind}: {found}");
+        assert_eq!(found["agents"][0]["agent_id"], "a");
+        let ended = [start.clone(), ask.clone(), running, stop(json!([]))];
+        assert_eq!(state(&ended), "idle", "{kind}");
+    }
+}
+
+#[test]
+fn a_compaction_that_fails_ends_with_the_next_call_or_at_the_prompt() {
+    let compact = ("PreCompact", json!({"trigger": "auto"}));
+    let call = ("PreToolUse", bash("t", "make"));
+    let found = session(&[compact.clone(), call.clone()]);
+    assert_eq!(found["detail"], "Bash make");
+    let other = ("PreToolUse", with(bash("t", "make"), "agent_id", "a"));
+    assert_eq!(session(&[compact, other])["detail"], "compacting");
+    let manual = ("PreCompact", json!({"trigger": "manual"}));
+    let idle = ("Notification", json!({"notification_type": "idle_prompt"}));
+    let start = ("SessionStart", json!({"source": "startup"}));
+    assert_eq!(state(&[start, manual, idle]), "idle");
+}
+
 #[test]
 fn a_session_whose_process_is_gone_has_its_pid() {
     let found = session(&[
@@ -166,7 +268,7 @@ fn a_session_is_printed_with_its_fields_in_order() {
     let (stdout, _) = run_with_stdin(&["sessions", "--json", "-"], lines(&events).as_bytes());
     let time = |second: u32| format!("2026-02-09T10:30:0{second}+00:00");
     let expected = format!(
-        r#"{{"session_id":"s","state":"waiting","since":"{since}","detail":"permission for Bash: make (asked by subagent Explore a1)","cwd":"/home/dev/shop","pid":null,"tools":[{{"name":"Bash","summary":"make","since":"{tool}","agent_id":"a1"}}],"agents":[{{"agent_id":"a1","agent_type":"Explore","state":"waiting","since":"{since}"}}],"events":6,"tool_calls":2,"failures":1,"last_event":"PermissionRequest","last":"{since}"}}
+        r#"{{"session_id":"s","name":"s","state":"waiting","since":"{since}","detail":"permission for Bash: make (asked by subagent Explore a1)","prompt":"go","cwd":"/home/dev/shop","branch":null,"model":null,"context":null,"pid":null,"terminal":null,"source":"events","tools":[{{"name":"Bash","summary":"make","since":"{tool}","agent_id":"a1"}}],"agents":[{{"agent_id":"a1","agent_type":"Explore","state":"waiting","since":"{since}"}}],"events":6,"tool_calls":2,"failures":1,"last_event":"PermissionRequest","last":"{since}"}}
 "#,
         since = time(5),
         tool = time(4),
@@ -308,11 +410,17 @@ fn a_record_that_begins_in_the_middle_gives_the_states_that_it_allows() {
         state(&[("PostToolBatch", json!({"tool_calls": []}))]),
         "working"
     );
-    assert_eq!(state(&[("MessageDisplay", json!({}))]), "idle");
+    assert_eq!(state(&[("MessageDisplay", json!({}))]), "unknown");
+    let idle = json!({"notification_type": "idle_prompt"});
+    assert_eq!(state(&[("Notification", idle)]), "idle");
     let found = session(&[("FileChanged", json!({}))]);
     assert_eq!(
-        (&found["state"], &found["since"]),
-        (&json!("idle"), &found["last"])
+        (&found["state"], &found["since"], &found["detail"]),
+        (
+            &json!("unknown"),
+            &found["last"],
+            &json!("last event FileChanged")
+        )
     );
     assert_eq!(
         state(&[("PostToolUse", with(bash("t", "ls"), "agent_id", "a"))]),
@@ -367,7 +475,7 @@ fn failures_are_counted_once() {
 }
 
 #[test]
-fn sessions_that_need_the_user_come_first_and_the_longest_in_their_state() {
+fn sessions_that_need_the_user_come_first_and_of_the_idle_ones_the_latest() {
     let event = |second: u32, session: &str, name: &str| {
         format!(
             "{{\"_ts\":\"2026-02-09T10:30:{second:02}+00:00\",\"_event\":\"{name}\",\"session_id\":\"{session}\"}}\n"
@@ -375,7 +483,8 @@ fn sessions_that_need_the_user_come_first_and_the_longest_in_their_state() {
     };
     let lines: String = [
         event(0, "ended", "SessionEnd"),
-        event(1, "gone", "_gone"),
+        event(1, "gone", "_gone").replace('}', ",\"_gone\":7}"),
+        event(1, "unknown", "FileChanged"),
         event(2, "working", "UserPromptSubmit"),
         event(3, "idle2", "SessionStart"),
         event(4, "failed", "StopFailure"),
@@ -390,7 +499,7 @@ fn sessions_that_need_the_user_come_first_and_the_longest_in_their_state() {
         .collect();
     assert_eq!(
         order.join(" ").replace('"', ""),
-        "waiting failed idle1 idle2 working ended gone"
+        "waiting failed idle2 idle1 working unknown ended gone"
     );
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 
 use serde_json::json;
@@ -22,7 +22,7 @@ struct Watch {
 
 impl Watch {
     fn start(arguments: &[&str]) -> Watch {
-        let mut command = Command::new(BINARY);
+        let mut command = program();
         command
             .arg("watch")
             .args(arguments)
@@ -349,9 +349,9 @@ fn sessions_reads_all_past_events() {
     assert_eq!(count, 40);
 }
 
-/// Without a history, the server knows only the last event of each session.
+/// Without a history, the server knows only the name of the last event of each session.
 #[test]
-fn a_session_without_past_events_has_the_state_that_its_last_event_shows() {
+fn a_session_without_past_events_is_unknown() {
     let server = Server::start(&["--history", "0"]);
     server.post("PreToolUse", r#"{"session_id":"s","cwd":"/home/dev/shop"}"#);
     server.post(
@@ -362,7 +362,7 @@ fn a_session_without_past_events_has_the_state_that_its_last_event_shows() {
     let session = &events(&String::from_utf8(output.stdout).unwrap())[0];
     assert_eq!(
         (&session["state"], &session["detail"]),
-        (&json!("waiting"), &json!("permission"))
+        (&json!("unknown"), &json!("last event PermissionRequest"))
     );
     assert_eq!(
         (&session["cwd"], &session["events"]),
@@ -478,7 +478,7 @@ fn sessions_ends_after_the_past_events_however_many_come_meanwhile() {
     let folder = folder();
     let path = folder.path().join("hooks.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let mut sessions = Command::new(BINARY);
+    let mut sessions = program();
     sessions.arg("sessions").arg(&path).stdout(Stdio::piped());
     let sessions = sessions.spawn().unwrap();
     // It asks for the list of sessions first, and goes on without one.
@@ -535,7 +535,7 @@ fn on_a_terminal_sessions_have_colours_in_turn_and_long_lines_are_cut_in_the_mid
         "cwd": "/home/dev/shop", "tool_name": "Bash", "tool_input": {"command": command}});
     fs::write(&path, format!("{}{call}\n", event("a", "Stop"))).unwrap();
     let (screen, slave, _terminal) = terminal_of(80);
-    let mut command = Command::new(BINARY);
+    let mut command = program();
     command
         .args(["watch", "--lines"])
         .arg(&path)
@@ -588,7 +588,7 @@ fn a_dumb_terminal_gets_lines() {
     fs::write(&path, event("s", "Stop")).unwrap();
     let (screen, slave) = terminal();
     let is_dumb = cfg!(feature = "screen");
-    let mut child = Command::new(BINARY)
+    let mut child = program()
         .arg("watch")
         .arg(&path)
         .env("TERM", if is_dumb { "dumb" } else { "xterm" })

@@ -5,6 +5,8 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use std::time::Instant;
+
 use jiff::tz::TimeZone;
 
 use super::history::{Entry, Histories};
@@ -13,6 +15,7 @@ use crate::cli::Filter;
 use crate::event::object::Object;
 use crate::format::summary;
 use crate::watch::filter::{is_shown, parse};
+use crate::watch::session::client::ClientWord;
 use crate::watch::session::{Change, Session, State};
 use crate::watch::sessions::{MAX_SESSIONS, Sessions};
 
@@ -62,6 +65,8 @@ pub struct App {
     pub is_following: bool,
     /// What the source last reported.
     pub notice: String,
+    /// Whether no server answers.
+    pub has_no_server: bool,
 }
 
 impl App {
@@ -81,11 +86,13 @@ impl App {
             is_urgent_only: false,
             is_following: false,
             notice: String::new(),
+            has_no_server: false,
         }
     }
 
     /// Takes a line. Returns its session after it, with what has changed.
-    pub fn take(&mut self, line: &[u8]) -> Option<(&Session, Change)> {
+    /// `arrived` is when it came, if it is not a past one.
+    pub fn take(&mut self, line: &[u8], arrived: Option<Instant>) -> Option<(&Session, Change)> {
         let Some((line, event)) = parse(line) else {
             self.model.damaged += 1;
             return None;
@@ -94,7 +101,7 @@ impl App {
         if self.model.histories.len() > MAX_SESSIONS {
             self.model.histories.keep(&self.model.sessions);
         }
-        let (session, change) = self.model.sessions.apply(&event)?;
+        let (session, change) = self.model.sessions.apply(&event, arrived)?;
         if is_shown(&event, &self.options) {
             self.model.histories.add(line, &event, session, &change);
         }
@@ -108,6 +115,17 @@ impl App {
     /// Takes what the server lists of a session.
     pub fn take_listed(&mut self, listed: &str) {
         self.model.sessions.add_listed(&Object::parse(listed));
+    }
+
+    /// Takes what the client's session files say: all of them.
+    pub fn take_client_words(&mut self, words: Vec<(String, ClientWord)>) {
+        self.model.sessions.set_client_words(words);
+    }
+
+    /// Time has passed. Returns when a state next changes by itself.
+    pub fn settle(&mut self, now: Instant) -> Option<Instant> {
+        self.model.sessions.settle(now);
+        self.model.sessions.next_settlement()
     }
 
     pub fn resize(&mut self, size: (u16, u16)) {
@@ -173,6 +191,11 @@ impl App {
         self.allowed().next().is_some()
     }
 
+    /// How many sessions only the client's files tell of.
+    pub fn without_events(&self) -> usize {
+        self.allowed().filter(|session| session.events == 0).count()
+    }
+
     /// How many sessions are in this state.
     pub fn count(&self, state: State) -> usize {
         let sessions = self.allowed();
@@ -214,7 +237,8 @@ impl App {
         }
         let steps = self.allowed().filter_map(|session| {
             let is_over = session.state() >= State::Ended;
-            let is_running = !session.running.is_empty() || !session.agents.is_empty();
+            let is_running =
+                session.running().next().is_some() || session.agents().next().is_some();
             let age = session.since().age(now)?;
             let silence = match session.state() {
                 State::Working => session.last.age(now)?,
@@ -243,7 +267,7 @@ fn step(age: u64) -> u64 {
 
 /// The text in which the user searches.
 fn searched(session: &Session) -> String {
-    let agents: Vec<&str> = session.agents.iter().map(|agent| &*agent.kind).collect();
+    let agents: Vec<&str> = session.agents().map(|agent| &*agent.kind).collect();
     let project = summary::project(&session.cwd);
     format!(
         "{project} {} {} {} {}",

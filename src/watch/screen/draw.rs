@@ -136,9 +136,13 @@ fn status_text(app: &App) -> String {
     let counts = counts.map(|(count, name)| format!("{count} {name}"));
     let counts = counts.collect::<Vec<_>>().join(", ");
     let (dropped, damaged) = (app.model().sessions.dropped, app.model().damaged);
+    let silent = app.without_events();
+    let advice = format!("{silent} without events: hooks-observatory hooks --install");
     let parts = [
         (app.is_paused(), "PAUSED".into()),
+        (app.has_no_server, "NO SERVER".into()),
         (!counts.is_empty(), counts),
+        (silent > 0 && !app.has_no_server, advice),
         (app.is_following, "one session".into()),
         (app.is_urgent_only, "only waiting and failed".into()),
         (!app.search.is_empty(), format!("filter: {}", app.search)),

@@ -115,10 +115,10 @@ fn outcome(
     };
     let is_its = |call| entry.call.as_ref().is_some_and(|own| own.is(call));
     let is_asked = session
-        .questions
+        .open_questions()
         .iter()
         .any(|question| question.call.as_ref().is_some_and(is_its));
-    let running = session.running.iter().find(|tool| is_its(&tool.call));
+    let running = session.running().find(|tool| is_its(&tool.call));
     let state = |state| (table::sign(state), table::style(state, look));
     let (sign, style) = match entry.outcome {
         Outcome::None if entry.name == "StopFailure" => state(State::Failed),

@@ -296,7 +296,7 @@ mod tests {
         let (mut sessions, mut histories) = (Sessions::default(), Histories::default());
         for line in events {
             let event = Object::parse(&line);
-            let (session, change) = sessions.apply(&event).unwrap();
+            let (session, change) = sessions.apply(&event, None).unwrap();
             histories.add(&line, &event, session, &change);
         }
         let mut bytes = 0;

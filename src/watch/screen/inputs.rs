@@ -5,11 +5,15 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +25,8 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::cli::SourceOption;
+use crate::watch::client_files::ClientFiles;
+use crate::watch::session::client::ClientWord;
 use crate::watch::source::{self, Input, Mode};
 
 /// Lines are collected up to this size.
@@ -36,7 +42,11 @@ pub enum Message {
     /// Lines, each with its newline, and the number of those that were damaged.
     Lines(Vec<u8>, u64),
     Notice(String),
-    /// The sessions that the server knows.
+    /// No server answers: why.
+    NoServer(String),
+    /// What the client's session files say.
+    ClientWords(Vec<(String, ClientWord)>),
+    /// The past events have been read. With the sessions that the server knows.
     Listed(Vec<String>),
     SourceEnded(Result<(), String>),
     Key(KeyEvent),
@@ -50,6 +60,8 @@ pub enum Message {
 
 /// The receiving end.
 pub struct Inputs {
+    /// Takes further folders of session files, each as a datagram.
+    folders: UnixDatagram,
     messages: Receiver<Message>,
     /// Has an element for each batch that was sent and not received.
     batches: Receiver<()>,
@@ -69,6 +81,11 @@ impl Inputs {
             // It fails if the program is about to end. The same holds below.
             let _ = own.send(Message::NoKeys(error));
         })?;
+        let (folders, receiver) = UnixDatagram::pair()?;
+        if source::is_live(source) {
+            let own = sender.clone();
+            spawn("files", move || send_client_words(&receiver, &own))?;
+        }
         let source = source.clone();
         spawn("source", move || {
             let read = || send_lines(&source, &sender, &room);
@@ -76,7 +93,17 @@ impl Inputs {
             let result = result.unwrap_or_else(|_| Err("reading events failed".into()));
             let _ = sender.send(Message::SourceEnded(result));
         })?;
-        Ok(Inputs { messages, batches })
+        Ok(Inputs {
+            folders,
+            messages,
+            batches,
+        })
+    }
+
+    /// Reads the session files of this configuration directory too.
+    pub fn add_folder(&self, directory: &Path) {
+        // It fails if the source is a record.
+        let _ = self.folders.send(directory.as_os_str().as_bytes());
     }
 
     /// Waits for the next message. `None`: none has come in time.
@@ -119,6 +146,7 @@ fn send_lines(
         match input {
             Input::Line(line) => batch.add(line)?,
             Input::TooLong => batch.damaged += 1,
+            Input::NoServer(notice) => drop(sender.send(Message::NoServer(notice))),
             Input::Notice(notice) => drop(sender.send(Message::Notice(notice))),
             Input::Pause => batch.send()?,
             Input::Live => {
@@ -161,6 +189,30 @@ impl Batch<'_> {
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(())
+        }
+    }
+}
+
+/// Sends what the client's session files say, now and when they change.
+fn send_client_words(folders: &UnixDatagram, sender: &Sender<Message>) {
+    let mut files = ClientFiles::new();
+    files.read();
+    let mut last = None;
+    while folders.set_nonblocking(true).is_ok() {
+        let words = files.words();
+        if last.as_ref() != Some(&words) {
+            last = Some(words.clone());
+            if sender.send(Message::ClientWords(words)).is_err() {
+                return;
+            }
+        }
+        if files.wait(folders.as_fd()).is_err() {
+            return;
+        }
+        let mut path = [0; 4096];
+        while let Ok(length) = folders.recv(&mut path) {
+            files.add(Path::new(OsStr::from_bytes(&path[..length])));
+            files.read();
         }
     }
 }

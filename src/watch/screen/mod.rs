@@ -3,11 +3,11 @@
 //! - `app` is the state, with `history`: the events as lines. `keys` changes it.
 //! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
 //! - `terminal` takes the terminal, and gives it back.
-//! - `inputs`: the threads that wait for the source, for keys and for signals.
+//! - `inputs`: the threads that wait for the source, for the client's files, for keys and for signals.
 //! - This file is the loop.
 //!
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
-//! This one waits for a channel: there are always three inputs, and each may block its thread.
+//! This one waits for a channel: there are always four inputs, and each may block its thread.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -24,6 +24,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -37,6 +38,7 @@ use self::app::{App, ScreenLook};
 use self::inputs::{Inputs, Message};
 use self::terminal::Screen;
 use super::alerts::Alerts;
+use super::client_files::directory_of;
 use super::clock::now;
 use crate::cli::WatchOptions;
 use crate::terminal::supports_colours;
@@ -60,6 +62,8 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
         app,
         screen,
         alerts,
+        is_live: false,
+        with_folder: HashSet::new(),
         is_changed: true,
         result: Ok(()),
     };
@@ -71,6 +75,10 @@ struct Watch {
     app: App,
     screen: Screen,
     alerts: Alerts,
+    /// Whether the past events have been read.
+    is_live: bool,
+    /// The sessions whose transcript has told where their client keeps its files.
+    with_folder: HashSet<usize>,
     /// Whether the screen shows an old state.
     is_changed: bool,
     result: Result<(), String>,
@@ -87,15 +95,16 @@ impl Watch {
                 drawn = Some(Instant::now());
                 continue;
             }
-            let wait = if self.is_changed {
-                frame.map(|frame| frame.saturating_duration_since(Instant::now()))
+            let due = if self.is_changed {
+                frame
             } else {
-                self.app.next_change(now()).map(Duration::from_secs)
+                self.next_change()
             };
+            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
             let message = inputs.receive(wait);
             self.is_changed = true;
             if let Some(message) = message
-                && self.take(message)?.is_break()
+                && self.take(message, inputs)?.is_break()
             {
                 return Ok(());
             }
@@ -103,21 +112,37 @@ impl Watch {
     }
 
     fn draw(&mut self) -> io::Result<()> {
+        self.app.settle(Instant::now());
         let (app, time) = (&self.app, now());
         self.is_changed = false;
         self.screen
             .draw(&app.title(), |frame| draw::draw(app, time, frame))
     }
 
+    /// When the screen changes by itself.
+    fn next_change(&mut self) -> Option<Instant> {
+        let settled = self.app.settle(Instant::now());
+        let age = self.app.next_change(now());
+        let age = age.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        settled.into_iter().chain(age).min()
+    }
+
     /// Takes a message. Breaks at the end.
-    fn take(&mut self, message: Message) -> io::Result<ControlFlow<()>> {
+    fn take(&mut self, message: Message, inputs: &Inputs) -> io::Result<ControlFlow<()>> {
         match message {
             Message::Lines(lines, damaged) => {
                 self.app.take_damaged(damaged);
-                self.take_lines(&lines);
+                self.take_lines(&lines, inputs);
             }
             Message::Notice(notice) => self.app.notice = notice,
+            Message::NoServer(notice) => {
+                self.app.has_no_server = true;
+                self.app.notice = notice;
+            }
+            Message::ClientWords(words) => self.app.take_client_words(words),
             Message::Listed(sessions) => {
+                self.is_live = true;
+                self.app.has_no_server = false;
                 for session in sessions {
                     self.app.take_listed(&session);
                 }
@@ -149,12 +174,20 @@ impl Watch {
         Ok(Continue(()))
     }
 
-    fn take_lines(&mut self, lines: &[u8]) {
+    fn take_lines(&mut self, lines: &[u8], inputs: &Inputs) {
+        let arrived = self.is_live.then(Instant::now);
         let lines = lines.split(|byte| *byte == b'\n');
         for line in lines.filter(|line| !line.is_empty()) {
-            if let Some((session, change)) = self.app.take(line)
-                && let Err(error) = self.alerts.take(session, &change)
+            let Some((session, change)) = self.app.take(line, arrived) else {
+                continue;
+            };
+            if !session.transcript.is_empty()
+                && self.with_folder.insert(session.number)
+                && let Some(directory) = directory_of(session)
             {
+                inputs.add_folder(directory);
+            }
+            if let Err(error) = self.alerts.take(session, &change) {
                 self.app.notice = error;
             }
         }

@@ -32,6 +32,7 @@ pub fn sign(state: State) -> &'static str {
         State::Failed => "✗",
         State::Idle => "-",
         State::Working => "*",
+        State::Unknown => "?",
         State::Ended => ".",
         State::Gone => "x",
     }
@@ -47,7 +48,7 @@ pub fn style(state: State, look: &ScreenLook) -> Style {
         State::Failed => style.add_modifier(Modifier::BOLD),
         State::Working if look.has_colours => style.fg(Color::Cyan),
         State::Idle | State::Working => style,
-        State::Ended | State::Gone => style.add_modifier(Modifier::DIM),
+        State::Unknown | State::Ended | State::Gone => style.add_modifier(Modifier::DIM),
     }
 }
 
@@ -88,7 +89,7 @@ impl<'s> Table<'s> {
         let mut rows = Vec::new();
         for (index, session) in shown.iter().enumerate() {
             rows.push((index, *session, None));
-            let agents = session.agents.iter();
+            let agents = session.agents();
             rows.extend(agents.map(|agent| (index, *session, Some(agent))));
         }
         Table {
@@ -161,7 +162,7 @@ impl<'s> Table<'s> {
         let age = since.age(self.now).map(describe_age);
         let id: String = agent.id.chars().take(AGENT_ID).collect();
         let is_its = |tool: &&RunningCall| tool.call.agent_id.as_ref() == Some(&agent.id);
-        let tools = session.running.iter().filter(is_its);
+        let tools = session.running().filter(is_its);
         let tools: Vec<String> = tools.map(|tool| describe(tool, self.now)).collect();
         let detail = match question {
             Some(question) => question.detail.clone(),
@@ -183,11 +184,10 @@ impl<'s> Table<'s> {
 /// What a session does: for one that works, the tools of its main thread.
 fn detail(session: &Session, now: i64) -> String {
     let own = session
-        .running
-        .iter()
+        .running()
         .filter(|tool| tool.call.agent_id.is_none());
     let own: Vec<String> = own.map(|tool| describe(tool, now)).collect();
-    match (session.state(), session.agents.len()) {
+    match (session.state(), session.agents().count()) {
         (State::Working, _) if !own.is_empty() => own.join(", "),
         (State::Working, 1) => "1 subagent runs".into(),
         (State::Working, agents @ 2..) => format!("{agents} subagents run"),

@@ -52,7 +52,7 @@ impl View {
         });
         let fields = fields.as_object().unwrap().clone();
         event.as_object_mut().unwrap().extend(fields);
-        self.app.take(event.to_string().as_bytes());
+        self.app.take(event.to_string().as_bytes(), None);
     }
 
     fn prompt(&mut self, session: &str, prompt: &str) {
@@ -631,10 +631,10 @@ fn the_selected_row_is_always_on_the_screen() {
 #[test]
 fn missing_events_and_damaged_lines_are_counted() {
     let mut view = morning((100, 30));
-    view.app.take(b"no JSON");
+    view.app.take(b"no JSON", None);
     view.app.take_damaged(2);
     view.app
-        .take(br#"{"_ts":"","_event":"_dropped","_dropped":17}"#);
+        .take(br#"{"_ts":"","_event":"_dropped","_dropped":17}"#, None);
     assert!(view.rows()[0].ends_with(" · 17 events are missing · 3 damaged lines"));
 }
 

@@ -76,10 +76,12 @@ impl Session {
     }
 
     /// Keeps the subagents that the client lists as running when a turn ends. The list can be
-    /// older than a `SubagentStop`.
+    /// older than a `SubagentStop`. Of a workflow or a team it lists only the whole, so all that
+    /// are known run on: those in the foreground have ended with their tools.
     pub(super) fn keep_agents(&mut self, tasks: &str, time: &Time) {
         self.commands = 0;
         let mut listed = Vec::new();
+        let mut has_group = false;
         for (_, task) in members(tasks).take(4 * MAX_PARTS) {
             let task = Object::parse(task);
             if task
@@ -95,10 +97,11 @@ impl Session {
                         listed.push(agent_id);
                     }
                 }
+                (Some("workflow" | "teammate" | "team"), _) => has_group = true,
                 _ => self.commands += 1,
             }
         }
-        self.end_agents_unless(|agent| listed.contains(&agent.id));
+        self.end_agents_unless(|agent| has_group || listed.contains(&agent.id));
         for agent in &mut self.agents {
             agent.is_background = true;
         }

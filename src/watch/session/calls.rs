@@ -17,6 +17,11 @@ impl Session {
         if call.agent_id.is_none() {
             // The model goes on, so what it waited for has ended.
             self.running.retain(|tool| !tool.is_doubtful);
+            self.is_compacting = false;
+        }
+        if call.name == "CronCreate" {
+            let input = Object::parse(event.get("tool_input").unwrap_or_default());
+            self.add_schedule(&input);
         }
         self.tool_calls += 1;
         // The request can arrive before the call.
@@ -37,6 +42,7 @@ impl Session {
             call,
             since: time.clone(),
             is_doubtful: false,
+            has_ended: false,
         };
         push(&mut self.running, tool);
     }
@@ -98,6 +104,7 @@ impl Session {
             detail: format!("{what}{separator}{summary}"),
             since: time.clone(),
             is_requested: event.string("_event") == Some("PermissionRequest"),
+            is_answered: false,
         };
         push(&mut self.questions, question);
     }

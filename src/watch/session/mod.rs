@@ -1,4 +1,5 @@
-//! The state of one session, derived from its events alone.
+//! The state of one session, derived from its events, and from what the client says in its own
+//! session file ([`client`]) where there is one.
 //!
 //! Claude Code sends no event when the user grants a permission, refuses one without a text,
 //! or presses Esc. Neighbouring events can arrive in another order, and a record can begin in
@@ -37,11 +38,17 @@
 
 mod agents;
 mod calls;
+pub mod client;
 pub mod parts;
 mod questions;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use self::client::{ClientWord, Status};
 use self::parts::{Agent, Question, RunningCall, Time, id, message};
 use crate::event::claude;
+use crate::event::json_text::members;
 use crate::event::object::Object;
 
 /// Tools, questions, subagents and identifiers that one session can have. Real sessions have
@@ -49,8 +56,12 @@ use crate::event::object::Object;
 const MAX_PARTS: usize = 64;
 /// A `SessionStart` can arrive this many seconds after an event that it precedes.
 const LATE_START: i64 = 2;
+/// Events of a session that has ended can arrive for so many seconds after its end.
+const LATE_END: u64 = 5;
 /// Requests this many seconds apart surely arrived in their order.
 const SURE_ORDER: i64 = 2;
+/// The client writes its file at most half a second after an event.
+const CLIENT_DELAY: Duration = Duration::from_secs(1);
 /// A session without an event for this many seconds is quiet.
 const QUIET: u64 = 60;
 
@@ -61,17 +72,19 @@ pub enum State {
     Failed,
     Idle,
     Working,
+    Unknown,
     Ended,
     Gone,
 }
 
 impl State {
     /// In their order.
-    pub const ALL: [State; 6] = [
+    pub const ALL: [State; 7] = [
         State::Waiting,
         State::Failed,
         State::Idle,
         State::Working,
+        State::Unknown,
         State::Ended,
         State::Gone,
     ];
@@ -82,6 +95,7 @@ impl State {
             State::Failed => "failed",
             State::Idle => "idle",
             State::Working => "working",
+            State::Unknown => "unknown",
             State::Ended => "ended",
             State::Gone => "gone",
         }
@@ -91,8 +105,10 @@ impl State {
 /// The turn of the main thread.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 enum Turn {
-    /// The session has begun, or nothing is known.
+    /// No event has told.
     #[default]
+    Unknown,
+    /// The session has begun.
     New,
     Running,
     Over,
@@ -118,25 +134,37 @@ pub struct Change {
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     pub id: String,
+    /// What a payload calls the session.
+    title: String,
+    /// The first words of the user's last prompt.
+    pub prompt: String,
+    /// The client's transcript of the session.
+    pub transcript: String,
+    /// The user that the events are from. Those of others say nothing.
+    pub uid: Option<u32>,
     /// Sessions are numbered as they appear.
     pub number: usize,
     /// The directory in which it began.
     pub cwd: String,
-    /// The process, if it is known.
-    pub pid: Option<u32>,
+    /// The process, if it is known by its events.
+    pid: Option<u32>,
     pub events: u64,
     pub tool_calls: u64,
     /// Tool calls that failed or were refused.
     pub failures: u64,
     pub last_event: String,
     pub last: Time,
-    pub running: Vec<RunningCall>,
-    pub questions: Vec<Question>,
-    pub agents: Vec<Agent>,
+    running: Vec<RunningCall>,
+    questions: Vec<Question>,
+    agents: Vec<Agent>,
     /// Background commands that ran when the last turn ended.
     pub commands: usize,
     turn: Turn,
     is_compacting: bool,
+    /// What the client itself says, if it has a file of the session.
+    client: Option<ClientWord>,
+    /// Until when the last event counts more than the client's file, which was not written since.
+    event_counts_until: Option<Instant>,
     /// The number of the last event among those of all sessions.
     pub(super) last_active: u64,
     /// When the current state began.
@@ -152,6 +180,8 @@ pub struct Session {
     /// Whether one of these two events has ever come. If not, their hooks may not be installed,
     /// and a call that only its `PostToolBatch` ends need not have failed.
     shows_ends: bool,
+    /// The prompts that schedules write, as hashes.
+    schedules: Vec<u64>,
 }
 
 impl Session {
@@ -163,8 +193,35 @@ impl Session {
         }
     }
 
-    /// The state, of which there is one for every history.
+    /// The state: a function of the events and of the client's word.
+    ///
+    /// | the events say | file: busy | file: idle | file: waiting |
+    /// | --- | --- | --- | --- |
+    /// | waiting | working: it was allowed | idle: it was refused, or Esc | waiting |
+    /// | working | working | idle: Esc | waiting |
+    /// | idle, failed | working | unchanged | waiting |
+    /// | ended, gone, unknown | working | idle | waiting |
     pub fn state(&self) -> State {
+        let told = self.state_by_events();
+        match (self.client_status(), told) {
+            (None, _) => told,
+            (Some(Status::Waiting(_)), _) => State::Waiting,
+            (Some(Status::Busy), _) => State::Working,
+            (Some(Status::Idle), State::Idle | State::Failed) => told,
+            (Some(Status::Idle), _) => State::Idle,
+        }
+    }
+
+    /// What the client says that the session does, if that counts now.
+    pub fn client_status(&self) -> Option<&Status> {
+        match self.event_counts_until {
+            Some(_) => None,
+            None => self.client.as_ref()?.status.as_ref(),
+        }
+    }
+
+    /// The state by the events alone, of which there is one for every history.
+    fn state_by_events(&self) -> State {
         match self.turn {
             Turn::Ended => State::Ended,
             Turn::Gone => State::Gone,
@@ -173,21 +230,136 @@ impl Session {
             Turn::Running => State::Working,
             _ if self.is_compacting || !self.agents.is_empty() => State::Working,
             Turn::New | Turn::Over => State::Idle,
+            Turn::Unknown => State::Unknown,
         }
+    }
+
+    /// The question that the session waits for, as far as events tell it.
+    pub fn question(&self) -> Option<&Question> {
+        let questions = self.open_questions();
+        let unanswered = questions.iter().find(|question| !question.is_answered);
+        // The client says that it asks, so it has asked again.
+        unanswered.or(questions.last())
+    }
+
+    /// The questions that are open. None, if the client says that it does not ask.
+    pub fn open_questions(&self) -> &[Question] {
+        match self.client_status() {
+            Some(Status::Busy | Status::Idle) => &[],
+            _ => &self.questions,
+        }
+    }
+
+    /// The tools that run. After Esc no event says that they have ended, but the client does.
+    pub fn running(&self) -> impl Iterator<Item = &RunningCall> {
+        self.running.iter().filter(|tool| !tool.has_ended)
+    }
+
+    /// The subagents that run. Those in the foreground end with the turn.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        let is_idle = self.client_status() == Some(&Status::Idle);
+        let runs = move |agent: &&Agent| !is_idle || agent.is_background;
+        self.agents.iter().filter(runs)
     }
 
     /// When the state began.
     pub fn since(&self) -> &Time {
-        match (self.state(), self.questions.first()) {
-            (State::Waiting, Some(question)) => &question.since,
+        match (&self.client, self.question()) {
+            (Some(client), _) if self.state() != self.state_by_events() => &client.since,
+            (_, Some(question)) if self.state() == State::Waiting => &question.since,
             _ => &self.since,
+        }
+    }
+
+    /// The name by which the user knows the session: what the client shows, else what a payload
+    /// calls it, else its short id.
+    pub fn name(&self) -> String {
+        const SHORT_ID: usize = 8;
+        let client = self.client.as_ref().map(|client| client.name.as_str());
+        let names = [client, Some(&*self.title)].into_iter().flatten();
+        match names.into_iter().find(|name| !name.is_empty()) {
+            Some(name) => name.into(),
+            None => self.id.chars().take(SHORT_ID).collect(),
+        }
+    }
+
+    /// The process, if it is known.
+    pub fn pid(&self) -> Option<u32> {
+        self.client.as_ref().map(|client| client.pid).or(self.pid)
+    }
+
+    /// What the client says, whether or not it counts now.
+    pub fn client(&self) -> Option<&ClientWord> {
+        self.client.as_ref()
+    }
+
+    /// Whether the client has a file of the session, and what it says counts.
+    pub fn is_by_client(&self) -> bool {
+        self.client_status().is_some()
+    }
+
+    /// The client's word, or that it has no file of the session any more.
+    pub fn set_client(&mut self, client: Option<ClientWord>) {
+        let version = |client: &Option<ClientWord>| client.as_ref().map(|client| client.version);
+        if version(&self.client) != version(&client) {
+            self.event_counts_until = None;
+        }
+        if let Some(client) = client.as_ref().filter(|_| self.cwd.is_empty()) {
+            self.cwd.clone_from(&client.cwd);
+        }
+        self.client = client;
+        self.hear();
+    }
+
+    /// What the client says ends what no event has ended.
+    fn hear(&mut self) {
+        let status = self.client_status();
+        let (is_busy, is_idle) = (status == Some(&Status::Busy), status == Some(&Status::Idle));
+        for question in &mut self.questions {
+            question.is_answered |= is_busy || is_idle;
+        }
+        for tool in &mut self.running {
+            tool.has_ended |= is_idle && tool.call.agent_id.is_none();
+        }
+    }
+
+    /// When the client's word begins to count again.
+    pub fn next_settlement(&self) -> Option<Instant> {
+        self.event_counts_until.filter(|_| self.client.is_some())
+    }
+
+    /// What the server knows of a session whose events have left its history.
+    pub fn set_listed(&mut self, listed: &Object) {
+        self.uid = listed.get("uid").and_then(|uid| uid.parse().ok());
+        self.cwd = parts::path(listed, "cwd");
+        self.last = Time::parse(id(listed, "last").unwrap_or_default());
+        self.since.clone_from(&self.last);
+        self.last_event = id(listed, "last_event").unwrap_or_default();
+        let events = listed.get("events").and_then(|count| count.parse().ok());
+        self.events = events.unwrap_or(1);
+        self.set_pid(listed);
+    }
+
+    /// The process that the server has found.
+    pub fn set_pid(&mut self, listed: &Object) {
+        self.pid = listed.get("pid").and_then(|pid| pid.parse().ok());
+    }
+
+    /// Time has passed: the client's word counts again, if it is due.
+    pub fn settle(&mut self, now: Instant) {
+        if self
+            .event_counts_until
+            .take_if(|until| *until <= now)
+            .is_some()
+        {
+            self.hear();
         }
     }
 
     /// Of a subagent: its state, when that began, and what it asks the user.
     pub fn agent_state<'s>(&'s self, agent: &'s Agent) -> (State, &'s Time, Option<&'s Question>) {
         let is_its = |question: &&Question| question.agent_id.as_ref() == Some(&agent.id);
-        match self.questions.iter().find(is_its) {
+        match self.open_questions().iter().find(is_its) {
             Some(question) => (State::Waiting, &question.since, Some(question)),
             None => (State::Working, &agent.since, None),
         }
@@ -195,9 +367,16 @@ impl Session {
 
     /// What a person wants to know about the state.
     pub fn detail(&self) -> String {
-        match (self.state(), self.questions.first()) {
+        match (self.state(), self.question()) {
             (State::Waiting, Some(question)) => self.with_agent(question),
+            (State::Waiting, None) => match self.client_status() {
+                Some(Status::Waiting(what)) => what.clone(),
+                _ => String::new(),
+            },
             (State::Working, _) => self.work(),
+            (State::Unknown, _) if !self.last_event.is_empty() => {
+                format!("last event {}", self.last_event)
+            }
             (State::Idle, _) if self.commands > 0 => {
                 let separator = if self.message.is_empty() { "" } else { " · " };
                 let commands = count(
@@ -232,46 +411,85 @@ impl Session {
         if self.is_compacting {
             return "compacting".into();
         }
-        let tools: Vec<String> = self.running.iter().map(RunningCall::describe).collect();
-        match (tools.is_empty(), self.turn) {
-            (false, _) => tools.join(", "),
-            (true, Turn::Running) => "thinking".into(),
-            (true, _) => count(self.agents.len(), "subagent runs", "subagents run"),
+        let tools: Vec<String> = self.running().map(RunningCall::describe).collect();
+        match (tools.is_empty(), self.turn, self.agents.len()) {
+            (false, ..) => tools.join(", "),
+            (true, Turn::Running, _) | (true, _, 0) => "thinking".into(),
+            (true, _, agents) => count(agents, "subagent runs", "subagents run"),
         }
     }
 
     /// For how many seconds a session that should be working has been silent, with no tool
     /// known to run. `None`: less than a minute, or it need not be working.
     pub fn quiet(&self, now: i64) -> Option<u64> {
-        let is_expected = self.state() == State::Working && self.running.is_empty();
+        // A client that says that it is busy is not quiet.
+        let is_expected =
+            self.state() == State::Working && !self.is_by_client() && self.running.is_empty();
         let age = self.last.age(now)?;
         (is_expected && age >= QUIET).then_some(age)
     }
 
-    /// Takes the next event of the session.
-    pub fn apply(&mut self, event: &Object, time: &Time) -> Change {
+    /// Takes the next event of the session. `arrived` is when it came, if it is not a past one.
+    pub fn apply(&mut self, event: &Object, time: &Time, arrived: Option<Instant>) -> Change {
         let name = event.text("_event").unwrap_or_default();
-        let (before, questions) = (self.state(), self.questions.len());
+        let (before, questions) = (self.state_by_events(), self.questions.len());
         self.events += 1;
+        // The session's id is no secret, and anybody may be able to post.
+        let uid = event.get("_peer_uid").and_then(|uid| uid.parse().ok());
+        self.uid = self.uid.or(uid);
+        if self.uid != uid && !is_by_server(event) {
+            return Change::default();
+        }
         self.last.clone_from(time);
         self.last_event = id(event, "_event").unwrap_or_default();
         if self.events == 1 && name != "SessionStart" {
             self.began_without_start = time.seconds;
         }
+        if self.lives_on(&name, time) {
+            (self.turn, self.pid) = (Turn::Unknown, None);
+        }
         let mut change = Change::default();
-        let begins = matches!(&*name, "SessionStart" | "UserPromptSubmit");
-        let is_over = matches!(self.turn, Turn::Ended | Turn::Gone);
-        if !is_over || begins || name == "SessionEnd" {
+        let begins = matches!(&*name, "SessionStart" | "UserPromptSubmit" | "SessionEnd");
+        if !self.is_over() || begins {
             change = self.transition(&name, event, time);
             change.is_new_question = self.questions.len() > questions;
         }
         if self.cwd.is_empty() {
             self.cwd = parts::path(event, "cwd");
         }
-        if self.state() != before || self.events == 1 {
+        if self.transcript.is_empty() {
+            self.transcript = parts::path(event, "transcript_path");
+        }
+        if let Some(title) = id(event, "session_title") {
+            self.title = title;
+        }
+        if self.state_by_events() != before || self.events == 1 {
             self.since.clone_from(time);
         }
+        if self.state_by_events() != before || change.is_new_question {
+            self.event_counts_until = arrived.map(|arrived| arrived + CLIENT_DELAY);
+        }
         change
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.turn, Turn::Ended | Turn::Gone)
+    }
+
+    /// Whether an event shows that a session goes on after its end: it was resumed in another
+    /// terminal, or its hooks come through a process that has ended. Shortly after the end it can
+    /// be late.
+    fn lives_on(&self, name: &str, time: &Time) -> bool {
+        const SIGNS: [&str; 6] = [
+            "PreToolUse",
+            "PermissionRequest",
+            "PostToolUse",
+            "PostToolUseFailure",
+            "PostToolBatch",
+            "Stop",
+        ];
+        let age = time.seconds.and_then(|now| self.since.age(now));
+        self.is_over() && SIGNS.contains(&name) && age.is_some_and(|age| age > LATE_END)
     }
 
     fn transition(&mut self, name: &str, event: &Object, time: &Time) -> Change {
@@ -304,7 +522,7 @@ impl Session {
             "PreCompact" if agent_id.is_none() => self.compact(event),
             "PostCompact" => self.is_compacting = false,
             "SessionEnd" => self.end(event),
-            "_gone" => {
+            "_gone" if is_by_server(event) => {
                 self.pid = event.get("_gone").and_then(|pid| pid.parse().ok());
                 self.reset(Turn::Gone);
             }
@@ -339,11 +557,13 @@ impl Session {
             self.pid = None;
         }
         let prompt = event.string("prompt").unwrap_or_default();
-        let is_by_user = claude::is_by_user(prompt);
+        self.add_schedules(event);
+        let is_by_user = claude::is_by_user(prompt) && !self.schedules.contains(&hash(prompt));
         self.is_compacting = false;
         self.turn = Turn::Running;
         self.end_foreground_agents();
         if is_by_user {
+            self.prompt = message(event, "prompt").unwrap_or_default();
             // The user cannot type while a dialog is open, not even one of a subagent.
             self.questions.clear();
             self.since.clone_from(time);
@@ -357,6 +577,7 @@ impl Session {
     }
 
     fn stop(&mut self, event: &Object, time: &Time) {
+        self.add_schedules(event);
         match event.get("background_tasks") {
             Some(tasks) => self.keep_agents(tasks, time),
             None => self.end_foreground_agents(),
@@ -385,6 +606,22 @@ impl Session {
     fn end(&mut self, event: &Object) {
         self.reset(Turn::Ended);
         self.message = message(event, "reason").unwrap_or_default();
+    }
+
+    /// Remembers the prompts that the session's schedules will write.
+    fn add_schedules(&mut self, event: &Object) {
+        let schedules = event.get("session_crons").unwrap_or_default();
+        for (_, schedule) in members(schedules).take(MAX_PARTS) {
+            self.add_schedule(&Object::parse(schedule));
+        }
+    }
+
+    fn add_schedule(&mut self, schedule: &Object) {
+        if let Some(prompt) = schedule.string("prompt").map(hash)
+            && !self.schedules.contains(&prompt)
+        {
+            push(&mut self.schedules, prompt);
+        }
     }
 
     /// Ends what the main thread does.
@@ -420,10 +657,22 @@ impl Session {
     fn wake_if_new(&mut self, event: &Object, agent_id: Option<&str>, time: &Time) {
         match agent_id {
             Some(agent_id) if self.ended_agents.iter().any(|ended| ended == agent_id) => {}
-            None if self.turn != Turn::New => {}
+            None if !matches!(self.turn, Turn::New | Turn::Unknown) => {}
             agent_id => self.wake(event, agent_id, time),
         }
     }
+}
+
+/// Whether the server itself has made the event. Its name alone says nothing: anybody can post one
+/// with that name. The member `_gone` is reserved.
+fn is_by_server(event: &Object) -> bool {
+    event.get("_gone").is_some()
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {

@@ -89,6 +89,8 @@ pub struct RunningCall {
     /// Whether the user has sent a prompt since. After Esc no event says that the tool has
     /// ended, but a prompt that was typed ahead does not end it.
     pub is_doubtful: bool,
+    /// Whether the client has said since that it is idle: then the user has pressed Esc.
+    pub has_ended: bool,
 }
 
 /// A question to the user that nothing has shown to be answered.
@@ -103,6 +105,8 @@ pub struct Question {
     pub since: Time,
     /// Whether a `PermissionRequest` has come for it.
     pub is_requested: bool,
+    /// Whether the client has said since that it asks nothing.
+    pub is_answered: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -35,6 +35,7 @@ impl Session {
             kind: QuestionKind::Elicitation(server),
             since: time.clone(),
             is_requested: true,
+            is_answered: false,
         };
         push(&mut self.questions, question);
         true
@@ -55,9 +56,11 @@ impl Session {
     /// Returns whether the notification asks the user.
     pub(super) fn notify(&mut self, event: &Object, time: &Time) -> bool {
         if event.string("notification_type") == Some("idle_prompt") {
-            if self.turn == Turn::Running {
+            if matches!(self.turn, Turn::Running | Turn::Unknown) {
                 self.end_turn(Turn::Over);
             }
+            // The client does not say so when it fails.
+            self.is_compacting = false;
             return false;
         }
         if !needs_input(event) {
@@ -77,6 +80,7 @@ impl Session {
                 detail: message + &summary.unwrap_or_default(),
                 since: time.clone(),
                 is_requested: true,
+                is_answered: false,
             };
             push(&mut self.questions, question);
         }

@@ -51,6 +51,15 @@ pub fn listed_sessions(source: &SourceOption) -> Vec<String> {
     }
 }
 
+/// Whether a source says what happens on this machine now: a server or an output socket, not a
+/// record.
+pub fn is_live(source: &SourceOption) -> bool {
+    match source {
+        SourceOption::Server(_) => true,
+        SourceOption::Paths(paths) => paths.iter().any(|path| is_socket(path)),
+    }
+}
+
 fn is_socket(path: &Path) -> bool {
     let is_socket = fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
     is_socket && path != Path::new(STDIN)

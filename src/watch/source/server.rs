@@ -73,12 +73,15 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
             Err(request::Error::NoServer(error)) if mode == Mode::Follow => {
                 format!("no server at {shown}: {error}. Waiting for it")
             }
+            Err(request::Error::NoServer(error)) => {
+                return taker.take(Input::NoServer(format!("no events from {shown}: {error}")));
+            }
             Err(error) => {
                 return Err(Stop::Error(format!("no events from {shown}: {error}")));
             }
         };
         if !std::mem::replace(&mut is_waiting, true) {
-            taker.take(Input::Notice(notice))?;
+            taker.take(Input::NoServer(notice))?;
         }
         taker.take(Input::Pause)?;
         thread::sleep(RETRY_INTERVAL);
@@ -236,6 +239,10 @@ impl<'p> Events<'p> {
         taker: &mut Taker,
     ) -> Result<(), Stop> {
         let mut is_past = position.is_some();
+        if !is_past {
+            // An output socket has no past events.
+            taker.take(Input::Live)?;
+        }
         loop {
             self.splitter.take_lines(|line| {
                 if let Some(position) = position {

@@ -1,0 +1,78 @@
+//! Reports that files in folders have changed: inotify(7).
+//!
+//! Where there is no inotify, or no instance of it is left, nothing is reported, and the folders
+//! are read once a second.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// What has changed since the last look.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// The processes whose files were written.
+    pub pids: HashSet<u32>,
+}
+
+/// Watches folders.
+pub struct Changes {
+    /// `None`: there is no inotify.
+    pub inotify: Option<OwnedFd>,
+}
+
+#[cfg(target_os = "linux")]
+impl Changes {
+    pub fn new() -> Changes {
+        use rustix::fs::inotify::{CreateFlags, init};
+        Changes {
+            inotify: init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok(),
+        }
+    }
+
+    /// Watches a folder, or, until that exists, the nearest one above it that does. To watch a
+    /// folder again changes nothing.
+    pub fn watch(&self, folder: &Path) {
+        use rustix::fs::inotify::{WatchFlags, add_watch};
+        let Some(inotify) = &self.inotify else { return };
+        let files = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
+        let itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+        if add_watch(inotify, folder, files | itself).is_ok() {
+            return;
+        }
+        let above = WatchFlags::CREATE | WatchFlags::MOVED_TO | itself;
+        let mut ancestors = folder.ancestors().skip(1);
+        ancestors.find(|folder| add_watch(inotify, *folder, above).is_ok());
+    }
+
+    /// What has changed. After an overflow of inotify names are missing; the caller compares the
+    /// stamps of all files in any case.
+    pub fn take(&self) -> Changed {
+        use rustix::fs::inotify::Reader;
+        let mut changed = Changed::default();
+        let Some(inotify) = &self.inotify else {
+            return changed;
+        };
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reports = Reader::new(inotify, &mut buffer);
+        while let Ok(report) = reports.next() {
+            let name = report.file_name().and_then(|name| name.to_str().ok());
+            changed.pids.extend(name.and_then(super::folder::pid_of));
+        }
+        changed
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Changes {
+    pub fn new() -> Changes {
+        Changes { inotify: None }
+    }
+
+    pub fn watch(&self, _: &Path) {}
+
+    pub fn take(&self) -> Changed {
+        Changed::default()
+    }
+}

@@ -1,0 +1,292 @@
+//! The session files of the client: which there are, and what they say.
+//!
+//! Claude Code keeps a file for each of its running processes, `sessions/PID.json` in its
+//! configuration directory, and writes its status there. Only this folder reads what the client
+//! keeps for itself. The server never does: it opens no path that a payload names.
+//!
+//! - `folder` opens a folder and reads a file of it. `changes` tells when to look again.
+//! - `file` is what a file says. `process` finds out whether its process still runs.
+//! - `transcript` reads the end of a transcript, `terminal` the environment of a process.
+//! - This file holds all files that count.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+mod changes;
+mod file;
+mod folder;
+mod process;
+mod terminal;
+mod transcript;
+
+use std::collections::HashMap;
+use std::env;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use self::changes::Changes;
+use self::file::ClientFile;
+use self::folder::{Folder, Stamp};
+pub use self::terminal::Terminal;
+use self::transcript::Transcript;
+use crate::watch::session::Session;
+use crate::watch::session::client::ClientWord;
+
+/// Folders that are read. Payloads name some of them.
+const MAX_FOLDERS: usize = 16;
+/// How often a file that is half written is read again without a report, and how soon.
+const RETRIES: usize = 10;
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// How often is looked where the kernel reports nothing.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The session files of some folders.
+pub struct ClientFiles {
+    /// The paths of the folders. They need not exist.
+    folders: Vec<PathBuf>,
+    entries: HashMap<((u64, u64), u32), Entry>,
+    changes: Changes,
+    /// How often files that could not be read may be read again without a report.
+    retries: usize,
+}
+
+/// A file.
+struct Entry {
+    /// `None`: its content was no session. It is read again.
+    stamp: Option<Stamp>,
+    /// What it last said.
+    file: Option<ClientFile>,
+    /// Reports the end of its process, if that runs.
+    process: Process,
+}
+
+enum Process {
+    Ended,
+    /// It runs, and the descriptor (a pidfd) reports its end.
+    Watched(OwnedFd),
+    /// It runs. The kernel has no such descriptor.
+    Running,
+}
+
+impl ClientFiles {
+    /// The files in the client's configuration directories: `$CLAUDE_CONFIG_DIR` and `~/.claude`.
+    pub fn new() -> ClientFiles {
+        let home = env::var_os("HOME").map(|home| Path::new(&home).join(".claude"));
+        let own = env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        let mut files = ClientFiles {
+            folders: Vec::new(),
+            entries: HashMap::new(),
+            changes: Changes::new(),
+            retries: RETRIES,
+        };
+        for directory in own.into_iter().chain(home) {
+            files.add(&directory);
+        }
+        files
+    }
+
+    /// Reads the files of this configuration directory too.
+    pub fn add(&mut self, directory: &Path) {
+        let folder = directory.join("sessions");
+        if directory.is_absolute()
+            && self.folders.len() < MAX_FOLDERS
+            && !self.folders.contains(&folder)
+        {
+            self.folders.push(folder);
+        }
+    }
+
+    /// What the clients say whose process runs, with the ids of their sessions.
+    pub fn words(&self) -> Vec<(String, ClientWord)> {
+        let alive = self.entries.values().filter(|entry| entry.process.runs());
+        let files = alive.filter_map(|entry| entry.file.as_ref());
+        files
+            .map(|file| (file.session_id.clone(), file.word.clone()))
+            .collect()
+    }
+
+    /// Reads what has changed. Files that are half written are read again a few times.
+    pub fn read(&mut self) {
+        self.look();
+        while self.is_incomplete() {
+            std::thread::sleep(RETRY_INTERVAL);
+            self.look();
+        }
+    }
+
+    /// Waits until something may have changed, or `wake` is readable, and reads that.
+    pub fn wait(&mut self, wake: BorrowedFd) -> io::Result<()> {
+        let mut fds = vec![PollFd::from_borrowed_fd(wake, PollFlags::IN)];
+        let processes = self.entries.values().filter_map(|entry| entry.process.fd());
+        let inotify = self.changes.inotify.as_ref().map(AsFd::as_fd);
+        let watched = processes.chain(inotify);
+        fds.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let timeout = self
+            .timeout()
+            .and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.look();
+        Ok(())
+    }
+
+    /// After which time to look without a report. `None`: never.
+    fn timeout(&self) -> Option<Duration> {
+        let is_unreported = |entry: &Entry| matches!(entry.process, Process::Running);
+        if self.is_incomplete() {
+            Some(RETRY_INTERVAL)
+        } else if self.changes.inotify.is_none() || self.entries.values().any(is_unreported) {
+            Some(INTERVAL)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a file that is half written is to be read again soon.
+    fn is_incomplete(&self) -> bool {
+        self.retries > 0 && self.entries.values().any(|entry| entry.stamp.is_none())
+    }
+
+    fn look(&mut self) {
+        let changed = self.changes.take();
+        self.retries = if changed.pids.is_empty() {
+            self.retries.saturating_sub(1)
+        } else {
+            RETRIES
+        };
+        let mut before = std::mem::take(&mut self.entries);
+        for path in &self.folders {
+            self.changes.watch(path);
+            let Ok(folder) = Folder::open(path) else {
+                continue;
+            };
+            for pid in folder.pids() {
+                let key = (folder.id, pid);
+                if self.entries.contains_key(&key) {
+                    continue;
+                }
+                let mut entry = before.remove(&key);
+                if changed.pids.contains(&pid)
+                    && let Some(entry) = &mut entry
+                {
+                    entry.stamp = None;
+                }
+                let entry = Entry::read(entry, &folder, pid);
+                self.entries.extend(entry.map(|entry| (key, entry)));
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The file as it is now. `before` is what it was. `None`: it is no file to be read.
+    fn read(before: Option<Entry>, folder: &Folder, pid: u32) -> Option<Entry> {
+        if let Some(mut before) = before {
+            let is_unchanged = before.stamp.is_some() && before.stamp == folder.stamp(pid).ok();
+            if is_unchanged {
+                before.check_process();
+                return Some(before);
+            }
+            let (text, stamp) = folder.read(pid).ok()?;
+            return Some(match parse(pid, &text, stamp) {
+                Some(file) => Entry::new(stamp, file),
+                // The client writes it just now: what it said last holds.
+                None => Entry {
+                    stamp: None,
+                    ..before
+                },
+            });
+        }
+        let (text, stamp) = folder.read(pid).ok()?;
+        Some(match parse(pid, &text, stamp) {
+            Some(file) => Entry::new(stamp, file),
+            None => Entry {
+                stamp: None,
+                file: None,
+                process: Process::Ended,
+            },
+        })
+    }
+
+    fn new(stamp: Stamp, file: ClientFile) -> Entry {
+        Entry {
+            stamp: Some(stamp),
+            process: Process::find(&file),
+            file: Some(file),
+        }
+    }
+
+    fn check_process(&mut self) {
+        let is_alive = self.file.as_ref().is_some_and(process::is_alive);
+        if !is_alive {
+            self.process = Process::Ended;
+        }
+    }
+}
+
+fn parse(pid: u32, text: &[u8], stamp: Stamp) -> Option<ClientFile> {
+    let mut file = ClientFile::parse(pid, text)?;
+    file.word.version = stamp.2;
+    Some(file)
+}
+
+impl Process {
+    /// The process of a file. The descriptor is opened first: the number can pass to another
+    /// process until then, but not after.
+    fn find(file: &ClientFile) -> Process {
+        let pidfd = process::open_pidfd(file.pid);
+        match pidfd {
+            _ if !process::is_alive(file) => Process::Ended,
+            Some(pidfd) => Process::Watched(pidfd),
+            None => Process::Running,
+        }
+    }
+
+    fn runs(&self) -> bool {
+        !matches!(self, Process::Ended)
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Process::Watched(pidfd) => Some(pidfd.as_fd()),
+            _ => None,
+        }
+    }
+}
+
+/// The configuration directory of the client that writes the transcript of a session:
+/// `DIRECTORY/projects/PROJECT/SESSION.jsonl`. Only a session of this user is believed.
+pub fn directory_of(session: &Session) -> Option<&Path> {
+    let is_projects = |folder: &&Path| folder.file_name().is_some_and(|name| name == "projects");
+    let mut ancestors = Path::new(&session.transcript).ancestors();
+    let projects = ancestors.find(is_projects)?;
+    (session.uid == Some(geteuid().as_raw())).then(|| projects.parent())?
+}
+
+/// What else tells a session apart: the end of its transcript, and its terminal.
+#[derive(Debug, Default)]
+pub struct Details {
+    pub transcript: Transcript,
+    pub terminal: Option<Terminal>,
+}
+
+impl Details {
+    /// Reads both, if they belong to this user.
+    pub fn of(session: &Session) -> Details {
+        let is_own = session.uid == Some(geteuid().as_raw());
+        let transcript = is_own.then(|| Transcript::read(Path::new(&session.transcript)));
+        // Only the client's file has shown which process it is.
+        let client = session.client();
+        Details {
+            transcript: transcript.unwrap_or_default(),
+            terminal: client.and_then(|client| Terminal::find(client.pid, client.tmux.as_deref())),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The terminal in which a session runs: which program shows it, and where.
+//!
+//! The environment of a process tells. It also holds API keys, so only the variables named here
+//! are looked at, and only of processes of this user.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::geteuid;
+use serde::Serialize;
+
+/// Bytes of an environment that are read.
+const MAX_ENVIRONMENT: u64 = 256 << 10;
+/// The variables that are looked at.
+const VARIABLES: [&str; 10] = [
+    "TMUX",
+    "TMUX_PANE",
+    "ZELLIJ_SESSION_NAME",
+    "ZELLIJ_PANE_ID",
+    "KITTY_LISTEN_ON",
+    "KITTY_WINDOW_ID",
+    "WEZTERM_UNIX_SOCKET",
+    "WEZTERM_PANE",
+    "STY",
+    "WINDOW",
+];
+
+/// Where a session is shown, as `sessions --json` prints it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Terminal {
+    /// The socket of the tmux server, and the pane, such as `%3`.
+    Tmux {
+        server: String,
+        pane: String,
+    },
+    Zellij {
+        session: String,
+        pane: String,
+    },
+    /// GNU screen.
+    Screen {
+        session: String,
+        window: String,
+    },
+    /// The address that kitty listens on, such as `unix:/tmp/kitty`.
+    Kitty {
+        server: String,
+        window: String,
+    },
+    WezTerm {
+        server: String,
+        pane: String,
+    },
+}
+
+impl Terminal {
+    /// The terminal of a process of this user. `tmux` is the pane that its session file names.
+    pub fn find(pid: u32, tmux: Option<&str>) -> Option<Terminal> {
+        let variables = environment(pid)?;
+        let terminal = Terminal::of(&variables).or_else(|| Terminal::of_file(tmux?))?;
+        let server = match &terminal {
+            Terminal::Tmux { server, .. } | Terminal::WezTerm { server, .. } => server,
+            Terminal::Kitty { server, .. } => server.strip_prefix("unix:")?,
+            Terminal::Zellij { .. } | Terminal::Screen { .. } => return Some(terminal),
+        };
+        // In the abstract namespace (`@`) a name belongs to nobody.
+        let is_own = server.starts_with('@')
+            || fs::metadata(server).is_ok_and(|file| file.uid() == geteuid().as_raw());
+        match &terminal {
+            _ if !is_own => None,
+            Terminal::Tmux { server, pane } if !is_in_pane(pid, server, pane) => None,
+            _ => Some(terminal),
+        }
+    }
+
+    /// The innermost terminal first: a program inside of another inherits its variables.
+    fn of(variables: &HashMap<String, String>) -> Option<Terminal> {
+        let get = |name: &str| variables.get(name).cloned();
+        let both = |one, other| Some((get(one)?, get(other)?));
+        if let Some((server, pane)) = both("TMUX", "TMUX_PANE") {
+            // SOCKET,PID,SESSION
+            let server = server.rsplitn(3, ',').last()?.to_owned();
+            Some(Terminal::Tmux { server, pane })
+        } else if let Some((session, pane)) = both("ZELLIJ_SESSION_NAME", "ZELLIJ_PANE_ID") {
+            Some(Terminal::Zellij { session, pane })
+        } else if let Some((session, window)) = both("STY", "WINDOW") {
+            Some(Terminal::Screen { session, window })
+        } else if let Some((server, window)) = both("KITTY_LISTEN_ON", "KITTY_WINDOW_ID") {
+            Some(Terminal::Kitty { server, window })
+        } else {
+            let (server, pane) = both("WEZTERM_UNIX_SOCKET", "WEZTERM_PANE")?;
+            Some(Terminal::WezTerm { server, pane })
+        }
+    }
+
+    /// The pane that a session file names, `SESSION:@WINDOW.%PANE`, on the default server.
+    fn of_file(tmux: &str) -> Option<Terminal> {
+        let (_, pane) = tmux.rsplit_once('.')?;
+        let folder = std::env::var("TMUX_TMPDIR").unwrap_or_else(|_| "/tmp".into());
+        Some(Terminal::Tmux {
+            server: format!("{folder}/tmux-{}/default", geteuid().as_raw()),
+            pane: pane.to_owned(),
+        })
+    }
+}
+
+/// The variables of a process, if it belongs to this user. What they contain goes to commands
+/// and to the user's terminal, so control characters are not taken.
+fn environment(pid: u32) -> Option<HashMap<String, String>> {
+    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
+    if file.metadata().ok()?.uid() != geteuid().as_raw() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MAX_ENVIRONMENT).read_to_end(&mut text).ok()?;
+    Some(variables(&text))
+}
+
+fn variables(environment: &[u8]) -> HashMap<String, String> {
+    let lines = environment.split(|byte| *byte == 0);
+    let texts = lines.filter_map(|line| str::from_utf8(line).ok());
+    let pairs = texts.filter_map(|text| text.split_once('='));
+    let wanted = pairs.filter(|(name, value)| {
+        VARIABLES.contains(name) && !value.is_empty() && !value.contains(char::is_control)
+    });
+    wanted
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Whether a pane shows the terminal of a process. Panes end, and their numbers are used again by
+/// the next server.
+fn is_in_pane(pid: u32, server: &str, pane: &str) -> bool {
+    if !pane.starts_with('%') {
+        return false;
+    }
+    let tmux = Command::new("tmux")
+        .args([
+            "-S",
+            server,
+            "display-message",
+            "-p",
+            "-t",
+            pane,
+            "#{pane_tty}",
+        ])
+        .output();
+    let Ok(output) = tmux else { return false };
+    let tty = String::from_utf8_lossy(&output.stdout);
+    let device = fs::metadata(Path::new(tty.trim())).map(|file| file.rdev());
+    matches!((device, tty_of(pid)), (Ok(one), Some(other)) if one == other)
+}
+
+/// The device of a process's terminal: field 7 of proc_pid_stat(5).
+fn tty_of(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(7 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_terminal_counts() {
+        let of = |text: &str| Terminal::of(&variables(text.replace('|', "\0").as_bytes()));
+        let kitty = "KITTY_LISTEN_ON=unix:@k|KITTY_WINDOW_ID=2|";
+        let tmux = "TMUX=/tmp/a,b/default,77,0|TMUX_PANE=%3|";
+        assert_eq!(
+            of(&(kitty.to_owned() + tmux)),
+            Some(Terminal::Tmux {
+                server: "/tmp/a,b/default".into(),
+                pane: "%3".into()
+            })
+        );
+        assert_eq!(
+            of(kitty),
+            Some(Terminal::Kitty {
+                server: "unix:@k".into(),
+                window: "2".into()
+            })
+        );
+        assert_eq!(of("TMUX=/tmp/x,7,0|"), None);
+        assert_eq!(of("STY=a\nb|WINDOW=1|"), None, "a control character");
+    }
+
+    #[test]
+    fn a_session_file_names_the_pane() {
+        let Some(Terminal::Tmux { pane, server }) = Terminal::of_file("r:@0.%12") else {
+            panic!("no terminal")
+        };
+        assert_eq!(pane, "%12");
+        assert!(server.ends_with("/default"), "{server}");
+        assert_eq!(Terminal::of_file("nothing"), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! What the client itself says of a session, in its session file.
+//!
+//! No event tells that the user has granted or refused a permission, or pressed Esc. The client's
+//! own word does, half a second later.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use super::parts::Time;
+
+/// The client's word on one session.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClientWord {
+    /// `None`: an old client, which says only that the session is there.
+    pub status: Option<Status>,
+    /// When the status began.
+    pub since: Time,
+    /// What the client shows as the session's name.
+    pub name: String,
+    pub cwd: String,
+    pub pid: u32,
+    /// Its pane in tmux: `SESSION:@WINDOW.%PANE`.
+    pub tmux: Option<String>,
+    /// Another one each time that the file is written.
+    pub version: u64,
+}
+
+/// What a client does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Status {
+    Busy,
+    Idle,
+    /// It asks the user. What for, in the client's words.
+    Waiting(String),
+}
+
+impl ClientWord {
+    /// How much it counts among the words of several processes that run the same session: the one
+    /// that waits first, then the newest.
+    pub fn rank(&self) -> (u8, Option<i64>) {
+        let urgency = match &self.status {
+            Some(Status::Waiting(what)) if what == DIALOG => 1,
+            Some(Status::Waiting(_)) => 2,
+            _ => 0,
+        };
+        (urgency, self.since.seconds)
+    }
+}
+
+/// The user has opened a dialog: nobody asks.
+pub const DIALOG: &str = "dialog open";

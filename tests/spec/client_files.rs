@@ -1,0 +1,371 @@
+//! The session files of the client, as `sessions` and `watch` read them: what they say of the
+//! state, and which of them count.
+//!
+//! The processes are real ones that wait. Only Linux shows when a process began.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::*;
+
+/// A home directory with the client's configuration directory, and processes that are clients.
+struct Home {
+    folder: TempDir,
+    clients: Vec<Child>,
+}
+
+impl Home {
+    fn new() -> Home {
+        let home = Home {
+            folder: folder(),
+            clients: Vec::new(),
+        };
+        fs::create_dir_all(home.sessions()).unwrap();
+        home
+    }
+
+    fn sessions(&self) -> PathBuf {
+        self.folder.path().join(".claude/sessions")
+    }
+
+    /// Starts a process that waits until it is dropped. Returns its pid.
+    fn client(&mut self) -> u32 {
+        let mut cat = Command::new("cat");
+        cat.stdin(Stdio::piped()).stdout(Stdio::null());
+        self.clients.push(cat.spawn().unwrap());
+        self.clients.last().unwrap().id()
+    }
+
+    fn path(&self, pid: u32) -> PathBuf {
+        self.sessions().join(format!("{pid}.json"))
+    }
+
+    /// Writes the file of a process as the client does.
+    fn write(&self, pid: u32, file: &Value) {
+        fs::write(self.path(pid), file.to_string()).unwrap();
+    }
+
+    fn command(&self, subcommand: &str, socket: &str) -> Command {
+        let mut command = program();
+        command.env("HOME", self.folder.path());
+        command.args([subcommand, "--socket", socket]);
+        command
+    }
+
+    fn run(&self, socket: &str) -> Output {
+        self.command("sessions", socket)
+            .arg("--json")
+            .output()
+            .unwrap()
+    }
+
+    /// The sessions, where no server runs.
+    fn list(&self) -> Vec<Value> {
+        let output = self.run("/nonexistent");
+        events(&String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The states of the sessions, where no server runs.
+    fn states(&self) -> String {
+        let states = self.list().into_iter();
+        let states = states.map(|session| session["state"].as_str().unwrap().to_owned());
+        states.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        for client in &mut self.clients {
+            client.kill().unwrap();
+            client.wait().unwrap();
+        }
+    }
+}
+
+/// When a process began: field 22 of proc_pid_stat(5).
+fn start_of(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.split(' ').nth(19).unwrap().to_owned()
+}
+
+/// The file of a session.
+fn file(pid: u32, session: &str, status: &str) -> Value {
+    json!({"pid": pid, "sessionId": session, "cwd": "/home/dev/shop", "name": "shop-1",
+        "procStart": start_of(pid), "status": status, "statusUpdatedAt": 1_795_915_941_668_i64,
+        "waitingFor": "permission prompt"})
+}
+
+#[test]
+fn without_a_server_the_files_tell_which_sessions_there_are() {
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "s", "waiting"));
+    let output = home.run("/nonexistent");
+    let session = &events(&String::from_utf8(output.stdout).unwrap())[0];
+    let expected = json!({"session_id": "s", "name": "shop-1", "state": "waiting",
+        "since": "2026-11-29T01:32:21+00:00", "detail": "permission prompt",
+        "cwd": "/home/dev/shop", "pid": pid, "source": "client", "events": 0});
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&session[name], value, "{name}");
+    }
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("no events from /nonexistent"), "{stderr}");
+    assert!(output.status.success());
+}
+
+#[test]
+fn after_an_answer_the_state_is_what_the_client_says() {
+    let mut home = Home::new();
+    let pid = home.client();
+    let server = Server::start(&[]);
+    let call = json!({"session_id": "s", "tool_name": "Bash", "tool_use_id": "t",
+        "tool_input": {"command": "make"}});
+    server.post("UserPromptSubmit", r#"{"session_id":"s","prompt":"go on"}"#);
+    server.post("PreToolUse", call.to_string());
+    server.post("PermissionRequest", call.to_string());
+    let look = |status: &str| {
+        home.write(pid, &file(pid, "s", status));
+        let output = home.run(server.socket().to_str().unwrap());
+        let session = events(&String::from_utf8(output.stdout).unwrap()).remove(0);
+        let text = |name: &str| session[name].as_str().unwrap_or("null").to_owned();
+        (
+            text("state"),
+            text("detail"),
+            text("source"),
+            session["tools"].as_array().unwrap().len(),
+        )
+    };
+    let seen = |state: &str, detail: &str, source: &str, tools| {
+        (
+            state.to_owned(),
+            detail.to_owned(),
+            source.to_owned(),
+            tools,
+        )
+    };
+    assert_eq!(
+        look("waiting"),
+        seen("waiting", "permission for Bash: make", "client", 1)
+    );
+    assert_eq!(look("busy"), seen("working", "Bash make", "client", 1));
+    // Refused, or Esc: no event tells.
+    assert_eq!(look("idle"), seen("idle", "", "client", 0));
+    assert_eq!(look("shell"), seen("idle", "", "client", 0));
+    // A status that nobody knows says nothing.
+    assert_eq!(
+        look("resting"),
+        seen("waiting", "permission for Bash: make", "events", 1)
+    );
+}
+
+#[test]
+fn only_the_file_of_a_process_that_runs_counts() {
+    let mut home = Home::new();
+    let pid = home.client();
+    let with = |name: &str, value: Value| {
+        let mut file = file(pid, "s", "busy");
+        file[name] = value;
+        home.write(pid, &file);
+        home.states()
+    };
+    assert_eq!(with("status", json!("busy")), "working");
+    assert_eq!(
+        with("procStart", json!("1")),
+        "",
+        "another process had this number"
+    );
+    assert_eq!(with("procStart", Value::Null), "working");
+    assert_eq!(
+        with("pidDomain", json!("linux:0:pid:[1]")),
+        "",
+        "a container's process"
+    );
+    assert_eq!(
+        with("startedAt", json!(0)),
+        "working",
+        "procStart is enough"
+    );
+    let mut early = file(pid, "s", "busy");
+    early["procStart"] = Value::Null;
+    early["startedAt"] = json!(1000);
+    home.write(pid, &early);
+    assert_eq!(
+        home.states(),
+        "",
+        "the process began after the file says so"
+    );
+    home.write(pid, &file(pid, "s", "busy"));
+    home.clients
+        .pop()
+        .map(|mut client| (client.kill(), client.wait()));
+    assert_eq!(home.states(), "", "its process has been killed");
+}
+
+#[test]
+fn what_is_no_session_file_is_passed_over() {
+    let mut home = Home::new();
+    let pids: [u32; 9] = std::array::from_fn(|_| home.client());
+    let good = file(pids[0], "good", "idle");
+    home.write(pids[0], &good);
+    fs::write(home.path(pids[1]), "").unwrap();
+    fs::write(home.path(pids[2]), "{\"sessionId\":\"half").unwrap();
+    home.write(pids[3], &json!([good]));
+    home.write(pids[4], &json!({"sessionId": 7, "status": "idle"}));
+    let fifo = Command::new("mkfifo")
+        .arg(home.path(pids[5]))
+        .status()
+        .unwrap();
+    assert!(fifo.success());
+    let target = home.folder.path().join("target");
+    fs::write(&target, file(pids[6], "linked", "idle").to_string()).unwrap();
+    symlink(&target, home.path(pids[6])).unwrap();
+    let large = fs::File::create(home.path(pids[7])).unwrap();
+    large.set_len(1 << 30).unwrap();
+    let other = format!("{}.json.tmp", pids[8]);
+    let text = file(pids[8], "other", "idle").to_string();
+    fs::write(home.sessions().join(other), &text).unwrap();
+    fs::write(home.sessions().join("+1.json"), &text).unwrap();
+    let ids: Vec<_> = home
+        .list()
+        .into_iter()
+        .map(|session| session["session_id"].clone())
+        .collect();
+    assert_eq!(ids, ["good"]);
+}
+
+#[test]
+fn a_file_of_another_user_does_not_count() {
+    if !is_root() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "s", "idle"));
+    std::os::unix::fs::chown(home.path(pid), Some(65534), None).unwrap();
+    assert_eq!(home.states(), "");
+}
+
+#[test]
+fn of_two_processes_of_one_session_the_one_that_waits_counts() {
+    let mut home = Home::new();
+    let (one, other) = (home.client(), home.client());
+    let write = |pid: u32, status: &str, what: &str, updated: i64| {
+        let mut file = file(pid, "s", status);
+        file["waitingFor"] = json!(what);
+        file["statusUpdatedAt"] = json!(updated);
+        home.write(pid, &file);
+    };
+    let pid = || home.list()[0]["pid"].clone();
+    write(one, "waiting", "permission prompt", 1000);
+    write(other, "busy", "", 9000);
+    assert_eq!(pid(), one);
+    write(other, "waiting", "dialog open", 9000);
+    assert_eq!(pid(), one, "a dialog that the user has opened asks nothing");
+    write(one, "idle", "", 1000);
+    write(other, "busy", "", 9000);
+    assert_eq!(pid(), other, "the newer one");
+}
+
+#[test]
+fn every_configuration_directory_is_read_once() {
+    let mut home = Home::new();
+    let (own, linked, named) = (home.client(), home.client(), home.client());
+    home.write(own, &file(own, "own", "idle"));
+    let other = home.folder.path().join("other");
+    fs::create_dir_all(other.join("sessions")).unwrap();
+    let path = |pid| other.join(format!("sessions/{pid}.json"));
+    fs::write(path(linked), file(linked, "linked", "idle").to_string()).unwrap();
+    let link = home.folder.path().join("link");
+    symlink(&other, &link).unwrap();
+    // The transcript of a session names a third one.
+    let third = home.folder.path().join("third");
+    fs::create_dir_all(third.join("sessions")).unwrap();
+    let text = file(named, "named", "busy").to_string();
+    fs::write(third.join(format!("sessions/{named}.json")), text).unwrap();
+    let server = Server::start(&[]);
+    let transcript = third.join("projects/shop/named.jsonl");
+    let body = json!({"session_id": "named", "transcript_path": transcript});
+    server.post("SessionStart", body.to_string());
+    let mut command = home.command("sessions", server.socket().to_str().unwrap());
+    let output = command
+        .arg("--json")
+        .env("CLAUDE_CONFIG_DIR", &link)
+        .output()
+        .unwrap();
+    let sessions = events(&String::from_utf8(output.stdout).unwrap());
+    let mut seen: Vec<_> = sessions
+        .iter()
+        .map(|session| format!("{} {}", session["session_id"], session["state"]).replace('"', ""))
+        .collect();
+    seen.sort();
+    assert_eq!(seen, ["linked idle", "named working", "own idle"]);
+}
+
+#[test]
+fn the_transcript_tells_branch_model_and_context() {
+    let home = Home::new();
+    let server = Server::start(&[]);
+    let transcript = home.folder.path().join("s.jsonl");
+    let reply = json!({"type": "assistant", "gitBranch": "main", "message": {"model": "claude-x",
+        "usage": {"input_tokens": 5, "cache_read_input_tokens": 1000, "output_tokens": 7}}});
+    fs::write(&transcript, format!("{reply}\n")).unwrap();
+    let body = json!({"session_id": "s", "transcript_path": transcript, "prompt": "add a test"});
+    server.post("UserPromptSubmit", body.to_string());
+    let output = home.run(server.socket().to_str().unwrap());
+    let session = &events(&String::from_utf8(output.stdout).unwrap())[0];
+    assert_eq!(session["branch"], "main");
+    assert_eq!(session["model"], "claude-x");
+    assert_eq!(session["context"], 1005);
+    assert_eq!(session["prompt"], "add a test");
+}
+
+#[cfg(feature = "screen")]
+#[test]
+fn the_screen_follows_the_files() {
+    use crate::screen::Watch;
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    fs::remove_dir(home.sessions()).unwrap();
+    let server = Server::start(&[]);
+    let watch = Watch::start(&home.command("watch", server.socket().to_str().unwrap()));
+    watch.wait_for("No sessions yet");
+    // The folder appears, and in it a file that the client has written by half.
+    fs::create_dir(home.sessions()).unwrap();
+    let text = file(pid, "s", "waiting").to_string();
+    fs::write(home.path(pid), &text[..text.len() / 2]).unwrap();
+    fs::write(home.path(pid), &text).unwrap();
+    watch.wait_for("1 waiting · 1 without events: hooks-observatory hooks --install");
+    home.write(pid, &file(pid, "s", "busy"));
+    watch.wait_for("thinking");
+    home.write(pid, &file(pid, "s", "idle"));
+    watch.wait_for("idle");
+    let before = watch.screen.text().len();
+    let mut client = home.clients.pop().unwrap();
+    client.kill().unwrap();
+    // Its parent has not waited for it yet.
+    watch.wait_for_more(before, "No sessions yet");
+    client.wait().unwrap();
+}
+
+#[cfg(feature = "screen")]
+#[test]
+fn the_screen_says_that_no_server_answers() {
+    use crate::screen::Watch;
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "s", "waiting"));
+    let watch = Watch::start(&home.command("watch", "/nonexistent"));
+    watch.wait_for("NO SERVER · 1 waiting");
+}
