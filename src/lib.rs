@@ -10,7 +10,8 @@
 //! client bytes → http::Connection → Event → entry of the EventLog → sinks: stdout, readers
 //! ```
 //!
-//! The binary holds two programs. [`cli`] reads the command line of both.
+//! The binary holds the server, and what its users run beside it. [`cli`] reads the command line of
+//! both.
 //!
 //! The **server** is these folders. A hook passes through them in this order, and EDU_NOTES.md
 //! visits them in this order:

@@ -2,8 +2,8 @@
 //!
 //! The code that takes a step reports it with [`log::trace!`]: first what the step is about
 //! (`client 3`, `stdout`, `poll`, `log`, `server`), then what happened. Without `--trace`
-//! that costs one comparison. This file holds the logger: it puts the time before the line
-//! and passes it to [`say`], which never blocks. If nobody reads the trace, lines are lost
+//! that costs one comparison. This file holds the logger: it puts the time before the line, gives
+//! each client a colour, and passes the line to [`say`], which never blocks. If nobody reads the trace, lines are lost
 //! and the server goes on.
 //!
 //! The environment variable `RUST_LOG` selects further lines, in the syntax of

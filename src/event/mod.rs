@@ -5,14 +5,17 @@
 //! surrogate pass unchanged, and no nesting is too deep: nothing here recurses.
 //!
 //! The names of the metadata begin with `_` and are reserved: a payload's own members with
-//! these names move into `_claimed`.
+//! these names move into `_claimed`. A new name is added to `RESERVED_NAMES` in `payload.rs`, and
+//! to `HIDDEN_FIELDS` in `format/summary.rs`.
 //!
-//! - This file makes events: the metadata, and what [`payload`] makes of the body.
+//! - This file makes events: the metadata, and what [`payload`] makes of the body. Two events are
+//!   the server's own: `_dropped` (a sink has missed some) and `_gone` (a session's process has
+//!   ended). The clock of `_ts` is here too.
 //! - [`compact`] writes JSON as one line of ASCII.
 //! - [`json_text`] walks JSON text without parsing it into values. [`object`] looks members up.
 //! - [`claude`]: what events of Claude Code mean.
 //!
-//! This folder knows no HTTP, and about sinks only that they can miss events.
+//! This folder knows no HTTP.
 //!
 //! Stop 8 of EDU_NOTES.md.
 

@@ -9,7 +9,7 @@
 //! No format parses the event into values: they walk its tokens. Indented JSON changes only
 //! the white space. YAML has rules of its own for numbers and strings.
 //!
-//! This folder knows no sink, except that a summary asks for the width of the terminal on
+//! This folder knows no sink, except that the line for people asks for the width of the terminal on
 //! stdout. A new format is a file here, a variant of [`Format`], an option in `cli/serve.rs`,
 //! and an arm in `style_for_terminal` in `main.rs`, which decides about colours.
 //!

@@ -1,4 +1,4 @@
-//! What is installed, and whether it works.
+//! What is installed, and whether it works: the server is asked for `/health`.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

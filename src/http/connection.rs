@@ -24,7 +24,7 @@
 //! | `ReadingHead`, `ReadingBody` | `received`, hook complete | `WritingResponse` (200) | `Hook` |
 //! | `ReadingHead`, `ReadingBody` | `received`, request for events complete | `Authorizing` | `Subscribe` |
 //! | `ReadingHead`, `ReadingBody` | `received`, request for sessions complete | `Authorizing` | `ListSessions` |
-//! | `ReadingHead`, `ReadingBody` | `received`, other request complete | `WritingResponse` (200, 400, 404) | `Write` |
+//! | `ReadingHead`, `ReadingBody` | `received`, request for `/health` or an unknown one complete | `WritingResponse` (200, 400, 404) | `Write` |
 //! | `ReadingHead`, `ReadingBody` | `end_of_input`, part of a request received | `WritingResponse` (400) | `Write` |
 //! | `ReadingHead`, `ReadingBody` | `time_out` | `WritingResponse` (408) | `Write` |
 //! | `ReadingHead` | `end_of_input`, nothing received | | `Close` |

@@ -1,4 +1,4 @@
-//! The bytes of the responses.
+//! The bytes of the responses: heads, and bodies that never change, such as that of `/health`.
 //!
 //! Stop 6 of EDU_NOTES.md.
 

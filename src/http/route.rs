@@ -1,4 +1,5 @@
-//! Routing: what a request asks for, by its method and target.
+//! Routing: what a request asks for, by its method and target. `POST` to any path is a hook.
+//! `GET /events`, `/sessions` and `/health` are the other requests.
 //!
 //! Stop 6 of EDU_NOTES.md.
 

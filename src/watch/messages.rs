@@ -1,5 +1,5 @@
-//! The rule for messages: `MessageDisplay` and `Stop` have the same one, in any order, so only
-//! the first of them shows it.
+//! The rule for messages: `MessageDisplay` and `Stop` have the same message, in any order, and only
+//! the first of the two shows it.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -1,13 +1,16 @@
 //! The view: what sessions do, from a server or from a record.
 //!
-//! - [`sessions`] and [`session`] derive states from events, without I/O.
-//! - `source`: where lines come from.
+//! - [`sessions`] and [`session`] derive states from events and from the client's word, without
+//!   I/O.
+//! - `source`: where lines come from. `filter`: which of them are shown. `client_files`: the
+//!   client's own session files.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
 //! - `messages`: which events repeat a message.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
-//! - This file connects them, filters, and writes to stdout.
+//! - This file connects them, and writes to stdout.
 //!
-//! This folder knows a server only by its sockets and its requests.
+//! This folder knows a server only by its sockets and its requests. Only `client_files` reads what
+//! the client keeps for itself.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -1,7 +1,6 @@
-//! What the loop does for the clients with their events, and with clients that become readers.
+//! The trait to which clients hand their events over, and themselves when they become readers.
 //!
-//! The clients hand these over without knowing the output. The model test has an output of its
-//! own.
+//! `server/publisher.rs` implements it. The model test has an output of its own.
 //!
 //! Stop 7 of EDU_NOTES.md.
 

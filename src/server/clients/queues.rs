@@ -1,4 +1,5 @@
-//! The queues in which clients wait, and what else they share.
+//! The queues in which clients wait, their deadlines, and what else they share: the poll, the
+//! bodies in flight, the buffer for reading, the clock.
 //!
 //! Nothing here knows a client's fields: clients are keys.
 //!

@@ -1,4 +1,4 @@
-//! When a session whose process has ended is reported as gone.
+//! How long the server waits before it reports a session as gone whose process has ended.
 //!
 //! The hook that posts its `SessionEnd` can outlive the process, so the session has until a
 //! deadline. And if the server is late, the `SessionEnd` may have come in time and still be unread.

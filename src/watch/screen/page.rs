@@ -1,4 +1,5 @@
-//! Text that covers the screen: a whole event, or the help. It can be scrolled.
+//! Text that covers the screen: a whole event, or the help, which explains every key and state. It
+//! can be scrolled.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

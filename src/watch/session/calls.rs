@@ -1,4 +1,5 @@
-//! Tool calls of a session: which run, how they end, and which failures only a batch shows.
+//! Tool calls of a session: which run, which need a permission, how they end, and which failures
+//! only a batch shows.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -6,6 +6,9 @@
 //! the middle. So each event is taken for what it surely shows, and the state is the best that
 //! the events allow.
 //!
+//! A new state is a variant of [`State`], its sign and style in `screen/table.rs`, and a line of
+//! the help in `screen/page.rs`.
+//!
 //! A session is in a turn or not, and beside that questions are open and subagents run:
 //!
 //! | event | turn | questions | tools and subagents |

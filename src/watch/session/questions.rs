@@ -1,5 +1,4 @@
-//! Questions to the user that no tool call of its own asks: forms of MCP servers, and
-//! notifications.
+//! Questions to the user other than permissions: forms of MCP servers, and notifications.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
