@@ -30,7 +30,10 @@ fn run() -> ExitCode {
         }
         Ok(Command::Hooks(options)) => exit_code(hooks::run(&options, print)),
         Ok(Command::Watch(options)) => exit_code(watch::run(&options)),
-        Ok(Command::Sessions(options)) => exit_code(watch::list(&options, print)),
+        Ok(Command::Sessions(options)) => match watch::list(&options, print) {
+            Ok(false) if options.is_waiting_only => ExitCode::FAILURE,
+            result => exit_code(result.map(drop)),
+        },
         Err(Exit::Print(text)) => exit_code(print(&text)),
         Err(Exit::Usage(text)) => {
             stderr::say(text);

@@ -32,6 +32,8 @@ pub struct WatchOptions {
 pub struct SessionsOptions {
     pub source: SourceOption,
     pub is_json: bool,
+    /// Whether only the sessions are listed that wait for the user.
+    pub is_waiting_only: bool,
     /// How the ids of the sessions begin that are listed.
     pub session: String,
 }
@@ -132,6 +134,10 @@ struct SessionsArguments {
     #[argh(switch)]
     json: bool,
 
+    /// print only the sessions that wait for you, and exit with 1 if none does
+    #[argh(switch)]
+    waiting: bool,
+
     /// show only sessions whose id begins so
     #[argh(option, arg_name = "prefix", default = "String::new()")]
     session: String,
@@ -179,6 +185,7 @@ pub(super) fn parse_sessions(
         source: source(arguments.sources, arguments.socket, default_socket)
             .map_err(|error| usage(&SESSIONS, error))?,
         is_json: arguments.json,
+        is_waiting_only: arguments.waiting,
         session: arguments.session,
     })
 }

@@ -35,9 +35,10 @@ use self::client_files::{ClientFiles, Details, directory_of};
 use self::clock::now;
 use self::filter::{is_shown, parse};
 use self::lines::Lines;
+use self::session::State;
 use self::sessions::Sessions;
 use self::source::{Input, Mode};
-use crate::cli::{Filter, SessionsOptions, WatchFormat, WatchOptions};
+use crate::cli::{Filter, SessionsOptions, SourceOption, WatchFormat, WatchOptions};
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
 use crate::event::object::Object;
@@ -68,16 +69,41 @@ fn write(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
     result.and(view.result)
 }
 
-/// Prints the states of the sessions. `print` writes to stdout. The error is for the user.
+/// Prints the states of the sessions. `print` writes to stdout. Returns whether there are any,
+/// among those that the options ask for. The error is for the user.
 pub fn list(
     options: &SessionsOptions,
     print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
+) -> Result<bool, String> {
+    let sessions = read_sessions(&options.source)?;
+    let mut shown = sessions.ordered();
+    shown.retain(|session| {
+        session.id.starts_with(&options.session)
+            && (!options.is_waiting_only || session.state() == State::Waiting)
+    });
+    if options.is_waiting_only && shown.is_empty() {
+        return Ok(false);
+    }
+    let text = if options.is_json {
+        let is_live = source::is_live(&options.source);
+        let details = |session| is_live.then(|| Details::of(session)).unwrap_or_default();
+        let line = |session| table::json(session, &details(session));
+        shown.iter().copied().map(line).collect()
+    } else {
+        let width = io::stdout().is_terminal().then(terminal::width);
+        table::table(&shown, now(), width)
+    };
+    print(&text)?;
+    Ok(!shown.is_empty())
+}
+
+/// The sessions of a source, and, if it is live, of the client's files.
+fn read_sessions(source: &SourceOption) -> Result<Sessions, String> {
     let mut sessions = Sessions::default();
     let (mut damaged, mut no_server) = (0, None);
     // Asked for before the events, so that of a session that begins meanwhile the events tell.
-    let listed = source::listed_sessions(&options.source);
-    source::read(&options.source, Mode::Once, &mut |input| {
+    let listed = source::listed_sessions(source);
+    source::read(source, Mode::Once, &mut |input| {
         match input {
             Input::Line(line) => match parse(line) {
                 Some((_, event)) => drop(sessions.apply(&event, None)),
@@ -93,30 +119,17 @@ pub fn list(
     for listed in listed {
         sessions.add_listed(&Object::parse(&listed));
     }
-    let is_live = source::is_live(&options.source);
-    if is_live {
+    if source::is_live(source) {
         add_client_words(&mut sessions);
     }
     match no_server {
-        Some(error) if sessions.is_empty() => return Err(error.into()),
+        Some(error) if sessions.is_empty() => return Err(error),
         Some(error) => say(error),
         None => {}
     }
     report_damage(damaged);
     report_losses(&sessions);
-    let mut shown = sessions.ordered();
-    shown.retain(|session| session.id.starts_with(&options.session));
-    let text = if options.is_json {
-        let details = |session| is_live.then(|| Details::of(session)).unwrap_or_default();
-        let lines = shown.into_iter();
-        lines
-            .map(|session| table::json(session, &details(session)))
-            .collect()
-    } else {
-        let width = io::stdout().is_terminal().then(terminal::width);
-        table::table(&shown, now(), width)
-    };
-    print(&text)
+    Ok(sessions)
 }
 
 /// Adds what the client's session files say now.

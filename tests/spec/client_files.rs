@@ -369,3 +369,27 @@ fn the_screen_says_that_no_server_answers() {
     let watch = Watch::start(&home.command("watch", "/nonexistent"));
     watch.wait_for("NO SERVER · 1 waiting");
 }
+
+#[test]
+fn only_the_sessions_that_wait_are_printed_if_wanted() {
+    let mut home = Home::new();
+    let (one, other) = (home.client(), home.client());
+    home.write(one, &file(one, "one", "busy"));
+    home.write(other, &file(other, "other", "waiting"));
+    let waiting = |arguments: &[&str]| {
+        let mut command = home.command("sessions", "/nonexistent");
+        let output = command.arg("--waiting").args(arguments).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (code, text) = waiting(&[]);
+    assert!(
+        code == Some(0) && text.contains("othe ") && !text.contains(" one "),
+        "{text}"
+    );
+    assert_eq!(events(&waiting(&["--json"]).1)[0]["session_id"], "other");
+    home.write(other, &file(other, "other", "idle"));
+    assert_eq!(waiting(&[]), (Some(1), String::new()));
+}

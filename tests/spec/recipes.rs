@@ -228,7 +228,7 @@ fn the_first_recipe_shows_which_session_waits() {
 }
 
 #[test]
-fn the_status_line_names_the_projects_that_wait() {
+fn the_status_line_names_the_sessions_that_wait() {
     if tool("jq").is_none() {
         return;
     }
@@ -237,9 +237,16 @@ fn the_status_line_names_the_projects_that_wait() {
         "SessionStart",
         r#"{"session_id":"idle","cwd":"/home/dev/other"}"#,
     );
-    let mut shell = shell(block(SESSIONS, "jq"));
+    // What tmux runs: the text between `#(` and `)`.
+    let line = block(SESSIONS, "jq").lines().next().unwrap();
+    let (_, command) = line.split_once("#(").unwrap();
+    let command = command.rsplit_once(')').unwrap().0;
+    let mut shell = shell(&command.replace("~/.cargo/bin/", ""));
     shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
-    assert_eq!(shell.output().unwrap().stdout, b"webshop\n");
+    let event = &events(&recording("16b_pane_asking")[0])[0];
+    let short_id = &event["session_id"].as_str().unwrap()[..8];
+    let shown = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+    assert_eq!(shown, format!("{short_id}\n"));
 }
 
 /// The ages depend on the time of the test.

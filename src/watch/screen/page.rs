@@ -30,13 +30,15 @@ q            close what is open, or quit. Ctrl+C quits, Ctrl+Z suspends
 - idle       the turn has ended, or the session has just begun
 * working    a turn runs, or subagents do
 ~ quiet      it should work, and nothing has come for a minute
+? unknown    its events have left the server's history
 . ended      the session has ended
 x gone       its process has ended without saying so
 
 In the events: ✓ success, ✗ failure, * runs, ! waits for you, ? no event has shown the end.
 
-No event says that you have allowed or refused something, or pressed Esc. So a tool that you
-have allowed is shown as waiting until it has ended.";
+States are from events, and from the session files of Claude Code, which say when you have
+allowed or refused something, or pressed Esc. Versions before 2.1.119 do not: then a tool that
+you have allowed is shown as waiting until it has ended.";
 
 /// Scrolled text.
 pub struct Page {
