@@ -50,7 +50,15 @@ pub struct Event<'a> {
 impl<'a> Event<'a> {
     /// The event of one hook. `time` is a [`timestamp`], `name` comes from the target of the
     /// request, and `body` from [`decode_utf8`].
+    ///
+    /// The names of the server's own events are reserved like those of its members: an event of a
+    /// client that has one is `Unknown`, and the name moves into `_claimed`.
     pub fn hook(time: &str, name: &str, peer: &Peer, body: &'a str) -> Self {
+        let (name, claimed) = match name {
+            "_gone" => ("Unknown", Some(r#""_gone""#)),
+            "_dropped" => ("Unknown", Some(r#""_dropped""#)),
+            name => (name, None),
+        };
         let mut line = begin_line(time, name, body.len());
         for (name, number) in [
             ("pid", peer.pid.map(i64::from)),
@@ -60,7 +68,7 @@ impl<'a> Event<'a> {
             // Writing to memory cannot fail.
             let _ = number.map(|number| write!(line, ",\"_peer_{name}\":{number}"));
         }
-        let session = payload::write(body, &mut line);
+        let session = payload::write(body, claimed, &mut line);
         line.push_str("}\n");
         Event { line, session }
     }

@@ -48,12 +48,16 @@ pub struct SessionFields<'a> {
 }
 
 /// Writes the members of a payload, each after a comma. A body that is not a JSON object
-/// becomes the text of `_raw`. Returns what the payload says about its session.
-pub fn write<'a>(body: &'a str, out: &mut String) -> SessionFields<'a> {
-    if body.is_empty() {
-        return SessionFields::default();
-    }
-    let Some(members) = Members::read(body) else {
+/// becomes the text of `_raw`. Returns what the payload says about its session. `event_name` is
+/// the event's name, as a JSON string, if that is reserved: it moves into `_claimed`.
+pub fn write<'a>(
+    body: &'a str,
+    event_name: Option<&'static str>,
+    out: &mut String,
+) -> SessionFields<'a> {
+    let object = if body.is_empty() { "{}" } else { body };
+    let Some(members) = Members::read(object, event_name) else {
+        write_claimed(&claimed(event_name), out);
         out.push_str(",\"_raw\":");
         compact::write_string(body, out);
         return SessionFields::default();
@@ -62,13 +66,29 @@ pub fn write<'a>(body: &'a str, out: &mut String) -> SessionFields<'a> {
         members.write(out);
         return members.session;
     }
-    let object = body.trim_ascii();
+    let object = object.trim_ascii();
     let inside = object[1..object.len() - 1].trim_ascii();
     if !inside.is_empty() {
         out.push(',');
         compact::write(inside, out);
     }
     members.session
+}
+
+/// The first member of `_claimed`.
+fn claimed(event_name: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
+    let name = event_name.map(|name| ("_event", name));
+    name.into_iter().collect()
+}
+
+fn write_claimed(claimed: &[(&str, &str)], out: &mut String) {
+    for (number, (key, value)) in claimed.iter().enumerate() {
+        out.push_str(if number == 0 { ",\"_claimed\":{" } else { "," });
+        compact::write_member(key, value, out);
+    }
+    if !claimed.is_empty() {
+        out.push('}');
+    }
 }
 
 /// What a body contains that is not just copied: members whose names are reserved or repeated,
@@ -109,7 +129,7 @@ struct RepeatedKey {
 
 impl<'a> Members<'a> {
     /// Reads a body. `None`: it is not a JSON object, or so long that offsets do not fit.
-    fn read(body: &'a str) -> Option<Self> {
+    fn read(body: &'a str, event_name: Option<&'static str>) -> Option<Self> {
         if body.len() >= NO_OFFSET as usize {
             return None;
         }
@@ -117,7 +137,7 @@ impl<'a> Members<'a> {
         let mut reader = KeyReader {
             body,
             keys: Vec::with_capacity(FEW_KEYS),
-            claimed: Vec::new(),
+            claimed: claimed(event_name),
             session: SessionFields::default(),
         };
         json.deserialize_map(&mut reader).ok()?;
@@ -132,13 +152,7 @@ impl<'a> Members<'a> {
 
     /// Writes `_claimed`, and then the other members.
     fn write(&self, out: &mut String) {
-        for (number, (key, value)) in self.claimed.iter().enumerate() {
-            out.push_str(if number == 0 { ",\"_claimed\":{" } else { "," });
-            compact::write_member(key, value, out);
-        }
-        if !self.claimed.is_empty() {
-            out.push('}');
-        }
+        write_claimed(&self.claimed, out);
         let mut repeated = self.repeated.iter().peekable();
         for (key, mut value) in json_text::members(self.body) {
             if let Some(key) = repeated.next_if(|other| other.offset == offset_in(self.body, key)) {

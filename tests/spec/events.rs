@@ -77,6 +77,41 @@ fn a_payload_cannot_set_reserved_fields() {
     assert_eq!(event["_peer_uid"], rustix::process::getuid().as_raw());
 }
 
+/// By such an event a reader would take a living session for gone.
+#[test]
+fn a_client_cannot_post_the_events_of_the_server() {
+    let server = Server::start(&[]);
+    for (name, body) in [
+        ("_gone", r#"{"session_id":"s","_gone":7}"#),
+        ("_dropped", ""),
+        ("_gone", "text"),
+        ("%5fgone", "[1]"),
+        ("_gon", "{}"),
+    ] {
+        server.post(name, body);
+    }
+    let lines = server
+        .stdout
+        .wait("the events", |text| text.lines().count() == 5);
+    let payloads: Vec<&str> = lines.lines().map(payload).collect();
+    assert_eq!(
+        payloads,
+        [
+            r#","_claimed":{"_event":"_gone","_gone":7},"session_id":"s"}"#,
+            r#","_claimed":{"_event":"_dropped"}}"#,
+            r#","_claimed":{"_event":"_gone"},"_raw":"text"}"#,
+            r#","_claimed":{"_event":"_gone"},"_raw":"[1]"}"#,
+            "}",
+        ]
+    );
+    let names = events(&server.stdout.text());
+    let names: Vec<_> = names
+        .iter()
+        .map(|event| event["_event"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["Unknown", "Unknown", "Unknown", "Unknown", "_gon"]);
+}
+
 #[test]
 fn reserved_names_are_allowed_below_the_top_level() {
     assert_eq!(

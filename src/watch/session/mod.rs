@@ -60,7 +60,7 @@ const MAX_PARTS: usize = 64;
 /// A `SessionStart` can arrive this many seconds after an event that it precedes.
 const LATE_START: i64 = 2;
 /// Events of a session that has ended can arrive for so many seconds after its end.
-const LATE_END: u64 = 5;
+const LATE_END: u64 = 2;
 /// Requests this many seconds apart surely arrived in their order.
 const SURE_ORDER: i64 = 2;
 /// The client writes its file at most half a second after an event.
@@ -448,7 +448,7 @@ impl Session {
         if self.events == 1 && name != "SessionStart" {
             self.began_without_start = time.seconds;
         }
-        if self.lives_on(&name, time) {
+        if self.is_over() && !is_by_server(event) && self.is_after_end(time) {
             (self.turn, self.pid) = (Turn::Unknown, None);
         }
         let mut change = Change::default();
@@ -479,20 +479,11 @@ impl Session {
         matches!(self.turn, Turn::Ended | Turn::Gone)
     }
 
-    /// Whether an event shows that a session goes on after its end: it was resumed in another
-    /// terminal, or its hooks come through a process that has ended. Shortly after the end it can
-    /// be late.
-    fn lives_on(&self, name: &str, time: &Time) -> bool {
-        const SIGNS: [&str; 6] = [
-            "PreToolUse",
-            "PermissionRequest",
-            "PostToolUse",
-            "PostToolUseFailure",
-            "PostToolBatch",
-            "Stop",
-        ];
+    /// Whether an event is not a late one of a session that has ended. Then the session goes on: it
+    /// was resumed in another terminal, or its hooks come through a process that has ended.
+    fn is_after_end(&self, time: &Time) -> bool {
         let age = time.seconds.and_then(|now| self.since.age(now));
-        self.is_over() && SIGNS.contains(&name) && age.is_some_and(|age| age > LATE_END)
+        age.is_some_and(|age| age > LATE_END)
     }
 
     fn transition(&mut self, name: &str, event: &Object, time: &Time) -> Change {
