@@ -30,7 +30,7 @@
 //! - [`sessions`]: finds out whether sessions are still there.
 //!
 //! The others are parts that these use: [`budget`], [`deadlines`], [`ready_queue`], [`signals`],
-//! [`token`], [`turn`], and [`worker`].
+//! [`token`], and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
 //! [`sessions`] writes the list of sessions.
@@ -47,7 +47,6 @@ mod setup;
 mod shutdown;
 mod signals;
 mod token;
-mod turn;
 mod worker;
 
 use std::io;
@@ -59,13 +58,12 @@ use mio::event::Event as Report;
 use mio::net::UnixStream;
 use mio::{Events, Poll};
 
-use self::budget::LongestTurn;
+use self::budget::{LongestTurn, Turn};
 use self::clients::Clients;
 use self::clients::publish::Publish;
 use self::publisher::Publisher;
 use self::shutdown::Phase;
 use self::token::{Token, context, register};
-use self::turn::Turn;
 use self::worker::Worker;
 use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;

@@ -17,12 +17,11 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::budget::{CONGESTION, FLUSH};
+use super::budget::{CONGESTION, FLUSH, Turn};
 use super::clients::publish::{LiveReader, Publish};
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
 use super::token::{Token, register};
-use super::turn::Turn;
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
 use crate::format::Forms;
@@ -118,7 +117,7 @@ impl Publisher {
     /// Discards what readers send: one read for each in a turn.
     pub(super) fn discard_reader_input(&mut self, scratch: &mut [u8], turn: &mut Turn) {
         for _ in 0..self.with_input.len() {
-            if turn.budget.is_spent() {
+            if turn.is_spent() {
                 return;
             }
             let Some(key) = self.with_input.pop() else {
@@ -128,7 +127,7 @@ impl Publisher {
                 continue;
             };
             let result = reader.read(scratch);
-            turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
+            turn.charge_read(&result);
             match result {
                 // At the end of its input a reader still receives.
                 Ok(0) => {}

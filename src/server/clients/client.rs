@@ -23,10 +23,9 @@ use crate::http::response::Status;
 use crate::http::route::Replay;
 use crate::output::event_log::Position;
 use crate::peer::{self, Peer};
-use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 use crate::server::worker::Job;
 
 /// One connection to the hook socket.
@@ -163,7 +162,7 @@ impl<S: Socket> Client<S> {
             return Some(self.connection.received(&[]));
         }
         let result = self.read_once(scratch);
-        turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
+        turn.charge_read(&result);
         match result {
             Ok(0) => Some(self.connection.end_of_input()),
             Ok(count) => {
@@ -245,7 +244,7 @@ impl<S: Socket> Client<S> {
     ) -> Outcome {
         if peer::is_self_or_root(self.peer.uid) {
             let json = publisher.sessions_json();
-            turn.budget.charge_event(json.len());
+            turn.charge_event(json.len());
             self.connection.answer_json(&json);
         } else {
             self.connection.decline(Status::Forbidden);
@@ -381,7 +380,7 @@ fn publish_small(
     hook: &Hook,
     turn: &mut Turn,
 ) -> Position {
-    turn.budget.charge_event(hook.body.len());
+    turn.charge_event(hook.body.len());
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);
     if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {

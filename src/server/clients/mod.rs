@@ -43,9 +43,8 @@ use self::socket::Socket;
 use crate::http::connection::Connection;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{CLOSES, WRITES};
+use crate::server::budget::{CLOSES, Turn, WRITES};
 use crate::server::sessions::SessionHook;
-use crate::server::turn::Turn;
 use crate::server::worker::{Finished, Job};
 
 /// All clients, and what they wait in.
@@ -137,7 +136,7 @@ impl<S: Socket> Clients<S> {
     pub fn read(&mut self, publisher: &mut impl Publish, turn: &mut Turn) {
         self.resume_waiting(turn.now);
         for _ in 0..self.queues.readable.len() {
-            if turn.budget.is_spent() || publisher.is_congested() {
+            if turn.is_spent() || publisher.is_congested() {
                 return;
             }
             let Some(key) = self.queues.readable.pop() else {

@@ -36,10 +36,9 @@ use crate::format::Forms;
 use crate::output::event_log::Position;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 use crate::server::worker::{Finished, Job};
 
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -35,9 +35,9 @@ use slab::Slab;
 use self::gone::Gone;
 pub use self::session::SessionHook;
 use self::session::{Session, State};
+use crate::server::budget::Turn;
 use crate::server::deadlines::Deadlines;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 
 /// Sessions that are known at a time. The least recently active one makes room for
 /// another.

@@ -12,8 +12,8 @@ use super::ancestors::{self, Candidates, Process};
 use super::proc_fs;
 use crate::event::{Event, compact};
 use crate::peer::Peer;
+use crate::server::budget::Turn;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 
 /// A longer path of a directory is not kept: `GET /sessions` writes those of all sessions.
 const MAX_CWD: usize = 1 << 10;
@@ -170,7 +170,7 @@ impl Session {
 /// The ancestors of a peer. `None` if the turn has no time for another walk, or the peer has
 /// no pid in this namespace: then a later hook may help.
 fn walk(peer: &Peer, turn: &mut Turn) -> Option<Vec<Process>> {
-    let pid = peer.pid.filter(|_| turn.budget.take_walk())?;
+    let pid = peer.pid.filter(|_| turn.take_walk())?;
     Some(ancestors::ancestors(pid, peer.uid, proc_fs::status))
 }
 
