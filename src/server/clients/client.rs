@@ -10,7 +10,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use log::trace;
-use mio::Interest;
+use mio::{Interest, Registry};
 
 use super::inflight::BodyId;
 use super::publish::Publish;
@@ -349,7 +349,7 @@ impl<S: Socket> Client<S> {
 
     /// Registers with the poll, or changes the interest. Nothing that happened before is
     /// missed: epoll reports at once what is ready when it is added.
-    pub fn register(&mut self, interest: Interest, registry: &S::Registry) -> Outcome {
+    pub fn register(&mut self, interest: Interest, registry: &Registry) -> Outcome {
         let previous = self.interest.replace(interest);
         if previous == Some(interest) {
             return Outcome::Stay;
@@ -357,8 +357,8 @@ impl<S: Socket> Client<S> {
         let token = self.token();
         trace!("{token}: registered for {interest:?}");
         let result = match previous {
-            None => self.socket.register(registry, token.into(), interest),
-            Some(_) => self.socket.reregister(registry, token.into(), interest),
+            None => registry.register(&mut self.socket, token.into(), interest),
+            Some(_) => registry.reregister(&mut self.socket, token.into(), interest),
         };
         match result {
             Ok(()) => Outcome::Stay,

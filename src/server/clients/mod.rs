@@ -33,6 +33,7 @@ pub mod socket;
 use std::time::{Duration, Instant};
 
 use log::trace;
+use mio::Registry;
 use slab::Slab;
 
 use self::client::{Client, Outcome};
@@ -48,7 +49,7 @@ use crate::server::sessions::SessionHook;
 use crate::server::worker::{Finished, Job};
 
 /// All clients, and what they wait in.
-pub struct Clients<S: Socket> {
+pub struct Clients<S> {
     clients: Slab<Client<S>>,
     queues: Queues<S>,
     /// Whether a descriptor was closed since this was last asked.
@@ -57,7 +58,7 @@ pub struct Clients<S: Socket> {
 
 impl<S: Socket> Clients<S> {
     /// No clients yet. A request may take `timeout`, and its body what `inflight` allows.
-    pub fn new(registry: S::Registry, timeout: Duration, inflight: Inflight) -> Self {
+    pub fn new(registry: Registry, timeout: Duration, inflight: Inflight) -> Self {
         Clients {
             clients: Slab::new(),
             queues: Queues::new(registry, timeout, inflight),

@@ -22,7 +22,8 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio::Interest;
+use mio::event::Source;
+use mio::{Interest, Poll, Registry};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -121,11 +122,9 @@ impl Write for SimulatedSocket {
     }
 }
 
-impl Socket for SimulatedSocket {
-    type Registry = ();
-
+impl Source for SimulatedSocket {
     /// Like `epoll_ctl`, it reports at once what is ready.
-    fn register(&mut self, _: &(), token: mio::Token, interest: Interest) -> io::Result<()> {
+    fn register(&mut self, _: &Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
         let mut kernel = self.0.borrow_mut();
         kernel.token = Some(token);
         kernel.interest = Some(interest);
@@ -136,13 +135,19 @@ impl Socket for SimulatedSocket {
 
     fn reregister(
         &mut self,
-        registry: &(),
+        registry: &Registry,
         token: mio::Token,
         interest: Interest,
     ) -> io::Result<()> {
         self.register(registry, token, interest)
     }
 
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for SimulatedSocket {
     fn unread(&self) -> u64 {
         let kernel = self.0.borrow();
         kernel.pieces.iter().map(|piece| piece.len() as u64).sum()
@@ -332,8 +337,10 @@ impl World {
     fn new() -> Self {
         // Two large bodies do not fit.
         let inflight = Inflight::new(300 << 10, 1 << 20);
+        // Nothing is registered with it: the simulated sockets only look as if they were.
+        let registry = Poll::new().and_then(|poll| poll.registry().try_clone());
         World {
-            clients: Clients::new((), TIMEOUT, inflight),
+            clients: Clients::new(registry.unwrap(), TIMEOUT, inflight),
             senders: Vec::new(),
             output: SimulatedOutput::default(),
             jobs: VecDeque::new(),

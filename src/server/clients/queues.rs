@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use mio::Registry;
+
 use super::inflight::Inflight;
 use super::publish::LiveReader;
-use super::socket::Socket;
 use crate::event::Clock;
 use crate::output::event_log::Position;
 use crate::server::budget::LARGE_BODY;
@@ -26,8 +27,8 @@ const SCRATCH_SIZE: usize = 64 << 10;
 const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
 
 /// What the clients wait in.
-pub struct Queues<S: Socket> {
-    pub registry: S::Registry,
+pub struct Queues<S> {
+    pub registry: Registry,
     /// Clients to read from.
     pub readable: ReadyQueue,
     /// Clients to write to.
@@ -52,9 +53,9 @@ pub struct Queues<S: Socket> {
     pub clock: Clock,
 }
 
-impl<S: Socket> Queues<S> {
+impl<S> Queues<S> {
     /// Empty queues. A request may take `timeout`, and its body what `inflight` allows.
-    pub fn new(registry: S::Registry, timeout: Duration, inflight: Inflight) -> Self {
+    pub fn new(registry: Registry, timeout: Duration, inflight: Inflight) -> Self {
         Queues {
             registry,
             readable: ReadyQueue::default(),
