@@ -143,15 +143,6 @@ impl Position {
             shown: self.shown.min(other.shown),
         }
     }
-
-    /// The end of a log in which each event is shown as it is.
-    #[cfg(test)]
-    pub fn after(events: u64) -> Position {
-        Position {
-            compact: events,
-            shown: 0,
-        }
-    }
 }
 
 impl Shown {
@@ -267,8 +258,8 @@ impl EventLog {
 
     /// Drops what every sink has received and the history does not need. Call it after a flush.
     pub fn release(&mut self) {
-        let cursors = self.cursors.iter().map(|(_, cursor)| self.position(cursor));
-        self.read = cursors.fold(self.end_position(), Position::common);
+        let cursors = self.cursors.iter().map(|(key, _)| CursorKey(key));
+        self.read = self.common_position(cursors);
         let shown = self.shown.as_ref().and_then(|shown| {
             let index = self.read.shown.saturating_sub(shown.entries.oldest());
             shown.events.get(index as usize).copied()
@@ -388,10 +379,6 @@ impl EventLog {
     }
 
     /// What the sink has received completely, and all of the other form.
-    pub fn position_of(&self, CursorKey(key): CursorKey) -> Position {
-        self.position(&self.cursors[key])
-    }
-
     fn position(&self, cursor: &Cursor) -> Position {
         let end = self.end_position();
         if self.reads_shown(cursor.form) {
@@ -409,7 +396,7 @@ impl EventLog {
 
     /// What all these sinks have received completely.
     pub fn common_position(&self, cursors: impl Iterator<Item = CursorKey>) -> Position {
-        let positions = cursors.map(|key| self.position_of(key));
+        let positions = cursors.map(|CursorKey(key)| self.position(&self.cursors[key]));
         positions.fold(self.end_position(), Position::common)
     }
 

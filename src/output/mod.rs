@@ -57,6 +57,8 @@ pub struct Output {
     readers: Slab<Sink<UnixStream>>,
     /// How many of the readers are readers of live events.
     live_readers: usize,
+    /// Whether a reader's descriptor was closed since this was last asked.
+    has_freed_fd: bool,
     /// The reader with which the next flush begins, if the last one used up its budget.
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
@@ -85,6 +87,7 @@ impl Output {
             stdout_failed: false,
             readers: Slab::new(),
             live_readers: 0,
+            has_freed_fd: false,
             next_reader: 0,
             needs_flush: false,
             bytes_behind: 0,
@@ -180,6 +183,7 @@ impl Output {
     pub fn remove_reader(&mut self, key: usize) {
         if let Some(reader) = self.readers.try_remove(key) {
             trace!("reader {key}: closed");
+            self.has_freed_fd = true;
             // A flush releases the events that only this reader had not read.
             self.needs_flush = true;
             let form = self.log.form(reader.cursor);
@@ -189,6 +193,11 @@ impl Output {
                 Form::Shown => self.report_readers("disconnected"),
             }
         }
+    }
+
+    /// Whether descriptors were closed since the last call.
+    pub fn take_freed_fd(&mut self) -> bool {
+        std::mem::take(&mut self.has_freed_fd)
     }
 
     /// The stream of a reader, for reading.

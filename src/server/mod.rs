@@ -317,7 +317,7 @@ impl Server {
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.
     fn retry_accept(&mut self) {
-        if self.clients.take_freed_fd() | self.publisher.take_freed_fd() {
+        if self.clients.take_freed_fd() | self.publisher.output.take_freed_fd() {
             for listener in self.listeners() {
                 listener.on_fd_freed();
             }

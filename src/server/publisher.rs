@@ -30,7 +30,7 @@ use crate::http::route::Replay;
 use crate::listen::listener::Listener;
 use crate::output::Output;
 use crate::output::event_log::Position;
-use crate::output::flush::{FlushBudget, Flushed};
+use crate::output::flush::FlushBudget;
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -46,8 +46,6 @@ pub(super) struct Publisher {
     pub(super) sessions: Sessions,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
-    /// Whether a reader's descriptor was closed since this was last asked.
-    has_freed_fd: bool,
 }
 
 impl Publisher {
@@ -73,7 +71,6 @@ impl Publisher {
             live_reader_limit,
             sessions,
             with_input: ReadyQueue::default(),
-            has_freed_fd: false,
         })
     }
 
@@ -89,7 +86,7 @@ impl Publisher {
         // EPOLLHUP, which mio reports as write closed: the reader is gone. A reader that is
         // only read closed has nothing to send, and still receives.
         if report.is_write_closed() || report.is_error() {
-            return self.remove_reader(key);
+            return self.output.remove_reader(key);
         }
         if report.is_writable() {
             self.output.set_reader_writable(key);
@@ -107,11 +104,6 @@ impl Publisher {
     /// Whether a turn has something to do here without a report.
     pub(super) fn has_work(&self) -> bool {
         !self.with_input.is_empty() || self.output.needs_flush()
-    }
-
-    /// Whether descriptors were closed since the last call.
-    pub(super) fn take_freed_fd(&mut self) -> bool {
-        std::mem::take(&mut self.has_freed_fd)
     }
 
     /// Discards what readers send: one read for each in a turn.
@@ -207,14 +199,14 @@ impl Publisher {
             say(format_args!(
                 "cannot register a reader with the poll: {error}"
             ));
-            self.remove_reader(key);
+            self.output.remove_reader(key);
         }
     }
 
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
     /// acknowledged.
-    pub(super) fn flush(&mut self) -> Flushed {
-        let flushed = self.flush_output(FLUSH);
+    pub(super) fn flush(&mut self) -> Position {
+        let flushed = self.output.flush(FLUSH);
         self.register_sinks();
         flushed
     }
@@ -242,11 +234,6 @@ impl Publisher {
         self.remove_unregistered(failed);
     }
 
-    fn remove_reader(&mut self, key: usize) {
-        self.output.remove_reader(key);
-        self.has_freed_fd = true;
-    }
-
     /// Publishes `_gone` for each session whose deadline has passed at `time`.
     pub(super) fn publish_gone_until(&mut self, time: Instant) {
         while let Some((pid, session_id)) = self.sessions.take_gone(time) {
@@ -264,20 +251,9 @@ impl Publisher {
     fn append(&mut self, forms: Forms) -> Position {
         if !self.output.has_room_for(&forms) {
             self.accept_readers(Instant::now());
-            self.flush_output(FlushBudget::PROMPT_SINKS);
+            self.output.flush(FlushBudget::PROMPT_SINKS);
         }
-        let readers = self.output.reader_count();
-        let position = self.output.append(forms);
-        self.has_freed_fd |= self.output.reader_count() < readers;
-        position
-    }
-
-    /// Writes to the sinks. Readers that have disconnected free their descriptors.
-    fn flush_output(&mut self, budget: FlushBudget) -> Flushed {
-        let readers = self.output.reader_count();
-        let flushed = self.output.flush(budget);
-        self.has_freed_fd |= self.output.reader_count() < readers;
-        flushed
+        self.output.append(forms)
     }
 }
 

@@ -278,7 +278,7 @@ fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
         let missed = log.missed(cursor);
         put(
             &mut line,
-            log.position_of(cursor).compact,
+            log.common_position([cursor].into_iter()).compact,
             &format!("^ next, missed {missed}"),
         );
         lines.push(line);

@@ -42,7 +42,7 @@ use self::publish::{LiveReader, Publish};
 use self::queues::Queues;
 use self::socket::Socket;
 use crate::http::connection::Connection;
-use crate::output::flush::Flushed;
+use crate::output::event_log::Position;
 use crate::peer::Peer;
 use crate::server::budget::{CLOSES, Turn, WRITES};
 use crate::server::sessions::SessionHook;
@@ -227,10 +227,10 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// The clients whose events are flushed get their responses.
-    pub fn acknowledge(&mut self, flushed: Flushed, now: Instant) {
+    /// The clients whose events are flushed, up to this position, get their responses.
+    pub fn acknowledge(&mut self, flushed: Position, now: Instant) {
         while let Some((position, key)) = self.queues.unflushed.front().copied()
-            && flushed.includes(position)
+            && position.is_within(flushed)
         {
             self.queues.unflushed.pop_front();
             if let Some(client) = self.clients.get_mut(key) {

@@ -35,7 +35,6 @@ use crate::event::Event;
 use crate::event::json_text::members;
 use crate::format::Forms;
 use crate::output::event_log::Position;
-use crate::output::flush::Flushed;
 use crate::peer::Peer;
 use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
 use crate::server::sessions::SessionHook;
@@ -172,7 +171,15 @@ struct SimulatedOutput {
 impl SimulatedOutput {
     fn append(&mut self, request: (usize, usize)) -> Position {
         self.events.push(request);
-        Position::after(self.events.len() as u64)
+        position_after(self.events.len())
+    }
+}
+
+/// Each event is shown as it is.
+fn position_after(events: usize) -> Position {
+    Position {
+        compact: events as u64,
+        shown: 0,
     }
 }
 
@@ -432,7 +439,7 @@ impl World {
             .events
             .len()
             .min(self.output.flushed.saturating_add(flushed));
-        let flushed = Flushed::up_to(Position::after(self.output.flushed as u64));
+        let flushed = position_after(self.output.flushed);
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(&mut turn);
         for sender in &mut self.senders {
