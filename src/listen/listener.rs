@@ -32,15 +32,16 @@ pub struct Listener {
     /// `None` if a service manager owns the socket: then this process neither removes the
     /// file nor shuts down the socket.
     file: Option<SocketFile>,
-    socket: UnixListener,
+    /// To be registered with the poll.
+    pub socket: UnixListener,
     /// The listener of a file that disappeared, until its backlog is empty.
     previous: Option<UnixListener>,
     /// Connections that may be open at a time.
     capacity: usize,
     /// How many of these must stay closed now, because their descriptors have another use.
-    reserved: usize,
+    pub reserved: usize,
     /// Whether the backlog may hold a connection: accept has not returned `WouldBlock` yet.
-    is_readable: bool,
+    pub is_readable: bool,
     /// When to call accept again after an error.
     retry_at: Option<Instant>,
     /// Whether the shortage is reported on stderr already.
@@ -79,24 +80,9 @@ impl Listener {
         })
     }
 
-    /// The socket to register with the poll.
-    pub fn socket(&mut self) -> &mut UnixListener {
-        &mut self.socket
-    }
-
     /// The path of the file. `None` if a service manager owns the socket.
     pub fn path(&self) -> Option<&Path> {
-        self.file.as_ref().map(SocketFile::path)
-    }
-
-    /// Records that the backlog may hold a connection.
-    pub fn set_readable(&mut self) {
-        self.is_readable = true;
-    }
-
-    /// Sets how many descriptors are needed for other things than connections.
-    pub fn reserve(&mut self, reserved: usize) {
-        self.reserved = reserved;
+        self.file.as_ref().map(|file| &*file.path)
     }
 
     /// Whether there is a descriptor for another connection, with `open` connections open.
@@ -162,11 +148,6 @@ impl Listener {
         self.socket.accept()
     }
 
-    /// Whether accept has found the backlog empty.
-    pub fn is_backlog_empty(&self) -> bool {
-        !self.is_readable
-    }
-
     /// Records that the file may have disappeared.
     pub fn set_file_changed(&mut self, now: Instant) {
         self.check_file_at = self.file.is_some().then_some(now);
@@ -187,7 +168,7 @@ impl Listener {
             return None;
         }
         let file = self.file.as_ref().filter(|file| file.is_missing())?;
-        let path = file.path().display();
+        let path = file.path.display();
         match file.listen_again() {
             Ok((socket, file)) => {
                 say(format_args!(
@@ -196,7 +177,7 @@ impl Listener {
                 self.previous = Some(std::mem::replace(&mut self.socket, socket));
                 self.is_readable = true;
                 self.loss_reported = false;
-                Some(self.file.insert(file).path())
+                Some(&self.file.insert(file).path)
             }
             Err(error) => {
                 self.check_file_at = Some(now + RESTORE_BACKOFF);
@@ -245,7 +226,7 @@ pub struct DescriptorLimits {
     pub live_readers: usize,
     /// Connections that the output listener may have open.
     pub readers: usize,
-    /// Descriptors that sessions may use at most, see [`Listener::reserve`].
+    /// Descriptors that sessions may use at most, see [`Listener::reserved`].
     pub sessions: usize,
 }
 

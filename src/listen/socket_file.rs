@@ -32,7 +32,7 @@ use crate::peer;
 /// have the same inode number.
 #[derive(Debug)]
 pub struct SocketFile {
-    path: PathBuf,
+    pub path: PathBuf,
     mode: u32,
     identity: Identity,
 }
@@ -50,11 +50,6 @@ pub fn listen(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), Stri
 }
 
 impl SocketFile {
-    /// The path of the file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether the file has disappeared from its path, or another one is there.
     pub fn is_missing(&self) -> bool {
         !identity(&self.path).is_ok_and(|identity| identity == self.identity)

@@ -51,20 +51,21 @@ pub struct Output {
     /// The end of the log at the last flush.
     end_at_last_flush: u64,
     stdout: Option<Sink<NonblockingFd>>,
-    retry_stdout_at: Option<Instant>,
+    /// When to flush again because stdout had no room and no poll reports it.
+    pub retry_stdout_at: Option<Instant>,
     /// Whether the last write to stdout failed.
     stdout_failed: bool,
     readers: Slab<Sink<UnixStream>>,
     /// How many of the readers are readers of live events.
-    live_readers: usize,
+    pub live_readers: usize,
     /// Whether a reader's descriptor was closed since this was last asked.
     has_freed_fd: bool,
     /// The reader with which the next flush begins, if the last one used up its budget.
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
-    needs_flush: bool,
+    pub needs_flush: bool,
     /// The largest number of bytes that a sink which is not slow still has to get.
-    bytes_behind: usize,
+    pub bytes_behind: usize,
 }
 
 impl Output {
@@ -105,7 +106,7 @@ impl Output {
     pub fn has_room_for(&self, forms: &Forms) -> bool {
         let floor = self.log.floor_after(forms.length());
         let has_reached = |cursor| self.log.has_reached(cursor, floor);
-        floor == self.log.floor()
+        floor == self.log.floor
             || self.end_at_last_flush >= floor && self.prompt_cursors().all(has_reached)
     }
 
@@ -172,11 +173,6 @@ impl Output {
     /// How many of them came through the output socket.
     pub fn output_reader_count(&self) -> usize {
         self.readers.len() - self.live_readers
-    }
-
-    /// How many of them read live events.
-    pub fn live_reader_count(&self) -> usize {
-        self.live_readers
     }
 
     /// Closes a reader's connection.
@@ -256,24 +252,9 @@ impl Output {
         self.stdout.is_some()
     }
 
-    /// Whether [`Output::flush`] has something to do.
-    pub fn needs_flush(&self) -> bool {
-        self.needs_flush
-    }
-
-    /// When to flush again because stdout had no room and no poll reports it.
-    pub fn retry_at(&self) -> Option<Instant> {
-        self.retry_stdout_at
-    }
-
     /// Whether every sink has received all events.
     pub fn is_drained(&self) -> bool {
         self.sinks().all(|(_, cursor)| self.log.is_done(cursor))
-    }
-
-    /// The largest number of bytes that a sink which is not slow still has to get.
-    pub fn bytes_behind(&self) -> usize {
-        self.bytes_behind
     }
 
     /// For each sink, whether it has room, and its cursor.

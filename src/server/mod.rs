@@ -164,7 +164,7 @@ impl Server {
         let deadlines = [
             self.phase.deadline(),
             self.clients.next_deadline(),
-            self.publisher.output.retry_at(),
+            self.publisher.output.retry_stdout_at,
             self.publisher.sessions.next_deadline(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
@@ -217,7 +217,7 @@ impl Server {
 
     /// The connections that came through the hook socket: clients, and readers of live events.
     fn hook_connections(&self) -> usize {
-        self.clients.len() + self.publisher.output.live_reader_count()
+        self.clients.len() + self.publisher.output.live_readers
     }
 
     /// Leaves a descriptor to each session: both listeners give up the same number.
@@ -225,12 +225,12 @@ impl Server {
         let sessions = self.publisher.sessions.watched();
         let share = sessions.div_ceil(self.listeners().count().max(1));
         self.listeners()
-            .for_each(|listener| listener.reserve(share));
+            .for_each(|listener| listener.reserved = share);
     }
 
     /// Accepts clients from the backlog, and reads their credentials.
     fn accept_clients(&mut self, now: Instant) {
-        let live_readers = self.publisher.output.live_reader_count();
+        let live_readers = self.publisher.output.live_readers;
         let Some(listener) = &mut self.hook_listener else {
             return;
         };
@@ -339,7 +339,7 @@ impl Server {
                 Some(file_watch) => file_watch.add(path).map_err(context(WATCH)),
                 None => Ok(()),
             };
-            let registered = register(self.poll.registry(), listener.socket(), token);
+            let registered = register(self.poll.registry(), &mut listener.socket, token);
             // It may have disappeared again before it was watched.
             listener.check_file_later(now);
             if let Err(error) = watched.and(registered) {
@@ -356,7 +356,7 @@ impl Server {
 
 fn set_readable(listener: &mut Option<Listener>) {
     if let Some(listener) = listener {
-        listener.set_readable();
+        listener.is_readable = true;
     }
 }
 

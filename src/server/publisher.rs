@@ -103,7 +103,7 @@ impl Publisher {
 
     /// Whether a turn has something to do here without a report.
     pub(super) fn has_work(&self) -> bool {
-        !self.with_input.is_empty() || self.output.needs_flush()
+        !self.with_input.is_empty() || self.output.needs_flush
     }
 
     /// Discards what readers send: one read for each in a turn.
@@ -139,8 +139,8 @@ impl Publisher {
         let Some(listener) = &mut self.listener else {
             return;
         };
-        if self.output.needs_flush() {
-            listener.set_readable();
+        if self.output.needs_flush {
+            listener.is_readable = true;
         }
         let mut failed = Vec::new();
         while let Some(stream) = listener.accept(self.output.output_reader_count(), now) {
@@ -271,8 +271,8 @@ impl Publish for Publisher {
     }
 
     fn room_for_readers(&self) -> usize {
-        let readers = self.output.live_reader_count();
-        self.live_reader_limit.saturating_sub(readers)
+        self.live_reader_limit
+            .saturating_sub(self.output.live_readers)
     }
 
     fn handle_session(&mut self, hook: &SessionHook, turn: &mut Turn) {
@@ -283,6 +283,6 @@ impl Publish for Publisher {
     }
 
     fn is_congested(&self) -> bool {
-        self.output.bytes_behind() >= CONGESTION
+        self.output.bytes_behind >= CONGESTION
     }
 }

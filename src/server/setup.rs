@@ -119,8 +119,7 @@ fn open_listeners(
         None => None,
     };
     if let Some(listener) = &mut output_listener {
-        let socket = listener.socket();
-        register(registry, socket, Token::OutputListener)?;
+        register(registry, &mut listener.socket, Token::OutputListener)?;
     }
     let mut hook_listener = Listener::open(
         activated.hooks,
@@ -128,8 +127,7 @@ fn open_listeners(
         options.mode,
         limits.clients,
     )?;
-    let socket = hook_listener.socket();
-    register(registry, socket, Token::HookListener)?;
+    register(registry, &mut hook_listener.socket, Token::HookListener)?;
     Ok((hook_listener, output_listener))
 }
 

@@ -68,7 +68,7 @@ impl Phase {
         let now = Instant::now();
         if let Phase::ServingInFlight(deadline) = *self {
             // The whole backlog has been accepted when accept finds it empty.
-            listener.take_if(|listener| listener.is_backlog_empty());
+            listener.take_if(|listener| !listener.is_readable);
             let is_finished = listener.is_none() && clients.len() == 0;
             if is_finished || now >= deadline {
                 *listener = None;

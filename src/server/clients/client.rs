@@ -158,7 +158,7 @@ impl<S: Socket> Client<S> {
     /// The next step of the connection. Reads first, unless the connection still has bytes
     /// that it has not parsed. `None`: there is nothing to read now.
     fn next_step<'a>(&'a mut self, scratch: &'a mut [u8], turn: &mut Turn) -> Option<Step<'a>> {
-        if self.connection.has_unparsed() {
+        if self.connection.has_unparsed {
             return Some(self.connection.received(&[]));
         }
         let result = self.read_once(scratch);

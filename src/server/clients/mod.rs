@@ -112,10 +112,8 @@ impl<S: Socket> Clients<S> {
     pub fn add(&mut self, socket: S, peer: Peer, now: Instant) {
         let entry = self.clients.vacant_entry();
         let key = entry.key();
-        let mut connection = Connection::new(key, self.queues.inflight.max_body());
-        if self.queues.is_shutting_down {
-            connection.disable_keep_alive();
-        }
+        let mut connection = Connection::new(key, self.queues.inflight.max_body);
+        connection.allows_keep_alive = !self.queues.is_shutting_down;
         let client = entry.insert(Client::new(key, socket, peer, connection, now));
         trace!("{}: accepted, {peer}", client.token());
         self.queues.request_deadlines.set(key, now);
@@ -272,7 +270,7 @@ impl<S: Socket> Clients<S> {
     pub fn begin_shutdown(&mut self) {
         self.queues.is_shutting_down = true;
         for (key, client) in &mut self.clients {
-            client.connection.disable_keep_alive();
+            client.connection.allows_keep_alive = false;
             // Reading finds out whether the connection is idle and can be closed.
             self.queues.readable.push(key);
         }

@@ -75,7 +75,7 @@ impl<S> Queues<S> {
 
     /// Whether bodies that wait may find room.
     pub fn may_resume(&self) -> bool {
-        self.inflight.has_freed_room() && !self.waiting_for_room.is_empty()
+        self.inflight.has_freed_room && !self.waiting_for_room.is_empty()
     }
 
     /// The earliest deadline of a client.

@@ -139,7 +139,7 @@ impl Sessions {
         let session = self.sessions.try_remove(key)?;
         self.keys.remove(&session.id);
         self.recency.clear(key);
-        self.gone.remove(key);
+        self.gone.deadlines.clear(key);
         Some(session)
     }
 
@@ -150,7 +150,7 @@ impl Sessions {
         {
             trace!("{}: process {pid} has ended", Token::Session(key));
             session.state = State::Ended(pid);
-            self.gone.add(key, now);
+            self.gone.deadlines.set(key, now);
         }
     }
 
@@ -169,7 +169,7 @@ impl Sessions {
     /// process and the id of the session. Call it after the reads of a turn: what the server
     /// reads late may have come in time.
     pub fn take_gone(&mut self, now: Instant) -> Option<(u32, String)> {
-        let key = self.gone.take(now)?;
+        let key = self.gone.deadlines.take_expired(now)?;
         let session = self.remove(key)?;
         trace!("{}: gone", Token::Session(key));
         match session.state {
