@@ -19,6 +19,8 @@ use crate::diagnostics::stderr::say;
 /// The pause after accept failed for lack of a resource that others may free: memory, or
 /// descriptors of the whole system.
 const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
+/// How long a starting server waits for another one that is checking the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before another attempt to bind a file that disappeared.
 const RESTORE_BACKOFF: Duration = Duration::from_secs(1);
 /// Descriptors kept for other things than connections: stdio and its reopened copies, the
@@ -64,7 +66,10 @@ impl Listener {
     ) -> Result<Self, String> {
         let (socket, file) = match activated {
             Some(socket) => (UnixListener::from_std(socket), None),
-            None => socket_file::listen(path, mode).map(|(socket, file)| (socket, Some(file)))?,
+            None => {
+                let (socket, file) = socket_file::listen(path, mode, LOCK_TIMEOUT)?;
+                (socket, Some(file))
+            }
         };
         Ok(Listener {
             file,
@@ -169,7 +174,8 @@ impl Listener {
         }
         let file = self.file.as_ref().filter(|file| file.is_missing())?;
         let path = file.path.display();
-        match file.listen_again() {
+        // Without waiting for another server: this is the event loop.
+        match socket_file::listen(&file.path, file.mode, Duration::ZERO) {
             Ok((socket, file)) => {
                 say(format_args!(
                     "{path} disappeared, and the server has created it again"

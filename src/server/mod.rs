@@ -165,7 +165,7 @@ impl Server {
             self.phase.deadline(),
             self.clients.next_deadline(),
             self.publisher.output.retry_stdout_at,
-            self.publisher.sessions.next_deadline(),
+            self.publisher.sessions.gone.next_deadline(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -173,19 +173,16 @@ impl Server {
 
     /// Whether the next turn has something to do without a report.
     fn has_work(&self, now: Instant) -> bool {
-        let can_accept = |listener: &Option<Listener>, open| {
-            listener
-                .as_ref()
-                .is_some_and(|listener| listener.can_accept(open, now))
-        };
         self.has_results
             || self.clients.has_work()
-            || self.publisher.has_work()
-            || can_accept(&self.hook_listener, self.hook_connections())
-            || can_accept(
-                &self.publisher.listener,
-                self.publisher.output.output_reader_count(),
-            )
+            || self.publisher.has_work(now)
+            || self.can_accept_clients(now)
+    }
+
+    /// Whether the backlog of the hook socket may hold a client that can be accepted.
+    fn can_accept_clients(&self, now: Instant) -> bool {
+        let listener = self.hook_listener.as_ref();
+        listener.is_some_and(|listener| listener.can_accept(self.hook_connections(), now))
     }
 
     /// Records what one report of the poll says, for the steps that follow.
@@ -268,14 +265,9 @@ impl Server {
 
     /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
     fn publish_gone(&mut self, now: Instant) {
-        let open = self.hook_connections();
-        let has_unread = || {
-            let listener = self.hook_listener.as_ref();
-            listener.is_some_and(|listener| listener.can_accept(open, now))
-                || self.clients.has_unread()
-                || self.worker.has_jobs()
-        };
-        if self.publisher.sessions.has_gone(has_unread, now) {
+        let has_unread =
+            self.can_accept_clients(now) || self.clients.has_unread() || self.worker.has_jobs();
+        if self.publisher.sessions.gone.is_due(has_unread, now) {
             self.publisher.publish_gone_until(now);
         }
     }

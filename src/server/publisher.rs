@@ -102,8 +102,12 @@ impl Publisher {
     }
 
     /// Whether a turn has something to do here without a report.
-    pub(super) fn has_work(&self) -> bool {
-        !self.with_input.is_empty() || self.output.needs_flush
+    pub(super) fn has_work(&self, now: Instant) -> bool {
+        let open = self.output.output_reader_count();
+        let listener = self.listener.as_ref();
+        !self.with_input.is_empty()
+            || self.output.needs_flush
+            || listener.is_some_and(|listener| listener.can_accept(open, now))
     }
 
     /// Discards what readers send: one read for each in a turn.

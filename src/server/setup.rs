@@ -109,15 +109,12 @@ fn open_listeners(
     activated: ActivationSockets,
     limits: DescriptorLimits,
 ) -> Result<(Listener, Option<Listener>), String> {
-    let mut output_listener = match &options.output_socket {
-        Some(path) => Some(Listener::open(
-            activated.output,
-            path,
-            options.output_mode,
-            limits.readers,
-        )?),
-        None => None,
-    };
+    let output_path = options.output_socket.as_ref();
+    let output_listener = output_path.map(|path| {
+        let (socket, mode) = (activated.output, options.output_mode);
+        Listener::open(socket, path, mode, limits.readers)
+    });
+    let mut output_listener = output_listener.transpose()?;
     if let Some(listener) = &mut output_listener {
         register(registry, &mut listener.socket, Token::OutputListener)?;
     }

@@ -72,7 +72,12 @@ impl Phase {
             let is_finished = listener.is_none() && clients.len() == 0;
             if is_finished || now >= deadline {
                 *listener = None;
-                report_abandoned(clients.abandon());
+                let abandoned = clients.abandon();
+                if abandoned > 0 {
+                    say(format_args!(
+                        "{abandoned} client(s) did not get a response within {PHASE_TIMEOUT:?}"
+                    ));
+                }
                 trace!("server: draining sinks, {PHASE_TIMEOUT:?} at most");
                 *self = Phase::Draining(now + PHASE_TIMEOUT);
             }
@@ -82,13 +87,5 @@ impl Phase {
         {
             *self = Phase::Done(deadline.saturating_duration_since(now));
         }
-    }
-}
-
-fn report_abandoned(count: usize) {
-    if count > 0 {
-        say(format_args!(
-            "{count} client(s) did not get a response within {PHASE_TIMEOUT:?}"
-        ));
     }
 }

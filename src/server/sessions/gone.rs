@@ -35,8 +35,9 @@ impl Default for Gone {
 }
 
 impl Gone {
-    /// Whether sessions are to be reported now. `has_unread` is whether input is unread.
-    pub fn is_due(&mut self, has_unread: impl FnOnce() -> bool, now: Instant) -> bool {
+    /// Whether sessions are to be reported now. `has_unread` is whether input is unread, which may
+    /// be a `SessionEnd`.
+    pub fn is_due(&mut self, has_unread: bool, now: Instant) -> bool {
         if self
             .deadlines
             .earliest()
@@ -46,7 +47,7 @@ impl Gone {
             return false;
         }
         let since = *self.due_since.get_or_insert(now);
-        let is_due = now >= since + UNREAD_INPUT_TIMEOUT || !has_unread();
+        let is_due = now >= since + UNREAD_INPUT_TIMEOUT || !has_unread;
         self.due_since.take_if(|_| is_due);
         is_due
     }

@@ -54,7 +54,7 @@ pub struct Sessions {
     capacity: usize,
     /// Used as an LRU list: with no timeout, the first key is the least recently active.
     recency: Deadlines,
-    gone: Gone,
+    pub gone: Gone,
     /// Whether processes can be identified here.
     has_proc: bool,
 }
@@ -152,17 +152,6 @@ impl Sessions {
             session.state = State::Ended(pid);
             self.gone.deadlines.set(key, now);
         }
-    }
-
-    /// When [`Sessions::has_gone`] may become true.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.gone.next_deadline()
-    }
-
-    /// Whether sessions are to be reported as gone: see [`Sessions::take_gone`]. `has_unread` is
-    /// whether input is unread, which may be a `SessionEnd`.
-    pub fn has_gone(&mut self, has_unread: impl FnOnce() -> bool, now: Instant) -> bool {
-        self.gone.is_due(has_unread, now)
     }
 
     /// Removes a session whose process ended without a `SessionEnd`, if there is one. Returns the
@@ -345,7 +334,7 @@ mod tests {
         let ended_at = world.now;
         (0..2).for_each(|key| world.sessions.handle_report(key, ended_at));
         world.now += SESSION_END_DELAY;
-        assert_eq!(world.sessions.next_deadline(), Some(world.now));
+        assert_eq!(world.sessions.gone.next_deadline(), Some(world.now));
         assert_eq!(
             world
                 .sessions
@@ -357,7 +346,7 @@ mod tests {
         let gone = (id(), "a".to_owned());
         assert_eq!(world.sessions.take_gone(world.now), Some(gone));
         assert_eq!(world.sessions.take_gone(world.now), None);
-        assert!(world.ids().is_empty() && world.sessions.next_deadline().is_none());
+        assert!(world.ids().is_empty() && world.sessions.gone.next_deadline().is_none());
     }
 
     #[cfg(target_os = "linux")]
