@@ -7,7 +7,7 @@
 //!
 //! No sink blocks another, except stdout if it is a file: writing may wait for the disk. If events
 //! are evicted before a sink took them, they are counted, and the sink gets a notice with the count
-//! as soon as it has room: the event [`Event::dropped`].
+//! as soon as it has room: the event [`Event::dropped`](crate::event::Event::dropped).
 //!
 //! A sink is **slow** from when it has no room, or begins with a replay, until it has everything.
 //! It is **lagging** from when it loses events until it has everything. Responses wait for the
@@ -37,14 +37,14 @@ use slab::Slab;
 use self::event_log::{CursorKey, EventLog, Form, Position};
 use self::sink::Sink;
 use crate::diagnostics::stderr::say;
-use crate::event::Event;
 use crate::format::{Format, Forms};
 use crate::nonblocking::NonblockingFd;
 
 /// The log and its sinks.
 #[derive(Debug)]
 pub struct Output {
-    format: Format,
+    /// What stdout and the output socket show.
+    pub format: Format,
     log: EventLog,
     /// Bytes that may wait for slow sinks.
     buffer: usize,
@@ -94,11 +94,6 @@ impl Output {
             bytes_behind: 0,
             log,
         }
-    }
-
-    /// The forms in which sinks show an event.
-    pub fn forms(&self, event: Event) -> Forms {
-        self.format.forms(event)
     }
 
     /// Whether an event can be appended without a loss for a prompt sink, or for a reader in the

@@ -249,25 +249,21 @@ impl Publisher {
         let time = event::timestamp(SystemTime::now());
         self.publish(Event::gone(&time, pid, session_id));
     }
+}
 
-    /// Appends an event to the log. If it would evict events that prompt sinks have
-    /// not been offered yet, writes these first, so that only slow sinks lose events.
-    fn append(&mut self, forms: Forms) -> Position {
+impl Publish for Publisher {
+    fn publish(&mut self, event: Event) -> Position {
+        self.publish_forms(self.output.format.forms(event))
+    }
+
+    /// If the event would evict others that prompt sinks have not been offered yet, writes these
+    /// first, so that only slow sinks lose events.
+    fn publish_forms(&mut self, forms: Forms) -> Position {
         if !self.output.has_room_for(&forms) {
             self.accept_readers(Instant::now());
             self.output.flush(FlushBudget::PROMPT_SINKS);
         }
         self.output.append(forms)
-    }
-}
-
-impl Publish for Publisher {
-    fn publish(&mut self, event: Event) -> Position {
-        self.append(self.output.forms(event))
-    }
-
-    fn publish_forms(&mut self, forms: Forms) -> Position {
-        self.append(forms)
     }
 
     fn sessions_json(&self) -> String {

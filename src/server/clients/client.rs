@@ -7,7 +7,7 @@
 //! Stop 7 of EDU_NOTES.md.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::trace;
 use mio::{Interest, Registry};
@@ -17,7 +17,7 @@ use super::publish::Publish;
 use super::queues::Queues;
 use super::socket::Socket;
 use crate::diagnostics::stderr::say;
-use crate::event::{self, Event};
+use crate::event::{self, Event, SessionFields};
 use crate::http::connection::{Connection, Hook, Step};
 use crate::http::response::Status;
 use crate::http::route::Replay;
@@ -44,7 +44,7 @@ pub struct Client<S> {
     /// Whether the connection is over, and is read from only so that the client can read
     /// its response (RFC 9112 section 9.6).
     pub is_lingering: bool,
-    accepted_at: Instant,
+    pub accepted_at: Instant,
 }
 
 /// What must happen to a client's event before its response is written.
@@ -88,11 +88,6 @@ impl<S: Socket> Client<S> {
     /// What the poll and the trace call it.
     pub fn token(&self) -> Token {
         Token::Client(self.key)
-    }
-
-    /// How long it has been connected.
-    pub fn age(&self) -> Duration {
-        self.accepted_at.elapsed()
     }
 
     /// Reads until a request is complete, or there is nothing to read, or the client has had its
@@ -383,7 +378,15 @@ fn publish_small(
     turn.charge_event(hook.body.len());
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);
-    if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
+    let SessionFields { id, cwd } = event.session();
+    if let Some(session_id) = id {
+        let hook = SessionHook {
+            peer,
+            time,
+            event_name: &hook.event_name,
+            session_id,
+            cwd,
+        };
         publisher.handle_session(&hook, turn);
     }
     publisher.publish(event)

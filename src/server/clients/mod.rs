@@ -84,7 +84,9 @@ impl<S: Socket> Clients<S> {
 
     /// The earliest deadline of a client.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.queues.next_deadline()
+        let requests = self.queues.request_deadlines.earliest();
+        let lingering = self.queues.linger_deadlines.earliest();
+        requests.into_iter().chain(lingering).min()
     }
 
     /// Whether descriptors were closed since the last call.
@@ -249,7 +251,7 @@ impl<S: Socket> Clients<S> {
     /// Closes a client's connection.
     fn close(&mut self, key: usize) {
         if let Some(client) = self.remove(key) {
-            let elapsed = client.age().as_secs_f64() * 1e3;
+            let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
             trace!("{}: closed after {elapsed:.3} ms", client.token());
             self.has_freed_fd = true;
         }

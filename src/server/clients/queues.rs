@@ -5,7 +5,7 @@
 //! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::Registry;
 
@@ -76,14 +76,5 @@ impl<S> Queues<S> {
     /// Whether bodies that wait may find room.
     pub fn may_resume(&self) -> bool {
         self.inflight.has_freed_room && !self.waiting_for_room.is_empty()
-    }
-
-    /// The earliest deadline of a client.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.request_deadlines.earliest(),
-            self.linger_deadlines.earliest(),
-        ];
-        deadlines.into_iter().flatten().min()
     }
 }

@@ -217,16 +217,17 @@ mod tests {
         }
 
         fn post(&mut self, event_name: &str, session_id: &str) {
-            let hook = SessionHook {
-                peer: &self.peer,
-                time: TIME,
-                event_name,
-                session_id,
-                cwd: Some(r#""/x""#),
-            };
+            let hook = hook(&self.peer, event_name, session_id);
             let registry = self.poll.registry();
             let turn = &mut Turn::new(self.now);
             self.sessions.handle_hook(&hook, registry, turn);
+        }
+
+        /// Posts two hooks of each session, a second apart: they identify its process.
+        fn identify(&mut self, session_ids: &[&str]) {
+            session_ids.iter().for_each(|id| self.post("Stop", id));
+            self.now += Duration::from_secs(1);
+            session_ids.iter().for_each(|id| self.post("Stop", id));
         }
 
         fn ids(&self) -> Vec<&str> {
@@ -234,6 +235,16 @@ mod tests {
             let mut ids: Vec<_> = sessions.map(|(_, session)| &*session.id).collect();
             ids.sort_unstable();
             ids
+        }
+    }
+
+    fn hook<'a>(peer: &'a Peer, event_name: &'a str, session_id: &'a str) -> SessionHook<'a> {
+        SessionHook {
+            peer,
+            time: TIME,
+            event_name,
+            session_id,
+            cwd: Some(r#""/x""#),
         }
     }
 
@@ -301,17 +312,8 @@ mod tests {
     #[test]
     fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
         let mut world = World::new(2);
-        world.post("Stop", "a");
-        world.now += Duration::from_secs(1);
-        world.post("Stop", "a");
-        let hook = |event_name| SessionHook {
-            peer: &world.peer,
-            time: TIME,
-            event_name,
-            session_id: "a",
-            cwd: None,
-        };
-        let (start, stop) = (hook("SessionStart"), hook("Stop"));
+        world.identify(&["a"]);
+        let [start, stop] = ["SessionStart", "Stop"].map(|name| hook(&world.peer, name, "a"));
         assert_eq!(world.sessions.take_replaced(&start), None, "it is alive");
         world.sessions.handle_report(0, world.now);
         assert_eq!(world.sessions.take_replaced(&stop), None);
@@ -324,23 +326,13 @@ mod tests {
     #[test]
     fn an_ended_process_is_gone_after_half_a_second() {
         let mut world = World::new(2);
-        for id in ["a", "b"] {
-            world.post("Stop", id);
-        }
-        world.now += Duration::from_secs(1);
-        for id in ["a", "b"] {
-            world.post("Stop", id);
-        }
+        world.identify(&["a", "b"]);
         let ended_at = world.now;
         (0..2).for_each(|key| world.sessions.handle_report(key, ended_at));
         world.now += SESSION_END_DELAY;
         assert_eq!(world.sessions.gone.next_deadline(), Some(world.now));
-        assert_eq!(
-            world
-                .sessions
-                .take_gone(world.now - Duration::from_nanos(1)),
-            None
-        );
+        let before = world.now - Duration::from_nanos(1);
+        assert_eq!(world.sessions.take_gone(before), None);
         world.post("Stop", "a");
         world.post("SessionEnd", "b");
         let gone = (id(), "a".to_owned());
@@ -357,13 +349,7 @@ mod tests {
         let ids: Vec<String> = (0..MAX_SESSIONS).map(|id| id.to_string()).collect();
         let mut post_all = |turn: &mut Turn| {
             for session_id in &ids {
-                let hook = SessionHook {
-                    peer: &world.peer,
-                    time: TIME,
-                    event_name: "Stop",
-                    session_id,
-                    cwd: None,
-                };
+                let hook = hook(&world.peer, "Stop", session_id);
                 let registry = world.poll.registry();
                 world.sessions.handle_hook(&hook, registry, turn);
             }

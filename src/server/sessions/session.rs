@@ -10,7 +10,7 @@ use mio::{Interest, Registry};
 
 use super::ancestors::{self, Candidates, Process};
 use super::proc_fs;
-use crate::event::{Event, compact};
+use crate::event::compact;
 use crate::peer::Peer;
 use crate::server::budget::Turn;
 use crate::server::token::Token;
@@ -30,24 +30,6 @@ pub struct SessionHook<'a> {
     /// Two strings as the payload spells them, with quotes.
     pub session_id: &'a str,
     pub cwd: Option<&'a str>,
-}
-
-impl<'a> SessionHook<'a> {
-    /// `None` for an event without a session.
-    pub fn new(
-        peer: &'a Peer,
-        time: &'a str,
-        event_name: &'a str,
-        event: &Event<'a>,
-    ) -> Option<Self> {
-        Some(SessionHook {
-            peer,
-            time,
-            event_name,
-            session_id: event.session().id?,
-            cwd: event.session().cwd,
-        })
-    }
 }
 
 /// What is known about the process of a session.
