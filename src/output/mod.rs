@@ -160,12 +160,7 @@ impl Output {
         say(format_args!("Output reader {change} ({count} total)"));
     }
 
-    /// The number of connected readers, of both kinds.
-    pub fn reader_count(&self) -> usize {
-        self.readers.len()
-    }
-
-    /// How many of them came through the output socket.
+    /// The number of connected readers that came through the output socket.
     pub fn output_reader_count(&self) -> usize {
         self.readers.len() - self.live_readers
     }
@@ -242,9 +237,9 @@ impl Output {
         }
     }
 
-    /// Whether events are written to stdout.
-    pub fn has_stdout(&self) -> bool {
-        self.stdout.is_some()
+    /// Whether there is stdout or a reader.
+    pub fn has_sinks(&self) -> bool {
+        self.stdout.is_some() || !self.readers.is_empty()
     }
 
     /// Whether every sink has received all events.

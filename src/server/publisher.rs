@@ -96,9 +96,9 @@ impl Publisher {
         }
     }
 
-    /// Whether there is stdout or a reader, or the output socket, where readers can come.
+    /// Whether there is a sink, or the output socket, where readers can come.
     pub(super) fn has_sinks(&self) -> bool {
-        self.output.has_stdout() || self.output.reader_count() > 0 || self.listener.is_some()
+        self.output.has_sinks() || self.listener.is_some()
     }
 
     /// Whether a turn has something to do here without a report.
@@ -146,7 +146,6 @@ impl Publisher {
         if self.output.needs_flush {
             listener.is_readable = true;
         }
-        let mut failed = Vec::new();
         while let Some(stream) = listener.accept(self.output.output_reader_count(), now) {
             let (key, stream) = self.output.add_reader(stream);
             let token = Token::Reader(key);
@@ -154,9 +153,8 @@ impl Publisher {
             let result = self
                 .registry
                 .register(stream, token.into(), Interest::READABLE);
-            failed.extend(result.err().map(|error| (key, error)));
+            remove_unregistered(&mut self.output, key, result);
         }
-        self.remove_unregistered(failed);
     }
 
     /// Adds clients of the hook socket that have become readers. The poll reports them with a
@@ -177,7 +175,7 @@ impl Publisher {
             } else {
                 self.registry.register(stream, token, Interest::READABLE)
             };
-            self.remove_unregistered(result.err().map(|error| (key, error)));
+            remove_unregistered(&mut self.output, key, result);
             // What it has sent after its request is discarded.
             self.with_input.push(key);
         }
@@ -195,16 +193,6 @@ impl Publisher {
             Replay::After { .. } => past.start,
         };
         (first.clamp(past.start, past.end), past.end)
-    }
-
-    /// Removes readers that could not be registered. The poll would never report them.
-    fn remove_unregistered(&mut self, failed: impl IntoIterator<Item = (usize, io::Error)>) {
-        for (key, error) in failed {
-            say(format_args!(
-                "cannot register a reader with the poll: {error}"
-            ));
-            self.output.remove_reader(key);
-        }
     }
 
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
@@ -227,15 +215,14 @@ impl Publisher {
                 self.output.close_stdout();
             }
         }
-        let mut failed = Vec::new();
-        for (key, stream, interest) in self.output.readers_to_register() {
+        let readers = self.output.readers_to_register();
+        let results = readers.map(|(key, stream, interest)| {
             let token = Token::Reader(key).into();
-            let result = self.registry.reregister(stream, token, interest);
-            if let Err(error) = result {
-                failed.push((key, error));
-            }
+            (key, self.registry.reregister(stream, token, interest))
+        });
+        for (key, result) in results.collect::<Vec<_>>() {
+            remove_unregistered(&mut self.output, key, result);
         }
-        self.remove_unregistered(failed);
     }
 
     /// Publishes `_gone` for each session whose deadline has passed at `time`.
@@ -248,6 +235,16 @@ impl Publisher {
     fn publish_gone(&mut self, pid: u32, session_id: &str) {
         let time = event::timestamp(SystemTime::now());
         self.publish(Event::gone(&time, pid, session_id));
+    }
+}
+
+/// Removes a reader if it could not be registered. The poll would never report it.
+fn remove_unregistered(output: &mut Output, key: usize, result: io::Result<()>) {
+    if let Err(error) = result {
+        say(format_args!(
+            "cannot register a reader with the poll: {error}"
+        ));
+        output.remove_reader(key);
     }
 }
 
