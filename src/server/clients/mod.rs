@@ -78,8 +78,7 @@ impl<S: Socket> Clients<S> {
 
     /// Whether a turn has something to do here without a report.
     pub fn has_work(&self) -> bool {
-        let queues = &self.queues;
-        !queues.readable.is_empty() || !queues.writable.is_empty() || queues.may_resume()
+        self.has_unread() || !self.queues.writable.is_empty() || self.queues.may_resume()
     }
 
     /// The earliest deadline of a client.

@@ -59,8 +59,7 @@ struct Kernel {
     /// Bytes that the loop can write before `WouldBlock`.
     room: usize,
     written: Vec<u8>,
-    token: Option<mio::Token>,
-    interest: Option<Interest>,
+    registration: Option<(mio::Token, Interest)>,
     /// Changes that the poll has not reported yet.
     readable_edge: bool,
     writable_edge: bool,
@@ -75,10 +74,10 @@ impl Kernel {
 
     /// The report of the poll, if there is one: edges that the loop is interested in.
     fn report(&mut self) -> Option<(mio::Token, bool, bool)> {
-        let interest = self.interest?;
+        let (token, interest) = self.registration?;
         let is_readable = interest.is_readable() && std::mem::take(&mut self.readable_edge);
         let is_writable = interest.is_writable() && std::mem::take(&mut self.writable_edge);
-        (is_readable || is_writable).then_some((self.token?, is_readable, is_writable))
+        (is_readable || is_writable).then_some((token, is_readable, is_writable))
     }
 }
 
@@ -125,8 +124,7 @@ impl Source for SimulatedSocket {
     /// Like `epoll_ctl`, it reports at once what is ready.
     fn register(&mut self, _: &Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
         let mut kernel = self.0.borrow_mut();
-        kernel.token = Some(token);
-        kernel.interest = Some(interest);
+        kernel.registration = Some((token, interest));
         kernel.readable_edge = kernel.is_readable();
         kernel.writable_edge = kernel.room > 0;
         Ok(())
@@ -486,10 +484,11 @@ impl World {
             self.check()?;
             let has_report = |sender: &Sender| {
                 let kernel = sender.kernel.borrow();
-                let interest = kernel.interest;
-                !kernel.is_closed
-                    && (kernel.readable_edge && interest.is_some_and(Interest::is_readable)
-                        || kernel.writable_edge && interest.is_some_and(Interest::is_writable))
+                let has_edge = |(_, interest): (mio::Token, Interest)| {
+                    kernel.readable_edge && interest.is_readable()
+                        || kernel.writable_edge && interest.is_writable()
+                };
+                !kernel.is_closed && kernel.registration.is_some_and(has_edge)
             };
             let is_busy = self.clients.has_work() || !self.jobs.is_empty();
             if !is_busy && !self.senders.iter().any(has_report) {

@@ -182,6 +182,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::gone::SESSION_END_DELAY;
+    use super::session::MAX_CWD;
     use super::*;
     use crate::peer::Peer;
     use mio::Poll;
@@ -287,6 +288,20 @@ mod tests {
         let mut world = World::new(2);
         world.post("Stop", &"a".repeat(MAX_ID + 1));
         assert!(world.ids().is_empty());
+    }
+
+    #[test]
+    fn a_directory_with_a_long_path_is_not_kept() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        let long = "x".repeat(MAX_CWD + 1);
+        let mut hook = hook(&world.peer, "Stop", "a");
+        hook.cwd = Some(&long);
+        let turn = &mut Turn::new(world.now);
+        world
+            .sessions
+            .handle_hook(&hook, world.poll.registry(), turn);
+        assert!(world.sessions.to_json().contains(r#""cwd":null"#));
     }
 
     #[cfg(target_os = "linux")]

@@ -16,7 +16,7 @@ use crate::server::budget::Turn;
 use crate::server::token::Token;
 
 /// A longer path of a directory is not kept: `GET /sessions` writes those of all sessions.
-const MAX_CWD: usize = 1 << 10;
+pub(super) const MAX_CWD: usize = 1 << 10;
 /// How many characters of an event's name are kept.
 const MAX_NAME: usize = 64;
 
@@ -170,32 +170,4 @@ fn watch(pidfd: &OwnedFd, key: usize, registry: &Registry) -> bool {
     let (fd, token) = (pidfd.as_raw_fd(), Token::Session(key).into());
     let result = registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
     result.is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_with_a_long_path_is_not_kept() {
-        let peer = Peer {
-            pid: None,
-            uid: 0,
-            gid: 0,
-        };
-        let mut hook = SessionHook {
-            peer: &peer,
-            time: "",
-            event_name: "Stop",
-            session_id: "a",
-            cwd: Some("x"),
-        };
-        let mut session = Session::new(&hook);
-        session.record(&hook);
-        assert_eq!(session.cwd.as_deref(), Some("x"));
-        let long = "x".repeat(MAX_CWD + 1);
-        hook.cwd = Some(&long);
-        session.record(&hook);
-        assert_eq!(session.cwd, None);
-    }
 }
