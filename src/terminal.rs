@@ -47,9 +47,7 @@ pub fn sanitize_char(char: char) -> char {
 /// Whether output to this stream may have colours: a terminal that supports them, and no
 /// `NO_COLOR` (<https://no-color.org>).
 pub fn supports_colours(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal()
-        && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && env::var_os("TERM").is_none_or(|value| value != "dumb")
+    has_screen(stream) && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Whether this stream is a terminal with a cursor that can be moved.

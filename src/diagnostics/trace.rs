@@ -19,7 +19,7 @@ use env_filter::{Builder, FilteredLog};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::stderr::say;
-use crate::terminal::{sanitize_char, supports_colours};
+use crate::terminal::{sanitize, supports_colours};
 
 /// Installs the logger, if `--trace` is given (`is_requested`) or `RUST_LOG` is set.
 pub fn init(is_requested: bool) {
@@ -59,8 +59,7 @@ impl Log for Logger {
         let seconds = self.started_at.elapsed().as_secs_f64();
         let module = record.target();
         // A message may contain an event's name, which comes from a client.
-        let message = record.args().to_string();
-        let message: String = message.chars().map(sanitize_char).collect();
+        let message = sanitize(&record.args().to_string());
         match message.split_once(": ") {
             _ if !module.starts_with("hooks_observatory") => {
                 say(format_args!("{seconds:10.6} {module}: {message}"));

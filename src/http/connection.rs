@@ -68,11 +68,12 @@ pub struct Connection {
     /// Received bytes that are still needed: part of a head; the body, decoded so far; or
     /// after a complete request, what the client sent next.
     inbox: Vec<u8>,
-    /// Whether the inbox holds bytes that were not parsed yet.
-    has_unparsed: bool,
+    /// Whether at least a part of the next request has arrived, so that
+    /// [`Connection::received`] is to be called without bytes.
+    pub has_unparsed: bool,
     max_body: u64,
     /// Whether the connection may stay open after a response.
-    allows_keep_alive: bool,
+    pub allows_keep_alive: bool,
     /// Whether it has stayed open after a response. Then the end of input before the next
     /// request is no error.
     is_reused: bool,
@@ -142,17 +143,6 @@ impl Connection {
                 Body::Chunked(_) => None,
             },
         })
-    }
-
-    /// Whether at least a part of the next request has arrived, so that
-    /// [`Connection::received`] is to be called without bytes.
-    pub fn has_unparsed(&self) -> bool {
-        self.has_unparsed
-    }
-
-    /// From now on every response closes the connection.
-    pub fn disable_keep_alive(&mut self) {
-        self.allows_keep_alive = false;
     }
 
     /// The bytes to write: a response, or an interim response.

@@ -19,6 +19,8 @@ use crate::diagnostics::stderr::say;
 /// The pause after accept failed for lack of a resource that others may free: memory, or
 /// descriptors of the whole system.
 const ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
+/// How long a starting server waits for another one that is checking the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before another attempt to bind a file that disappeared.
 const RESTORE_BACKOFF: Duration = Duration::from_secs(1);
 /// Descriptors kept for other things than connections: stdio and its reopened copies, the
@@ -32,15 +34,16 @@ pub struct Listener {
     /// `None` if a service manager owns the socket: then this process neither removes the
     /// file nor shuts down the socket.
     file: Option<SocketFile>,
-    socket: UnixListener,
+    /// To be registered with the poll.
+    pub socket: UnixListener,
     /// The listener of a file that disappeared, until its backlog is empty.
     previous: Option<UnixListener>,
     /// Connections that may be open at a time.
     capacity: usize,
     /// How many of these must stay closed now, because their descriptors have another use.
-    reserved: usize,
+    pub reserved: usize,
     /// Whether the backlog may hold a connection: accept has not returned `WouldBlock` yet.
-    is_readable: bool,
+    pub is_readable: bool,
     /// When to call accept again after an error.
     retry_at: Option<Instant>,
     /// Whether the shortage is reported on stderr already.
@@ -63,7 +66,10 @@ impl Listener {
     ) -> Result<Self, String> {
         let (socket, file) = match activated {
             Some(socket) => (UnixListener::from_std(socket), None),
-            None => socket_file::listen(path, mode).map(|(socket, file)| (socket, Some(file)))?,
+            None => {
+                let (socket, file) = socket_file::listen(path, mode, LOCK_TIMEOUT)?;
+                (socket, Some(file))
+            }
         };
         Ok(Listener {
             file,
@@ -79,24 +85,9 @@ impl Listener {
         })
     }
 
-    /// The socket to register with the poll.
-    pub fn socket(&mut self) -> &mut UnixListener {
-        &mut self.socket
-    }
-
     /// The path of the file. `None` if a service manager owns the socket.
     pub fn path(&self) -> Option<&Path> {
-        self.file.as_ref().map(SocketFile::path)
-    }
-
-    /// Records that the backlog may hold a connection.
-    pub fn set_readable(&mut self) {
-        self.is_readable = true;
-    }
-
-    /// Sets how many descriptors are needed for other things than connections.
-    pub fn reserve(&mut self, reserved: usize) {
-        self.reserved = reserved;
+        self.file.as_ref().map(|file| &*file.path)
     }
 
     /// Whether there is a descriptor for another connection, with `open` connections open.
@@ -162,11 +153,6 @@ impl Listener {
         self.socket.accept()
     }
 
-    /// Whether accept has found the backlog empty.
-    pub fn is_backlog_empty(&self) -> bool {
-        !self.is_readable
-    }
-
     /// Records that the file may have disappeared.
     pub fn set_file_changed(&mut self, now: Instant) {
         self.check_file_at = self.file.is_some().then_some(now);
@@ -187,8 +173,9 @@ impl Listener {
             return None;
         }
         let file = self.file.as_ref().filter(|file| file.is_missing())?;
-        let path = file.path().display();
-        match file.listen_again() {
+        let path = file.path.display();
+        // Without waiting for another server: this is the event loop.
+        match socket_file::listen(&file.path, file.mode, Duration::ZERO) {
             Ok((socket, file)) => {
                 say(format_args!(
                     "{path} disappeared, and the server has created it again"
@@ -196,7 +183,7 @@ impl Listener {
                 self.previous = Some(std::mem::replace(&mut self.socket, socket));
                 self.is_readable = true;
                 self.loss_reported = false;
-                Some(self.file.insert(file).path())
+                Some(&self.file.insert(file).path)
             }
             Err(error) => {
                 self.check_file_at = Some(now + RESTORE_BACKOFF);
@@ -245,7 +232,7 @@ pub struct DescriptorLimits {
     pub live_readers: usize,
     /// Connections that the output listener may have open.
     pub readers: usize,
-    /// Descriptors that sessions may use at most, see [`Listener::reserve`].
+    /// Descriptors that sessions may use at most, see [`Listener::reserved`].
     pub sessions: usize,
 }
 

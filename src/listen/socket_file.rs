@@ -32,44 +32,29 @@ use crate::peer;
 /// have the same inode number.
 #[derive(Debug)]
 pub struct SocketFile {
-    path: PathBuf,
-    mode: u32,
+    pub path: PathBuf,
+    pub mode: u32,
     identity: Identity,
 }
 
 /// Device and inode number of a file.
 type Identity = (u64, u64);
 
-/// How long a starting server waits for another one that is checking the same directory.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Listens on `path` with the permissions `mode`.
-pub fn listen(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
-    let _lock = lock_directory(path, LOCK_TIMEOUT);
-    replace_stale_socket(path, mode)
-}
-
 impl SocketFile {
-    /// The path of the file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether the file has disappeared from its path, or another one is there.
     pub fn is_missing(&self) -> bool {
         !identity(&self.path).is_ok_and(|identity| identity == self.identity)
     }
-
-    /// Listens on the same path again, with the same permissions. Unlike [`listen`] it does
-    /// not wait: it runs in the event loop.
-    pub fn listen_again(&self) -> Result<(UnixListener, SocketFile), String> {
-        let _lock = lock_directory(&self.path, Duration::ZERO);
-        replace_stale_socket(&self.path, self.mode)
-    }
 }
 
-/// Removes a dead server's socket and listens in its place.
-fn replace_stale_socket(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), String> {
+/// Listens on `path` with the permissions `mode`, in the place of a dead server. Waits up to
+/// `lock_timeout` for another server that is checking the same directory.
+pub fn listen(
+    path: &Path,
+    mode: u32,
+    lock_timeout: Duration,
+) -> Result<(UnixListener, SocketFile), String> {
+    let _lock = lock_directory(path, lock_timeout);
     remove_stale_socket(path)?;
     let explain = |error: io::Error| {
         let reason = explain_bind_error(path, error);
@@ -142,30 +127,23 @@ fn remove_stale_socket(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(format!(
             "{shown} is a socket of user {owner}, and user {user} may not use it. Choose another path"
         )),
-        Ok(stream) => {
-            let pid = peer::credentials(stream.as_fd())
-                .ok()
-                .and_then(|server| server.pid);
-            Err(in_use(path, pid))
+        result => {
+            let server = result.and_then(|stream| peer::credentials(stream.as_fd()));
+            Err(in_use(path, server.ok().and_then(|server| server.pid)))
         }
-        Err(_) => Err(in_use(path, None)),
     }
 }
 
 /// The error for a path at which a server listens.
 fn in_use(path: &Path, pid: Option<u32>) -> String {
     let shown = path.display();
-    match pid {
-        Some(pid) if pid == process::id() => format!(
+    if pid == Some(process::id()) {
+        return format!(
             "{shown} is the path of both sockets: give --socket and --output-socket two paths"
-        ),
-        Some(pid) => format!(
-            "{shown} is in use by a live server (pid {pid}): stop that server, or choose another path"
-        ),
-        None => {
-            format!("{shown} is in use by a live server: stop that server, or choose another path")
-        }
+        );
     }
+    let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+    format!("{shown} is in use by a live server{pid}: stop that server, or choose another path")
 }
 
 /// Explains an error of bind(2) to the user who chose the path.

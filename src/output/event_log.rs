@@ -56,7 +56,7 @@ pub struct EventLog {
     /// Bytes of compact lines that stay when every sink has them.
     history: usize,
     /// The first event that a sink can still get, if it lags.
-    floor: u64,
+    pub floor: u64,
     /// The first event that belongs to the history.
     history_start: u64,
     /// Up to where every sink has read.
@@ -143,15 +143,6 @@ impl Position {
             shown: self.shown.min(other.shown),
         }
     }
-
-    /// The end of a log in which each event is shown as it is.
-    #[cfg(test)]
-    pub fn after(events: u64) -> Position {
-        Position {
-            compact: events,
-            shown: 0,
-        }
-    }
 }
 
 impl Shown {
@@ -162,12 +153,12 @@ impl Shown {
 
     /// The first entry that shows an event with this number or a later one.
     fn entry_of(&self, event: u64) -> u64 {
-        self.entries.oldest() + self.events.partition_point(|shown| *shown < event) as u64
+        self.entries.oldest + self.events.partition_point(|shown| *shown < event) as u64
     }
 
     fn drop_before(&mut self, entry: u64) {
         self.entries.drop_before(entry);
-        let dropped = self.events.len() - (self.entries.end() - self.entries.oldest()) as usize;
+        let dropped = self.events.len() - (self.entries.end() - self.entries.oldest) as usize;
         self.events.drain(..dropped);
         if self.events.is_empty() {
             self.events.shrink_to_fit();
@@ -198,12 +189,7 @@ impl EventLog {
 
     /// The number of the oldest event whose compact line is here.
     pub fn oldest(&self) -> u64 {
-        self.compact.oldest()
-    }
-
-    /// The first event that a sink can still get, if it lags.
-    pub fn floor(&self) -> u64 {
-        self.floor
+        self.compact.oldest
     }
 
     /// The position after the newest event.
@@ -267,10 +253,10 @@ impl EventLog {
 
     /// Drops what every sink has received and the history does not need. Call it after a flush.
     pub fn release(&mut self) {
-        let cursors = self.cursors.iter().map(|(_, cursor)| self.position(cursor));
-        self.read = cursors.fold(self.end_position(), Position::common);
+        let cursors = self.cursors.iter().map(|(key, _)| CursorKey(key));
+        self.read = self.common_position(cursors);
         let shown = self.shown.as_ref().and_then(|shown| {
-            let index = self.read.shown.saturating_sub(shown.entries.oldest());
+            let index = self.read.shown.saturating_sub(shown.entries.oldest);
             shown.events.get(index as usize).copied()
         });
         let first_unread = self.read.compact.min(shown.unwrap_or(self.end()));
@@ -308,7 +294,7 @@ impl EventLog {
             let start = entries.start_of(entry);
             // A cursor that has missed this entry already is not in the middle of it.
             if entry >= self.first_available(cursor)
-                || entry < entries.oldest()
+                || entry < entries.oldest
                 || cursor.offset == start
             {
                 continue;
@@ -388,10 +374,6 @@ impl EventLog {
     }
 
     /// What the sink has received completely, and all of the other form.
-    pub fn position_of(&self, CursorKey(key): CursorKey) -> Position {
-        self.position(&self.cursors[key])
-    }
-
     fn position(&self, cursor: &Cursor) -> Position {
         let end = self.end_position();
         if self.reads_shown(cursor.form) {
@@ -409,7 +391,7 @@ impl EventLog {
 
     /// What all these sinks have received completely.
     pub fn common_position(&self, cursors: impl Iterator<Item = CursorKey>) -> Position {
-        let positions = cursors.map(|key| self.position_of(key));
+        let positions = cursors.map(|CursorKey(key)| self.position(&self.cursors[key]));
         positions.fold(self.end_position(), Position::common)
     }
 

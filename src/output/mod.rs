@@ -8,7 +8,7 @@
 //!
 //! No sink blocks another, except stdout if it is a file: writing may wait for the disk. If events
 //! are evicted before a sink took them, they are counted, and the sink gets a notice with the count
-//! as soon as it has room: the event [`Event::dropped`].
+//! as soon as it has room: the event [`Event::dropped`](crate::event::Event::dropped).
 //!
 //! A sink is **slow** from when it has no room, or begins with a replay, until it has everything.
 //! It is **lagging** from when it loses events until it has everything. Responses wait for the
@@ -38,32 +38,35 @@ use slab::Slab;
 use self::event_log::{CursorKey, EventLog, Form, Position};
 use self::sink::Sink;
 use crate::diagnostics::stderr::say;
-use crate::event::Event;
 use crate::format::{Format, Forms};
 use crate::nonblocking::NonblockingFd;
 
 /// The log and its sinks.
 #[derive(Debug)]
 pub struct Output {
-    format: Format,
+    /// What stdout and the output socket show.
+    pub format: Format,
     log: EventLog,
     /// Bytes that may wait for slow sinks.
     buffer: usize,
     /// The end of the log at the last flush.
     end_at_last_flush: u64,
     stdout: Option<Sink<NonblockingFd>>,
-    retry_stdout_at: Option<Instant>,
+    /// When to flush again because stdout had no room and no poll reports it.
+    pub retry_stdout_at: Option<Instant>,
     /// Whether the last write to stdout failed.
     stdout_failed: bool,
     readers: Slab<Sink<UnixStream>>,
     /// How many of the readers are readers of live events.
-    live_readers: usize,
+    pub live_readers: usize,
+    /// Whether a reader's descriptor was closed since this was last asked.
+    has_freed_fd: bool,
     /// The reader with which the next flush begins, if the last one used up its budget.
     next_reader: usize,
     /// Whether some sink may have both room and something to get.
-    needs_flush: bool,
+    pub needs_flush: bool,
     /// The largest number of bytes that a sink which is not slow still has to get.
-    bytes_behind: usize,
+    pub bytes_behind: usize,
 }
 
 impl Output {
@@ -86,6 +89,7 @@ impl Output {
             stdout_failed: false,
             readers: Slab::new(),
             live_readers: 0,
+            has_freed_fd: false,
             next_reader: 0,
             needs_flush: false,
             bytes_behind: 0,
@@ -93,17 +97,12 @@ impl Output {
         }
     }
 
-    /// The forms in which sinks show an event.
-    pub fn forms(&self, event: Event) -> Forms {
-        self.format.forms(event)
-    }
-
     /// Whether an event can be appended without a loss for a prompt sink, or for a reader in the
     /// backlog, to which the lost event was never offered.
     pub fn has_room_for(&self, forms: &Forms) -> bool {
         let floor = self.log.floor_after(forms.length());
         let has_reached = |cursor| self.log.has_reached(cursor, floor);
-        floor == self.log.floor()
+        floor == self.log.floor
             || self.end_at_last_flush >= floor && self.prompt_cursors().all(has_reached)
     }
 
@@ -162,25 +161,16 @@ impl Output {
         say(format_args!("Output reader {change} ({count} total)"));
     }
 
-    /// The number of connected readers, of both kinds.
-    pub fn reader_count(&self) -> usize {
-        self.readers.len()
-    }
-
-    /// How many of them came through the output socket.
+    /// The number of connected readers that came through the output socket.
     pub fn output_reader_count(&self) -> usize {
         self.readers.len() - self.live_readers
-    }
-
-    /// How many of them read live events.
-    pub fn live_reader_count(&self) -> usize {
-        self.live_readers
     }
 
     /// Closes a reader's connection.
     pub fn remove_reader(&mut self, key: usize) {
         if let Some(reader) = self.readers.try_remove(key) {
             trace!("reader {key}: closed");
+            self.has_freed_fd = true;
             // A flush releases the events that only this reader had not read.
             self.needs_flush = true;
             let form = self.log.form(reader.cursor);
@@ -190,6 +180,11 @@ impl Output {
                 Form::Shown => self.report_readers("disconnected"),
             }
         }
+    }
+
+    /// Whether descriptors were closed since the last call.
+    pub fn take_freed_fd(&mut self) -> bool {
+        std::mem::take(&mut self.has_freed_fd)
     }
 
     /// The stream of a reader, for reading.
@@ -243,29 +238,14 @@ impl Output {
         }
     }
 
-    /// Whether events are written to stdout.
-    pub fn has_stdout(&self) -> bool {
-        self.stdout.is_some()
-    }
-
-    /// Whether [`Output::flush`] has something to do.
-    pub fn needs_flush(&self) -> bool {
-        self.needs_flush
-    }
-
-    /// When to flush again because stdout had no room and no poll reports it.
-    pub fn retry_at(&self) -> Option<Instant> {
-        self.retry_stdout_at
+    /// Whether there is stdout or a reader.
+    pub fn has_sinks(&self) -> bool {
+        self.stdout.is_some() || !self.readers.is_empty()
     }
 
     /// Whether every sink has received all events.
     pub fn is_drained(&self) -> bool {
         self.sinks().all(|(_, cursor)| self.log.is_done(cursor))
-    }
-
-    /// The largest number of bytes that a sink which is not slow still has to get.
-    pub fn bytes_behind(&self) -> usize {
-        self.bytes_behind
     }
 
     /// For each sink, whether it has room, and its cursor.

@@ -24,7 +24,7 @@ pub struct Segments {
     /// The offset at which each entry ends.
     ends: VecDeque<u64>,
     /// The number of the oldest entry that is still here.
-    oldest: u64,
+    pub oldest: u64,
     /// The offset of its first byte.
     oldest_offset: u64,
     /// The memory of the last small segment that was dropped. It is still in the cache.
@@ -40,11 +40,6 @@ struct Segment {
 }
 
 impl Segments {
-    /// The number of the oldest entry that is here.
-    pub fn oldest(&self) -> u64 {
-        self.oldest
-    }
-
     /// The number of the entry that is appended next.
     pub fn end(&self) -> u64 {
         self.oldest + self.ends.len() as u64
@@ -163,7 +158,7 @@ impl Segments {
         };
         self.oldest = entry;
         self.oldest_offset = offset;
-        let is_used = |segment: &Segment| segment.end() > offset;
+        let is_used = |segment: &Segment| segment.start + segment.bytes.len() as u64 > offset;
         let unused = self.segments.iter().position(is_used);
         for _ in 0..unused.unwrap_or(self.segments.len()) {
             self.recycle_oldest();
@@ -181,13 +176,6 @@ impl Segments {
             bytes.clear();
             self.spare = Some(bytes);
         }
-    }
-}
-
-impl Segment {
-    /// The offset after the last byte.
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
     }
 }
 

@@ -14,7 +14,8 @@
 //!
 //! Stop 13 of EDU_NOTES.md.
 
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 
 use log::{debug, log_enabled};
 use rustix::time::{ClockId, clock_gettime};
@@ -56,19 +57,22 @@ pub const FLUSH: FlushBudget = FlushBudget {
 /// grow faster than one turn's flush writes it.
 pub const CONGESTION: usize = 1 << 20;
 
-/// What is left of one turn's budget for input.
+/// One turn of the loop: when it began, and what is left of its budget for input.
 #[derive(Debug)]
-pub struct Budget {
+pub struct Turn {
+    /// When the turn began. All that it does counts as done then.
+    pub now: Instant,
     reads: usize,
     read_bytes: usize,
     event_bytes: usize,
     walks: usize,
 }
 
-impl Budget {
-    /// A whole turn's budget.
-    pub fn new() -> Self {
-        Budget {
+impl Turn {
+    /// A turn that begins at this time, with a whole budget.
+    pub fn new(now: Instant) -> Self {
+        Turn {
+            now,
             reads: READS,
             read_bytes: READ_BYTES,
             event_bytes: EVENT_BYTES,
@@ -81,8 +85,9 @@ impl Budget {
         self.reads == 0 || self.read_bytes == 0 || self.event_bytes == 0
     }
 
-    /// One read returned `bytes` bytes, or none.
-    pub fn charge_read(&mut self, bytes: usize) {
+    /// One read had this result.
+    pub fn charge_read(&mut self, result: &io::Result<usize>) {
+        let bytes = *result.as_ref().unwrap_or(&0);
         self.reads = self.reads.saturating_sub(1);
         self.read_bytes = self.read_bytes.saturating_sub(bytes);
     }

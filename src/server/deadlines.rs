@@ -57,14 +57,12 @@ impl Deadlines {
 
     /// Removes the deadline of `key`, if it has one.
     pub fn clear(&mut self, key: usize) {
-        let Some(link) = self.links.get_mut(key) else {
-            return;
-        };
-        let Link {
+        let link = self.links.get_mut(key).map(std::mem::take);
+        let Some(Link {
             deadline: Some(_),
             previous,
             next,
-        } = std::mem::take(link)
+        }) = link
         else {
             return;
         };

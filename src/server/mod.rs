@@ -30,7 +30,7 @@
 //! - [`sessions`]: finds out whether sessions are still there.
 //!
 //! The others are parts that these use: [`budget`], [`deadlines`], [`ready_queue`], [`signals`],
-//! [`token`], [`turn`], and [`worker`].
+//! [`token`], and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
 //! [`sessions`] writes the list of sessions.
@@ -47,7 +47,6 @@ mod setup;
 mod shutdown;
 mod signals;
 mod token;
-mod turn;
 mod worker;
 
 use std::io;
@@ -59,13 +58,12 @@ use mio::event::Event as Report;
 use mio::net::UnixStream;
 use mio::{Events, Poll};
 
-use self::budget::LongestTurn;
+use self::budget::{LongestTurn, Turn};
 use self::clients::Clients;
 use self::clients::publish::Publish;
 use self::publisher::Publisher;
 use self::shutdown::Phase;
 use self::token::{Token, context, register};
-use self::turn::Turn;
 use self::worker::Worker;
 use crate::cli::ServerOptions;
 use crate::diagnostics::stderr::say;
@@ -166,8 +164,8 @@ impl Server {
         let deadlines = [
             self.phase.deadline(),
             self.clients.next_deadline(),
-            self.publisher.output.retry_at(),
-            self.publisher.sessions.next_deadline(),
+            self.publisher.output.retry_stdout_at,
+            self.publisher.sessions.gone.next_deadline(),
         ];
         let next = listener_retries.chain(deadlines).flatten().min()?;
         Some(next.saturating_duration_since(now))
@@ -175,19 +173,16 @@ impl Server {
 
     /// Whether the next turn has something to do without a report.
     fn has_work(&self, now: Instant) -> bool {
-        let can_accept = |listener: &Option<Listener>, open| {
-            listener
-                .as_ref()
-                .is_some_and(|listener| listener.can_accept(open, now))
-        };
         self.has_results
             || self.clients.has_work()
-            || self.publisher.has_work()
-            || can_accept(&self.hook_listener, self.hook_connections())
-            || can_accept(
-                &self.publisher.listener,
-                self.publisher.output.output_reader_count(),
-            )
+            || self.publisher.has_work(now)
+            || self.can_accept_clients(now)
+    }
+
+    /// Whether the backlog of the hook socket may hold a client that can be accepted.
+    fn can_accept_clients(&self, now: Instant) -> bool {
+        let listener = self.hook_listener.as_ref();
+        listener.is_some_and(|listener| listener.can_accept(self.hook_connections(), now))
     }
 
     /// Records what one report of the poll says, for the steps that follow.
@@ -219,7 +214,7 @@ impl Server {
 
     /// The connections that came through the hook socket: clients, and readers of live events.
     fn hook_connections(&self) -> usize {
-        self.clients.len() + self.publisher.output.live_reader_count()
+        self.clients.len() + self.publisher.output.live_readers
     }
 
     /// Leaves a descriptor to each session: both listeners give up the same number.
@@ -227,12 +222,12 @@ impl Server {
         let sessions = self.publisher.sessions.watched();
         let share = sessions.div_ceil(self.listeners().count().max(1));
         self.listeners()
-            .for_each(|listener| listener.reserve(share));
+            .for_each(|listener| listener.reserved = share);
     }
 
     /// Accepts clients from the backlog, and reads their credentials.
     fn accept_clients(&mut self, now: Instant) {
-        let live_readers = self.publisher.output.live_reader_count();
+        let live_readers = self.publisher.output.live_readers;
         let Some(listener) = &mut self.hook_listener else {
             return;
         };
@@ -270,14 +265,9 @@ impl Server {
 
     /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
     fn publish_gone(&mut self, now: Instant) {
-        let open = self.hook_connections();
-        let has_unread = || {
-            let listener = self.hook_listener.as_ref();
-            listener.is_some_and(|listener| listener.can_accept(open, now))
-                || self.clients.has_unread()
-                || self.worker.has_jobs()
-        };
-        if self.publisher.sessions.has_gone(has_unread, now) {
+        let has_unread =
+            self.can_accept_clients(now) || self.clients.has_unread() || self.worker.has_jobs();
+        if self.publisher.sessions.gone.is_due(has_unread, now) {
             self.publisher.publish_gone_until(now);
         }
     }
@@ -319,7 +309,7 @@ impl Server {
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.
     fn retry_accept(&mut self) {
-        if self.clients.take_freed_fd() | self.publisher.take_freed_fd() {
+        if self.clients.take_freed_fd() | self.publisher.output.take_freed_fd() {
             for listener in self.listeners() {
                 listener.on_fd_freed();
             }
@@ -341,7 +331,7 @@ impl Server {
                 Some(file_watch) => file_watch.add(path).map_err(context(WATCH)),
                 None => Ok(()),
             };
-            let registered = register(self.poll.registry(), listener.socket(), token);
+            let registered = register(self.poll.registry(), &mut listener.socket, token);
             // It may have disappeared again before it was watched.
             listener.check_file_later(now);
             if let Err(error) = watched.and(registered) {
@@ -358,7 +348,7 @@ impl Server {
 
 fn set_readable(listener: &mut Option<Listener>) {
     if let Some(listener) = listener {
-        listener.set_readable();
+        listener.is_readable = true;
     }
 }
 

@@ -17,12 +17,11 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::budget::{CONGESTION, FLUSH};
+use super::budget::{CONGESTION, FLUSH, Turn};
 use super::clients::publish::{LiveReader, Publish};
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
 use super::token::{Token, register};
-use super::turn::Turn;
 use crate::diagnostics::stderr::say;
 use crate::event::{self, Event};
 use crate::format::Forms;
@@ -31,7 +30,7 @@ use crate::http::route::Replay;
 use crate::listen::listener::Listener;
 use crate::output::Output;
 use crate::output::event_log::Position;
-use crate::output::flush::{FlushBudget, Flushed};
+use crate::output::flush::FlushBudget;
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -47,8 +46,6 @@ pub(super) struct Publisher {
     pub(super) sessions: Sessions,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
-    /// Whether a reader's descriptor was closed since this was last asked.
-    has_freed_fd: bool,
 }
 
 impl Publisher {
@@ -74,7 +71,6 @@ impl Publisher {
             live_reader_limit,
             sessions,
             with_input: ReadyQueue::default(),
-            has_freed_fd: false,
         })
     }
 
@@ -90,7 +86,7 @@ impl Publisher {
         // EPOLLHUP, which mio reports as write closed: the reader is gone. A reader that is
         // only read closed has nothing to send, and still receives.
         if report.is_write_closed() || report.is_error() {
-            return self.remove_reader(key);
+            return self.output.remove_reader(key);
         }
         if report.is_writable() {
             self.output.set_reader_writable(key);
@@ -100,25 +96,24 @@ impl Publisher {
         }
     }
 
-    /// Whether there is stdout or a reader, or the output socket, where readers can come.
+    /// Whether there is a sink, or the output socket, where readers can come.
     pub(super) fn has_sinks(&self) -> bool {
-        self.output.has_stdout() || self.output.reader_count() > 0 || self.listener.is_some()
+        self.output.has_sinks() || self.listener.is_some()
     }
 
     /// Whether a turn has something to do here without a report.
-    pub(super) fn has_work(&self) -> bool {
-        !self.with_input.is_empty() || self.output.needs_flush()
-    }
-
-    /// Whether descriptors were closed since the last call.
-    pub(super) fn take_freed_fd(&mut self) -> bool {
-        std::mem::take(&mut self.has_freed_fd)
+    pub(super) fn has_work(&self, now: Instant) -> bool {
+        let open = self.output.output_reader_count();
+        let listener = self.listener.as_ref();
+        !self.with_input.is_empty()
+            || self.output.needs_flush
+            || listener.is_some_and(|listener| listener.can_accept(open, now))
     }
 
     /// Discards what readers send: one read for each in a turn.
     pub(super) fn discard_reader_input(&mut self, scratch: &mut [u8], turn: &mut Turn) {
         for _ in 0..self.with_input.len() {
-            if turn.budget.is_spent() {
+            if turn.is_spent() {
                 return;
             }
             let Some(key) = self.with_input.pop() else {
@@ -128,7 +123,7 @@ impl Publisher {
                 continue;
             };
             let result = reader.read(scratch);
-            turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
+            turn.charge_read(&result);
             match result {
                 // At the end of its input a reader still receives.
                 Ok(0) => {}
@@ -148,10 +143,9 @@ impl Publisher {
         let Some(listener) = &mut self.listener else {
             return;
         };
-        if self.output.needs_flush() {
-            listener.set_readable();
+        if self.output.needs_flush {
+            listener.is_readable = true;
         }
-        let mut failed = Vec::new();
         while let Some(stream) = listener.accept(self.output.output_reader_count(), now) {
             let (key, stream) = self.output.add_reader(stream);
             let token = Token::Reader(key);
@@ -159,9 +153,8 @@ impl Publisher {
             let result = self
                 .registry
                 .register(stream, token.into(), Interest::READABLE);
-            failed.extend(result.err().map(|error| (key, error)));
+            remove_unregistered(&mut self.output, key, result);
         }
-        self.remove_unregistered(failed);
     }
 
     /// Adds clients of the hook socket that have become readers. The poll reports them with a
@@ -182,7 +175,7 @@ impl Publisher {
             } else {
                 self.registry.register(stream, token, Interest::READABLE)
             };
-            self.remove_unregistered(result.err().map(|error| (key, error)));
+            remove_unregistered(&mut self.output, key, result);
             // What it has sent after its request is discarded.
             self.with_input.push(key);
         }
@@ -202,20 +195,10 @@ impl Publisher {
         (first.clamp(past.start, past.end), past.end)
     }
 
-    /// Removes readers that could not be registered. The poll would never report them.
-    fn remove_unregistered(&mut self, failed: impl IntoIterator<Item = (usize, io::Error)>) {
-        for (key, error) in failed {
-            say(format_args!(
-                "cannot register a reader with the poll: {error}"
-            ));
-            self.remove_reader(key);
-        }
-    }
-
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
     /// acknowledged.
-    pub(super) fn flush(&mut self) -> Flushed {
-        let flushed = self.flush_output(FLUSH);
+    pub(super) fn flush(&mut self) -> Position {
+        let flushed = self.output.flush(FLUSH);
         self.register_sinks();
         flushed
     }
@@ -232,20 +215,14 @@ impl Publisher {
                 self.output.close_stdout();
             }
         }
-        let mut failed = Vec::new();
-        for (key, stream, interest) in self.output.readers_to_register() {
+        let readers = self.output.readers_to_register();
+        let results = readers.map(|(key, stream, interest)| {
             let token = Token::Reader(key).into();
-            let result = self.registry.reregister(stream, token, interest);
-            if let Err(error) = result {
-                failed.push((key, error));
-            }
+            (key, self.registry.reregister(stream, token, interest))
+        });
+        for (key, result) in results.collect::<Vec<_>>() {
+            remove_unregistered(&mut self.output, key, result);
         }
-        self.remove_unregistered(failed);
-    }
-
-    fn remove_reader(&mut self, key: usize) {
-        self.output.remove_reader(key);
-        self.has_freed_fd = true;
     }
 
     /// Publishes `_gone` for each session whose deadline has passed at `time`.
@@ -259,36 +236,31 @@ impl Publisher {
         let time = event::timestamp(SystemTime::now());
         self.publish(Event::gone(&time, pid, session_id));
     }
+}
 
-    /// Appends an event to the log. If it would evict events that prompt sinks have
-    /// not been offered yet, writes these first, so that only slow sinks lose events.
-    fn append(&mut self, forms: Forms) -> Position {
-        if !self.output.has_room_for(&forms) {
-            self.accept_readers(Instant::now());
-            self.flush_output(FlushBudget::PROMPT_SINKS);
-        }
-        let readers = self.output.reader_count();
-        let position = self.output.append(forms);
-        self.has_freed_fd |= self.output.reader_count() < readers;
-        position
-    }
-
-    /// Writes to the sinks. Readers that have disconnected free their descriptors.
-    fn flush_output(&mut self, budget: FlushBudget) -> Flushed {
-        let readers = self.output.reader_count();
-        let flushed = self.output.flush(budget);
-        self.has_freed_fd |= self.output.reader_count() < readers;
-        flushed
+/// Removes a reader if it could not be registered. The poll would never report it.
+fn remove_unregistered(output: &mut Output, key: usize, result: io::Result<()>) {
+    if let Err(error) = result {
+        say(format_args!(
+            "cannot register a reader with the poll: {error}"
+        ));
+        output.remove_reader(key);
     }
 }
 
 impl Publish for Publisher {
     fn publish(&mut self, event: Event) -> Position {
-        self.append(self.output.forms(event))
+        self.publish_forms(self.output.format.forms(event))
     }
 
+    /// If the event would evict others that prompt sinks have not been offered yet, writes these
+    /// first, so that only slow sinks lose events.
     fn publish_forms(&mut self, forms: Forms) -> Position {
-        self.append(forms)
+        if !self.output.has_room_for(&forms) {
+            self.accept_readers(Instant::now());
+            self.output.flush(FlushBudget::PROMPT_SINKS);
+        }
+        self.output.append(forms)
     }
 
     fn sessions_json(&self) -> String {
@@ -296,8 +268,8 @@ impl Publish for Publisher {
     }
 
     fn room_for_readers(&self) -> usize {
-        let readers = self.output.live_reader_count();
-        self.live_reader_limit.saturating_sub(readers)
+        self.live_reader_limit
+            .saturating_sub(self.output.live_readers)
     }
 
     fn handle_session(&mut self, hook: &SessionHook, turn: &mut Turn) {
@@ -308,6 +280,6 @@ impl Publish for Publisher {
     }
 
     fn is_congested(&self) -> bool {
-        self.output.bytes_behind() >= CONGESTION
+        self.output.bytes_behind >= CONGESTION
     }
 }

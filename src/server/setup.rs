@@ -109,18 +109,14 @@ fn open_listeners(
     activated: ActivationSockets,
     limits: DescriptorLimits,
 ) -> Result<(Listener, Option<Listener>), String> {
-    let mut output_listener = match &options.output_socket {
-        Some(path) => Some(Listener::open(
-            activated.output,
-            path,
-            options.output_mode,
-            limits.readers,
-        )?),
-        None => None,
-    };
+    let output_path = options.output_socket.as_ref();
+    let output_listener = output_path.map(|path| {
+        let (socket, mode) = (activated.output, options.output_mode);
+        Listener::open(socket, path, mode, limits.readers)
+    });
+    let mut output_listener = output_listener.transpose()?;
     if let Some(listener) = &mut output_listener {
-        let socket = listener.socket();
-        register(registry, socket, Token::OutputListener)?;
+        register(registry, &mut listener.socket, Token::OutputListener)?;
     }
     let mut hook_listener = Listener::open(
         activated.hooks,
@@ -128,8 +124,7 @@ fn open_listeners(
         options.mode,
         limits.clients,
     )?;
-    let socket = hook_listener.socket();
-    register(registry, socket, Token::HookListener)?;
+    register(registry, &mut hook_listener.socket, Token::HookListener)?;
     Ok((hook_listener, output_listener))
 }
 

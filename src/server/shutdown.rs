@@ -68,11 +68,16 @@ impl Phase {
         let now = Instant::now();
         if let Phase::ServingInFlight(deadline) = *self {
             // The whole backlog has been accepted when accept finds it empty.
-            listener.take_if(|listener| listener.is_backlog_empty());
+            listener.take_if(|listener| !listener.is_readable);
             let is_finished = listener.is_none() && clients.len() == 0;
             if is_finished || now >= deadline {
                 *listener = None;
-                report_abandoned(clients.abandon());
+                let abandoned = clients.abandon();
+                if abandoned > 0 {
+                    say(format_args!(
+                        "{abandoned} client(s) did not get a response within {PHASE_TIMEOUT:?}"
+                    ));
+                }
                 trace!("server: draining sinks, {PHASE_TIMEOUT:?} at most");
                 *self = Phase::Draining(now + PHASE_TIMEOUT);
             }
@@ -82,13 +87,5 @@ impl Phase {
         {
             *self = Phase::Done(deadline.saturating_duration_since(now));
         }
-    }
-}
-
-fn report_abandoned(count: usize) {
-    if count > 0 {
-        say(format_args!(
-            "{count} client(s) did not get a response within {PHASE_TIMEOUT:?}"
-        ));
     }
 }

@@ -264,21 +264,21 @@ fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
     for entry in 0..ENTRIES {
         let state = match entry {
             _ if entry < log.oldest() => "dropped",
-            _ if entry < log.floor() => "history",
+            _ if entry < log.floor => "history",
             _ => "waits",
         };
         put(&mut lines[0], entry, &entry.to_string());
         put(&mut lines[1], entry, state);
     }
     put(&mut lines[2], log.oldest(), "^ oldest");
-    put(&mut lines[2], log.floor(), "^ floor");
+    put(&mut lines[2], log.floor, "^ floor");
     put(&mut lines[2], log.end(), "^ end");
     for (name, cursor) in [("A", a), ("B", b), ("C", c), ("D", d)] {
         let mut line = format!("cursor {name}");
         let missed = log.missed(cursor);
         put(
             &mut line,
-            log.position_of(cursor).compact,
+            log.common_position([cursor].into_iter()).compact,
             &format!("^ next, missed {missed}"),
         );
         lines.push(line);

@@ -19,7 +19,7 @@ impl<S: Socket> Clients<S> {
         if !queues.may_resume() {
             return;
         }
-        queues.inflight.set_offered();
+        queues.inflight.has_freed_room = false;
         for _ in 0..queues.waiting_for_room.len() {
             let Some(key) = queues.waiting_for_room.pop() else {
                 return;

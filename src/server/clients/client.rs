@@ -7,26 +7,25 @@
 //! Stop 7 of EDU_NOTES.md.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::trace;
-use mio::Interest;
+use mio::{Interest, Registry};
 
 use super::inflight::BodyId;
 use super::publish::Publish;
 use super::queues::Queues;
 use super::socket::Socket;
 use crate::diagnostics::stderr::say;
-use crate::event::{self, Event};
+use crate::event::{self, Event, SessionFields};
 use crate::http::connection::{Connection, Hook, Step};
 use crate::http::response::Status;
 use crate::http::route::Replay;
 use crate::output::event_log::Position;
 use crate::peer::{self, Peer};
-use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 use crate::server::worker::Job;
 
 /// One connection to the hook socket.
@@ -45,7 +44,7 @@ pub struct Client<S> {
     /// Whether the connection is over, and is read from only so that the client can read
     /// its response (RFC 9112 section 9.6).
     pub is_lingering: bool,
-    accepted_at: Instant,
+    pub accepted_at: Instant,
 }
 
 /// What must happen to a client's event before its response is written.
@@ -89,11 +88,6 @@ impl<S: Socket> Client<S> {
     /// What the poll and the trace call it.
     pub fn token(&self) -> Token {
         Token::Client(self.key)
-    }
-
-    /// How long it has been connected.
-    pub fn age(&self) -> Duration {
-        self.accepted_at.elapsed()
     }
 
     /// Reads until a request is complete, or there is nothing to read, or the client has had its
@@ -159,11 +153,11 @@ impl<S: Socket> Client<S> {
     /// The next step of the connection. Reads first, unless the connection still has bytes
     /// that it has not parsed. `None`: there is nothing to read now.
     fn next_step<'a>(&'a mut self, scratch: &'a mut [u8], turn: &mut Turn) -> Option<Step<'a>> {
-        if self.connection.has_unparsed() {
+        if self.connection.has_unparsed {
             return Some(self.connection.received(&[]));
         }
         let result = self.read_once(scratch);
-        turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
+        turn.charge_read(&result);
         match result {
             Ok(0) => Some(self.connection.end_of_input()),
             Ok(count) => {
@@ -245,7 +239,7 @@ impl<S: Socket> Client<S> {
     ) -> Outcome {
         if peer::is_self_or_root(self.peer.uid) {
             let json = publisher.sessions_json();
-            turn.budget.charge_event(json.len());
+            turn.charge_event(json.len());
             self.connection.answer_json(&json);
         } else {
             self.connection.decline(Status::Forbidden);
@@ -350,7 +344,7 @@ impl<S: Socket> Client<S> {
 
     /// Registers with the poll, or changes the interest. Nothing that happened before is
     /// missed: epoll reports at once what is ready when it is added.
-    pub fn register(&mut self, interest: Interest, registry: &S::Registry) -> Outcome {
+    pub fn register(&mut self, interest: Interest, registry: &Registry) -> Outcome {
         let previous = self.interest.replace(interest);
         if previous == Some(interest) {
             return Outcome::Stay;
@@ -358,8 +352,8 @@ impl<S: Socket> Client<S> {
         let token = self.token();
         trace!("{token}: registered for {interest:?}");
         let result = match previous {
-            None => self.socket.register(registry, token.into(), interest),
-            Some(_) => self.socket.reregister(registry, token.into(), interest),
+            None => registry.register(&mut self.socket, token.into(), interest),
+            Some(_) => registry.reregister(&mut self.socket, token.into(), interest),
         };
         match result {
             Ok(()) => Outcome::Stay,
@@ -381,10 +375,18 @@ fn publish_small(
     hook: &Hook,
     turn: &mut Turn,
 ) -> Position {
-    turn.budget.charge_event(hook.body.len());
+    turn.charge_event(hook.body.len());
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);
-    if let Some(hook) = SessionHook::new(peer, time, &hook.event_name, &event) {
+    let SessionFields { id, cwd } = event.session();
+    if let Some(session_id) = id {
+        let hook = SessionHook {
+            peer,
+            time,
+            event_name: &hook.event_name,
+            session_id,
+            cwd,
+        };
         publisher.handle_session(&hook, turn);
     }
     publisher.publish(event)

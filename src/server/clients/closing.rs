@@ -15,8 +15,7 @@ use super::client::{Client, Outcome, Pending};
 use super::queues::Queues;
 use super::socket::Socket;
 use crate::http::connection::Step;
-use crate::server::budget::READS_PER_CLIENT;
-use crate::server::turn::Turn;
+use crate::server::budget::{READS_PER_CLIENT, Turn};
 
 impl<S: Socket> Client<S> {
     /// The deadline has passed. The client has until now to be read from, and to read its
@@ -86,7 +85,7 @@ impl<S: Socket> Client<S> {
     ) -> io::Result<bool> {
         for _ in 0..READS_PER_CLIENT {
             let result = self.socket.read(scratch);
-            turn.budget.charge_read(*result.as_ref().unwrap_or(&0));
+            turn.charge_read(&result);
             match result {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}

@@ -34,11 +34,11 @@ pub struct BodyId {
 #[derive(Debug)]
 pub struct Inflight {
     /// Bytes that one body may take.
-    max_body: u64,
-    ordinary: Share,
-    uploads: Share,
+    pub max_body: u64,
+    /// The ordinary bodies and the uploads, indexed by `is_upload`.
+    shares: [Share; 2],
     /// Whether a body has ended since those that wait were offered the room.
-    has_freed_room: bool,
+    pub has_freed_room: bool,
 }
 
 /// The bodies of one kind.
@@ -71,8 +71,7 @@ impl Inflight {
         };
         Inflight {
             max_body,
-            ordinary: share(limit / 4),
-            uploads: share(limit / 4 * 3),
+            shares: [share(limit / 4), share(limit / 4 * 3)],
             has_freed_room: false,
         }
     }
@@ -112,32 +111,11 @@ impl Inflight {
 
     /// Whether more of a body may be read.
     pub fn has_room(&self, id: BodyId) -> bool {
-        match id.is_upload {
-            true => self.uploads.has_room(id.number),
-            false => self.ordinary.has_room(id.number),
-        }
-    }
-
-    /// Bytes that one body may take.
-    pub fn max_body(&self) -> u64 {
-        self.max_body
-    }
-
-    /// Whether bodies have ended since [`Inflight::set_offered`], so that others may find room.
-    pub fn has_freed_room(&self) -> bool {
-        self.has_freed_room
-    }
-
-    /// The bodies that wait were offered the room that is free.
-    pub fn set_offered(&mut self) {
-        self.has_freed_room = false;
+        self.shares[usize::from(id.is_upload)].has_room(id.number)
     }
 
     fn share(&mut self, is_upload: bool) -> &mut Share {
-        match is_upload {
-            true => &mut self.uploads,
-            false => &mut self.ordinary,
-        }
+        &mut self.shares[usize::from(is_upload)]
     }
 }
 
@@ -251,9 +229,8 @@ mod tests {
                 let is_chunked_upload =
                     |client: &&Client| !client.is_announced && client.is_upload();
                 let chunked = clients.iter().filter(is_chunked_upload).count();
-                let uploads = inflight.uploads.bytes;
+                let [ordinary, uploads] = [0, 1].map(|share| inflight.shares[share].bytes);
                 prop_assert!(uploads <= LIMIT / 4 * 3 + READ + chunked * LARGE_BODY, "{uploads}");
-                let ordinary = inflight.ordinary.bytes;
                 prop_assert!(ordinary <= LIMIT / 4 + READ, "{ordinary}");
                 let mut bodies = bodies.peekable();
                 prop_assert!(bodies.peek().is_none() || bodies.any(|(id, _)| inflight.has_room(id)));

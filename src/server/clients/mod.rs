@@ -33,6 +33,7 @@ pub mod socket;
 use std::time::{Duration, Instant};
 
 use log::trace;
+use mio::Registry;
 use slab::Slab;
 
 use self::client::{Client, Outcome};
@@ -41,15 +42,14 @@ use self::publish::{LiveReader, Publish};
 use self::queues::Queues;
 use self::socket::Socket;
 use crate::http::connection::Connection;
-use crate::output::flush::Flushed;
+use crate::output::event_log::Position;
 use crate::peer::Peer;
-use crate::server::budget::{CLOSES, WRITES};
+use crate::server::budget::{CLOSES, Turn, WRITES};
 use crate::server::sessions::SessionHook;
-use crate::server::turn::Turn;
 use crate::server::worker::{Finished, Job};
 
 /// All clients, and what they wait in.
-pub struct Clients<S: Socket> {
+pub struct Clients<S> {
     clients: Slab<Client<S>>,
     queues: Queues<S>,
     /// Whether a descriptor was closed since this was last asked.
@@ -58,7 +58,7 @@ pub struct Clients<S: Socket> {
 
 impl<S: Socket> Clients<S> {
     /// No clients yet. A request may take `timeout`, and its body what `inflight` allows.
-    pub fn new(registry: S::Registry, timeout: Duration, inflight: Inflight) -> Self {
+    pub fn new(registry: Registry, timeout: Duration, inflight: Inflight) -> Self {
         Clients {
             clients: Slab::new(),
             queues: Queues::new(registry, timeout, inflight),
@@ -78,13 +78,14 @@ impl<S: Socket> Clients<S> {
 
     /// Whether a turn has something to do here without a report.
     pub fn has_work(&self) -> bool {
-        let queues = &self.queues;
-        !queues.readable.is_empty() || !queues.writable.is_empty() || queues.may_resume()
+        self.has_unread() || !self.queues.writable.is_empty() || self.queues.may_resume()
     }
 
     /// The earliest deadline of a client.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.queues.next_deadline()
+        let requests = self.queues.request_deadlines.earliest();
+        let lingering = self.queues.linger_deadlines.earliest();
+        requests.into_iter().chain(lingering).min()
     }
 
     /// Whether descriptors were closed since the last call.
@@ -112,10 +113,8 @@ impl<S: Socket> Clients<S> {
     pub fn add(&mut self, socket: S, peer: Peer, now: Instant) {
         let entry = self.clients.vacant_entry();
         let key = entry.key();
-        let mut connection = Connection::new(key, self.queues.inflight.max_body());
-        if self.queues.is_shutting_down {
-            connection.disable_keep_alive();
-        }
+        let mut connection = Connection::new(key, self.queues.inflight.max_body);
+        connection.allows_keep_alive = !self.queues.is_shutting_down;
         let client = entry.insert(Client::new(key, socket, peer, connection, now));
         trace!("{}: accepted, {peer}", client.token());
         self.queues.request_deadlines.set(key, now);
@@ -137,7 +136,7 @@ impl<S: Socket> Clients<S> {
     pub fn read(&mut self, publisher: &mut impl Publish, turn: &mut Turn) {
         self.resume_waiting(turn.now);
         for _ in 0..self.queues.readable.len() {
-            if turn.budget.is_spent() || publisher.is_congested() {
+            if turn.is_spent() || publisher.is_congested() {
                 return;
             }
             let Some(key) = self.queues.readable.pop() else {
@@ -227,10 +226,10 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// The clients whose events are flushed get their responses.
-    pub fn acknowledge(&mut self, flushed: Flushed, now: Instant) {
+    /// The clients whose events are flushed, up to this position, get their responses.
+    pub fn acknowledge(&mut self, flushed: Position, now: Instant) {
         while let Some((position, key)) = self.queues.unflushed.front().copied()
-            && flushed.includes(position)
+            && position.is_within(flushed)
         {
             self.queues.unflushed.pop_front();
             if let Some(client) = self.clients.get_mut(key) {
@@ -251,7 +250,7 @@ impl<S: Socket> Clients<S> {
     /// Closes a client's connection.
     fn close(&mut self, key: usize) {
         if let Some(client) = self.remove(key) {
-            let elapsed = client.age().as_secs_f64() * 1e3;
+            let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
             trace!("{}: closed after {elapsed:.3} ms", client.token());
             self.has_freed_fd = true;
         }
@@ -272,7 +271,7 @@ impl<S: Socket> Clients<S> {
     pub fn begin_shutdown(&mut self) {
         self.queues.is_shutting_down = true;
         for (key, client) in &mut self.clients {
-            client.connection.disable_keep_alive();
+            client.connection.allows_keep_alive = false;
             // Reading finds out whether the connection is idle and can be closed.
             self.queues.readable.push(key);
         }

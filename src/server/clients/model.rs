@@ -22,7 +22,8 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mio::Interest;
+use mio::event::Source;
+use mio::{Interest, Poll, Registry};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -34,12 +35,10 @@ use crate::event::Event;
 use crate::event::json_text::members;
 use crate::format::Forms;
 use crate::output::event_log::Position;
-use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 use crate::server::worker::{Finished, Job};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,8 +59,7 @@ struct Kernel {
     /// Bytes that the loop can write before `WouldBlock`.
     room: usize,
     written: Vec<u8>,
-    token: Option<mio::Token>,
-    interest: Option<Interest>,
+    registration: Option<(mio::Token, Interest)>,
     /// Changes that the poll has not reported yet.
     readable_edge: bool,
     writable_edge: bool,
@@ -76,10 +74,10 @@ impl Kernel {
 
     /// The report of the poll, if there is one: edges that the loop is interested in.
     fn report(&mut self) -> Option<(mio::Token, bool, bool)> {
-        let interest = self.interest?;
+        let (token, interest) = self.registration?;
         let is_readable = interest.is_readable() && std::mem::take(&mut self.readable_edge);
         let is_writable = interest.is_writable() && std::mem::take(&mut self.writable_edge);
-        (is_readable || is_writable).then_some((self.token?, is_readable, is_writable))
+        (is_readable || is_writable).then_some((token, is_readable, is_writable))
     }
 }
 
@@ -122,14 +120,11 @@ impl Write for SimulatedSocket {
     }
 }
 
-impl Socket for SimulatedSocket {
-    type Registry = ();
-
+impl Source for SimulatedSocket {
     /// Like `epoll_ctl`, it reports at once what is ready.
-    fn register(&mut self, _: &(), token: mio::Token, interest: Interest) -> io::Result<()> {
+    fn register(&mut self, _: &Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
         let mut kernel = self.0.borrow_mut();
-        kernel.token = Some(token);
-        kernel.interest = Some(interest);
+        kernel.registration = Some((token, interest));
         kernel.readable_edge = kernel.is_readable();
         kernel.writable_edge = kernel.room > 0;
         Ok(())
@@ -137,13 +132,19 @@ impl Socket for SimulatedSocket {
 
     fn reregister(
         &mut self,
-        registry: &(),
+        registry: &Registry,
         token: mio::Token,
         interest: Interest,
     ) -> io::Result<()> {
         self.register(registry, token, interest)
     }
 
+    fn deregister(&mut self, _: &Registry) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for SimulatedSocket {
     fn unread(&self) -> u64 {
         let kernel = self.0.borrow();
         kernel.pieces.iter().map(|piece| piece.len() as u64).sum()
@@ -168,7 +169,15 @@ struct SimulatedOutput {
 impl SimulatedOutput {
     fn append(&mut self, request: (usize, usize)) -> Position {
         self.events.push(request);
-        Position::after(self.events.len() as u64)
+        position_after(self.events.len())
+    }
+}
+
+/// Each event is shown as it is.
+fn position_after(events: usize) -> Position {
+    Position {
+        compact: events as u64,
+        shown: 0,
     }
 }
 
@@ -333,8 +342,10 @@ impl World {
     fn new() -> Self {
         // Two large bodies do not fit.
         let inflight = Inflight::new(300 << 10, 1 << 20);
+        // Nothing is registered with it: the simulated sockets only look as if they were.
+        let registry = Poll::new().and_then(|poll| poll.registry().try_clone());
         World {
-            clients: Clients::new((), TIMEOUT, inflight),
+            clients: Clients::new(registry.unwrap(), TIMEOUT, inflight),
             senders: Vec::new(),
             output: SimulatedOutput::default(),
             jobs: VecDeque::new(),
@@ -426,7 +437,7 @@ impl World {
             .events
             .len()
             .min(self.output.flushed.saturating_add(flushed));
-        let flushed = Flushed::up_to(Position::after(self.output.flushed as u64));
+        let flushed = position_after(self.output.flushed);
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(&mut turn);
         for sender in &mut self.senders {
@@ -473,10 +484,11 @@ impl World {
             self.check()?;
             let has_report = |sender: &Sender| {
                 let kernel = sender.kernel.borrow();
-                let interest = kernel.interest;
-                !kernel.is_closed
-                    && (kernel.readable_edge && interest.is_some_and(Interest::is_readable)
-                        || kernel.writable_edge && interest.is_some_and(Interest::is_writable))
+                let has_edge = |(_, interest): (mio::Token, Interest)| {
+                    kernel.readable_edge && interest.is_readable()
+                        || kernel.writable_edge && interest.is_writable()
+                };
+                !kernel.is_closed && kernel.registration.is_some_and(has_edge)
             };
             let is_busy = self.clients.has_work() || !self.jobs.is_empty();
             if !is_busy && !self.senders.iter().any(has_report) {

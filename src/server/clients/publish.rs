@@ -8,8 +8,8 @@ use crate::event::Event;
 use crate::format::Forms;
 use crate::http::route::Replay;
 use crate::output::event_log::Position;
+use crate::server::budget::Turn;
 use crate::server::sessions::SessionHook;
-use crate::server::turn::Turn;
 
 /// Where clients hand over their events.
 pub trait Publish {

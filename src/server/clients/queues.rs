@@ -6,11 +6,12 @@
 //! Stop 7 of EDU_NOTES.md.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use mio::Registry;
 
 use super::inflight::Inflight;
 use super::publish::LiveReader;
-use super::socket::Socket;
 use crate::event::Clock;
 use crate::output::event_log::Position;
 use crate::server::budget::LARGE_BODY;
@@ -27,8 +28,8 @@ const SCRATCH_SIZE: usize = 64 << 10;
 const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
 
 /// What the clients wait in.
-pub struct Queues<S: Socket> {
-    pub registry: S::Registry,
+pub struct Queues<S> {
+    pub registry: Registry,
     /// Clients to read from.
     pub readable: ReadyQueue,
     /// Clients to write to.
@@ -53,9 +54,9 @@ pub struct Queues<S: Socket> {
     pub clock: Clock,
 }
 
-impl<S: Socket> Queues<S> {
+impl<S> Queues<S> {
     /// Empty queues. A request may take `timeout`, and its body what `inflight` allows.
-    pub fn new(registry: S::Registry, timeout: Duration, inflight: Inflight) -> Self {
+    pub fn new(registry: Registry, timeout: Duration, inflight: Inflight) -> Self {
         Queues {
             registry,
             readable: ReadyQueue::default(),
@@ -75,15 +76,6 @@ impl<S: Socket> Queues<S> {
 
     /// Whether bodies that wait may find room.
     pub fn may_resume(&self) -> bool {
-        self.inflight.has_freed_room() && !self.waiting_for_room.is_empty()
-    }
-
-    /// The earliest deadline of a client.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.request_deadlines.earliest(),
-            self.linger_deadlines.earliest(),
-        ];
-        deadlines.into_iter().flatten().min()
+        self.inflight.has_freed_room && !self.waiting_for_room.is_empty()
     }
 }

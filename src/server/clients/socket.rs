@@ -4,33 +4,14 @@
 //!
 //! Stop 7 of EDU_NOTES.md.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
 
+use mio::event::Source;
 use mio::net::UnixStream;
-use mio::{Interest, Registry, Token};
 
 /// A non-blocking stream socket.
-pub trait Socket: Read + Write {
-    /// What sockets are registered with.
-    type Registry;
-
-    /// Registers the socket.
-    fn register(
-        &mut self,
-        registry: &Self::Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()>;
-
-    /// Changes what the socket is registered for.
-    fn reregister(
-        &mut self,
-        registry: &Self::Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()>;
-
+pub trait Socket: Read + Write + Source {
     /// The number of bytes that have arrived and are not read yet.
     fn unread(&self) -> u64;
 
@@ -39,26 +20,6 @@ pub trait Socket: Read + Write {
 }
 
 impl Socket for UnixStream {
-    type Registry = Registry;
-
-    fn register(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        registry.register(self, token, interest)
-    }
-
-    fn reregister(
-        &mut self,
-        registry: &Registry,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        registry.reregister(self, token, interest)
-    }
-
     /// `FIONREAD` of unix(7).
     fn unread(&self) -> u64 {
         rustix::io::ioctl_fionread(self).unwrap_or(0)

@@ -125,21 +125,30 @@ mod tests {
 
     const UID: u32 = 1000;
 
-    /// Processes by pid. Index 0 is nobody, and the others are started in order.
+    const INIT: Status = Status {
+        parent: 0,
+        process_group: 1,
+        session: 1,
+        started_at: 1,
+        uid: UID,
+        is_init: true,
+        ignores_interrupts: false,
+        is_shell: false,
+    };
+
+    /// Processes by pid. Index 0 is nobody, 1 is init, and the others are started in order.
     type Table = Vec<Option<Status>>;
 
-    fn init() -> Table {
-        let init = Status {
-            parent: 0,
-            process_group: 1,
-            session: 1,
-            started_at: 1,
-            uid: UID,
-            is_init: true,
-            ignores_interrupts: false,
-            is_shell: false,
+    /// Starts a child of a process, which may have ended. Returns the child's pid.
+    fn fork(table: &mut Table, parent: usize) -> Option<usize> {
+        let child = Status {
+            parent: parent as u32,
+            started_at: table.len() as u64,
+            is_init: false,
+            ..table[parent].clone()?
         };
-        vec![None, Some(init)]
+        table.push(Some(child));
+        Some(table.len() - 1)
     }
 
     #[derive(Debug, Clone)]
@@ -170,24 +179,16 @@ mod tests {
     /// others this comes before they start children. Returns the processes with the parents
     /// that they have now, and those that started them.
     fn run(actions: Vec<Action>) -> (Table, Vec<usize>) {
-        let (mut table, mut started_by) = (init(), vec![0, 0]);
+        let (mut table, mut started_by) = (vec![None, Some(INIT)], vec![0, 0]);
         for action in actions {
             let newest = table.len() - 1;
             let newest_pid = newest as u32;
             match action {
                 Action::Fork(parent) => {
                     let parent = 1 + parent % newest;
-                    let Some(status) = &table[parent] else {
-                        continue;
-                    };
-                    let child = Status {
-                        parent: parent as u32,
-                        started_at: table.len() as u64,
-                        is_init: false,
-                        ..status.clone()
-                    };
-                    table.push(Some(child));
-                    started_by.push(parent);
+                    if fork(&mut table, parent).is_some() {
+                        started_by.push(parent);
+                    }
                 }
                 Action::LeadSession => {
                     if let (2.., Some(status)) = (newest, &mut table[newest]) {
@@ -249,16 +250,10 @@ mod tests {
             levels in vec(0..3_usize, 2),
             above in 0..4_usize,
         ) {
-            let fork = |table: &mut Table, parent: usize| {
-                let started_at = table.len() as u64;
-                let status = table[parent].clone().unwrap();
-                table.push(Some(Status { parent: parent as u32, started_at, is_init: false, ..status }));
-                table.len() - 1
-            };
-            let mut table = init();
-            let client = (0..=above).fold(1, |parent, _| fork(&mut table, parent));
+            let mut table = vec![None, Some(INIT)];
+            let client = (0..=above).fold(1, |parent, _| fork(&mut table, parent).unwrap());
             let mut hooks = levels.into_iter().map(|levels| {
-                let peer = (0..=levels).fold(client, |parent, _| fork(&mut table, parent));
+                let peer = (0..=levels).fold(client, |parent, _| fork(&mut table, parent).unwrap());
                 let ancestors = walk(&table, peer);
                 // The wrappers end with their hook.
                 (client + 1..=peer).for_each(|pid| table[pid] = None);
@@ -292,14 +287,9 @@ mod tests {
     #[test]
     fn a_child_has_its_parents_session_and_group_or_leads_its_own() {
         let status = |session, process_group| Status {
-            parent: 1,
-            process_group,
             session,
-            started_at: 1,
-            uid: UID,
-            is_init: false,
-            ignores_interrupts: false,
-            is_shell: false,
+            process_group,
+            ..INIT
         };
         for (session, group, may_be) in [
             (1, 2, true),
@@ -319,8 +309,7 @@ mod tests {
         let status = |ignores_interrupts, is_shell| Status {
             ignores_interrupts,
             is_shell,
-            is_init: false,
-            ..init().pop().flatten().unwrap()
+            ..INIT
         };
         for (child, parent, is_shell, may_be) in [
             (false, false, false, true),

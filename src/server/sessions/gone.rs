@@ -19,7 +19,8 @@ const UNREAD_INPUT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The sessions, by key, whose process has ended.
 #[derive(Debug)]
 pub struct Gone {
-    deadlines: Deadlines,
+    /// Until when the `SessionEnd` of each may still come.
+    pub deadlines: Deadlines,
     /// Since when one is due, but unread input may be its `SessionEnd`.
     due_since: Option<Instant>,
 }
@@ -34,18 +35,9 @@ impl Default for Gone {
 }
 
 impl Gone {
-    /// The process of a session has ended.
-    pub fn add(&mut self, key: usize, now: Instant) {
-        self.deadlines.set(key, now);
-    }
-
-    /// A session was removed.
-    pub fn remove(&mut self, key: usize) {
-        self.deadlines.clear(key);
-    }
-
-    /// Whether sessions are to be reported now. `has_unread` is whether input is unread.
-    pub fn is_due(&mut self, has_unread: impl FnOnce() -> bool, now: Instant) -> bool {
+    /// Whether sessions are to be reported now. `has_unread` is whether input is unread, which may
+    /// be a `SessionEnd`.
+    pub fn is_due(&mut self, has_unread: bool, now: Instant) -> bool {
         if self
             .deadlines
             .earliest()
@@ -55,7 +47,7 @@ impl Gone {
             return false;
         }
         let since = *self.due_since.get_or_insert(now);
-        let is_due = now >= since + UNREAD_INPUT_TIMEOUT || !has_unread();
+        let is_due = now >= since + UNREAD_INPUT_TIMEOUT || !has_unread;
         self.due_since.take_if(|_| is_due);
         is_due
     }
@@ -66,10 +58,5 @@ impl Gone {
             Some(since) => Some(since + UNREAD_INPUT_TIMEOUT),
             None => self.deadlines.earliest(),
         }
-    }
-
-    /// Removes and returns a session whose deadline has passed.
-    pub fn take(&mut self, now: Instant) -> Option<usize> {
-        self.deadlines.take_expired(now)
     }
 }

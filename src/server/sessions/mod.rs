@@ -35,9 +35,9 @@ use slab::Slab;
 use self::gone::Gone;
 pub use self::session::SessionHook;
 use self::session::{Session, State};
+use crate::server::budget::Turn;
 use crate::server::deadlines::Deadlines;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 
 /// Sessions that are known at a time. The least recently active one makes room for
 /// another.
@@ -54,7 +54,7 @@ pub struct Sessions {
     capacity: usize,
     /// Used as an LRU list: with no timeout, the first key is the least recently active.
     recency: Deadlines,
-    gone: Gone,
+    pub gone: Gone,
     /// Whether processes can be identified here.
     has_proc: bool,
 }
@@ -139,7 +139,7 @@ impl Sessions {
         let session = self.sessions.try_remove(key)?;
         self.keys.remove(&session.id);
         self.recency.clear(key);
-        self.gone.remove(key);
+        self.gone.deadlines.clear(key);
         Some(session)
     }
 
@@ -150,26 +150,15 @@ impl Sessions {
         {
             trace!("{}: process {pid} has ended", Token::Session(key));
             session.state = State::Ended(pid);
-            self.gone.add(key, now);
+            self.gone.deadlines.set(key, now);
         }
-    }
-
-    /// When [`Sessions::has_gone`] may become true.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.gone.next_deadline()
-    }
-
-    /// Whether sessions are to be reported as gone: see [`Sessions::take_gone`]. `has_unread` is
-    /// whether input is unread, which may be a `SessionEnd`.
-    pub fn has_gone(&mut self, has_unread: impl FnOnce() -> bool, now: Instant) -> bool {
-        self.gone.is_due(has_unread, now)
     }
 
     /// Removes a session whose process ended without a `SessionEnd`, if there is one. Returns the
     /// process and the id of the session. Call it after the reads of a turn: what the server
     /// reads late may have come in time.
     pub fn take_gone(&mut self, now: Instant) -> Option<(u32, String)> {
-        let key = self.gone.take(now)?;
+        let key = self.gone.deadlines.take_expired(now)?;
         let session = self.remove(key)?;
         trace!("{}: gone", Token::Session(key));
         match session.state {
@@ -193,6 +182,7 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::gone::SESSION_END_DELAY;
+    use super::session::MAX_CWD;
     use super::*;
     use crate::peer::Peer;
     use mio::Poll;
@@ -228,16 +218,17 @@ mod tests {
         }
 
         fn post(&mut self, event_name: &str, session_id: &str) {
-            let hook = SessionHook {
-                peer: &self.peer,
-                time: TIME,
-                event_name,
-                session_id,
-                cwd: Some(r#""/x""#),
-            };
+            let hook = hook(&self.peer, event_name, session_id);
             let registry = self.poll.registry();
             let turn = &mut Turn::new(self.now);
             self.sessions.handle_hook(&hook, registry, turn);
+        }
+
+        /// Posts two hooks of each session, a second apart: they identify its process.
+        fn identify(&mut self, session_ids: &[&str]) {
+            session_ids.iter().for_each(|id| self.post("Stop", id));
+            self.now += Duration::from_secs(1);
+            session_ids.iter().for_each(|id| self.post("Stop", id));
         }
 
         fn ids(&self) -> Vec<&str> {
@@ -245,6 +236,16 @@ mod tests {
             let mut ids: Vec<_> = sessions.map(|(_, session)| &*session.id).collect();
             ids.sort_unstable();
             ids
+        }
+    }
+
+    fn hook<'a>(peer: &'a Peer, event_name: &'a str, session_id: &'a str) -> SessionHook<'a> {
+        SessionHook {
+            peer,
+            time: TIME,
+            event_name,
+            session_id,
+            cwd: Some(r#""/x""#),
         }
     }
 
@@ -289,6 +290,20 @@ mod tests {
         assert!(world.ids().is_empty());
     }
 
+    #[test]
+    fn a_directory_with_a_long_path_is_not_kept() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        let long = "x".repeat(MAX_CWD + 1);
+        let mut hook = hook(&world.peer, "Stop", "a");
+        hook.cwd = Some(&long);
+        let turn = &mut Turn::new(world.now);
+        world
+            .sessions
+            .handle_hook(&hook, world.poll.registry(), turn);
+        assert!(world.sessions.to_json().contains(r#""cwd":null"#));
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_session_is_an_object_with_its_process_once_that_is_known() {
@@ -312,17 +327,8 @@ mod tests {
     #[test]
     fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
         let mut world = World::new(2);
-        world.post("Stop", "a");
-        world.now += Duration::from_secs(1);
-        world.post("Stop", "a");
-        let hook = |event_name| SessionHook {
-            peer: &world.peer,
-            time: TIME,
-            event_name,
-            session_id: "a",
-            cwd: None,
-        };
-        let (start, stop) = (hook("SessionStart"), hook("Stop"));
+        world.identify(&["a"]);
+        let [start, stop] = ["SessionStart", "Stop"].map(|name| hook(&world.peer, name, "a"));
         assert_eq!(world.sessions.take_replaced(&start), None, "it is alive");
         world.sessions.handle_report(0, world.now);
         assert_eq!(world.sessions.take_replaced(&stop), None);
@@ -335,29 +341,19 @@ mod tests {
     #[test]
     fn an_ended_process_is_gone_after_half_a_second() {
         let mut world = World::new(2);
-        for id in ["a", "b"] {
-            world.post("Stop", id);
-        }
-        world.now += Duration::from_secs(1);
-        for id in ["a", "b"] {
-            world.post("Stop", id);
-        }
+        world.identify(&["a", "b"]);
         let ended_at = world.now;
         (0..2).for_each(|key| world.sessions.handle_report(key, ended_at));
         world.now += SESSION_END_DELAY;
-        assert_eq!(world.sessions.next_deadline(), Some(world.now));
-        assert_eq!(
-            world
-                .sessions
-                .take_gone(world.now - Duration::from_nanos(1)),
-            None
-        );
+        assert_eq!(world.sessions.gone.next_deadline(), Some(world.now));
+        let before = world.now - Duration::from_nanos(1);
+        assert_eq!(world.sessions.take_gone(before), None);
         world.post("Stop", "a");
         world.post("SessionEnd", "b");
         let gone = (id(), "a".to_owned());
         assert_eq!(world.sessions.take_gone(world.now), Some(gone));
         assert_eq!(world.sessions.take_gone(world.now), None);
-        assert!(world.ids().is_empty() && world.sessions.next_deadline().is_none());
+        assert!(world.ids().is_empty() && world.sessions.gone.next_deadline().is_none());
     }
 
     #[cfg(target_os = "linux")]
@@ -368,13 +364,7 @@ mod tests {
         let ids: Vec<String> = (0..MAX_SESSIONS).map(|id| id.to_string()).collect();
         let mut post_all = |turn: &mut Turn| {
             for session_id in &ids {
-                let hook = SessionHook {
-                    peer: &world.peer,
-                    time: TIME,
-                    event_name: "Stop",
-                    session_id,
-                    cwd: None,
-                };
+                let hook = hook(&world.peer, "Stop", session_id);
                 let registry = world.poll.registry();
                 world.sessions.handle_hook(&hook, registry, turn);
             }

@@ -10,13 +10,13 @@ use mio::{Interest, Registry};
 
 use super::ancestors::{self, Candidates, Process};
 use super::proc_fs;
-use crate::event::{Event, compact};
+use crate::event::compact;
 use crate::peer::Peer;
+use crate::server::budget::Turn;
 use crate::server::token::Token;
-use crate::server::turn::Turn;
 
 /// A longer path of a directory is not kept: `GET /sessions` writes those of all sessions.
-const MAX_CWD: usize = 1 << 10;
+pub(super) const MAX_CWD: usize = 1 << 10;
 /// How many characters of an event's name are kept.
 const MAX_NAME: usize = 64;
 
@@ -30,24 +30,6 @@ pub struct SessionHook<'a> {
     /// Two strings as the payload spells them, with quotes.
     pub session_id: &'a str,
     pub cwd: Option<&'a str>,
-}
-
-impl<'a> SessionHook<'a> {
-    /// `None` for an event without a session.
-    pub fn new(
-        peer: &'a Peer,
-        time: &'a str,
-        event_name: &'a str,
-        event: &Event<'a>,
-    ) -> Option<Self> {
-        Some(SessionHook {
-            peer,
-            time,
-            event_name,
-            session_id: event.session().id?,
-            cwd: event.session().cwd,
-        })
-    }
 }
 
 /// What is known about the process of a session.
@@ -170,7 +152,7 @@ impl Session {
 /// The ancestors of a peer. `None` if the turn has no time for another walk, or the peer has
 /// no pid in this namespace: then a later hook may help.
 fn walk(peer: &Peer, turn: &mut Turn) -> Option<Vec<Process>> {
-    let pid = peer.pid.filter(|_| turn.budget.take_walk())?;
+    let pid = peer.pid.filter(|_| turn.take_walk())?;
     Some(ancestors::ancestors(pid, peer.uid, proc_fs::status))
 }
 
@@ -188,32 +170,4 @@ fn watch(pidfd: &OwnedFd, key: usize, registry: &Registry) -> bool {
     let (fd, token) = (pidfd.as_raw_fd(), Token::Session(key).into());
     let result = registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
     result.is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_with_a_long_path_is_not_kept() {
-        let peer = Peer {
-            pid: None,
-            uid: 0,
-            gid: 0,
-        };
-        let mut hook = SessionHook {
-            peer: &peer,
-            time: "",
-            event_name: "Stop",
-            session_id: "a",
-            cwd: Some("x"),
-        };
-        let mut session = Session::new(&hook);
-        session.record(&hook);
-        assert_eq!(session.cwd.as_deref(), Some("x"));
-        let long = "x".repeat(MAX_CWD + 1);
-        hook.cwd = Some(&long);
-        session.record(&hook);
-        assert_eq!(session.cwd, None);
-    }
 }
