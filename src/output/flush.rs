@@ -27,6 +27,23 @@ pub struct FlushBudget {
     pub skips_slow_readers: bool,
 }
 
+/// Up to where a flush has written the events: these may be acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub struct Flushed(Position);
+
+impl Flushed {
+    /// Whether an event is flushed, after which the log ended at this position.
+    pub fn includes(self, position: Position) -> bool {
+        position.is_within(self.0)
+    }
+
+    /// For a test without an output.
+    #[cfg(test)]
+    pub fn up_to(position: Position) -> Self {
+        Flushed(position)
+    }
+}
+
 impl FlushBudget {
     /// A flush writes whatever the prompt sinks have room for.
     pub const PROMPT_SINKS: FlushBudget = FlushBudget {
@@ -40,8 +57,8 @@ impl FlushBudget {
 
 impl Output {
     /// Writes to each sink what it has not received, as far as it has room and the budget
-    /// allows. Returns up to where all prompt sinks have the events: these may be acknowledged.
-    pub fn flush(&mut self, budget: FlushBudget) -> Position {
+    /// allows.
+    pub fn flush(&mut self, budget: FlushBudget) -> Flushed {
         if self.retry_stdout_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_stdout_at = None;
             self.needs_flush = true;
@@ -125,8 +142,8 @@ impl Output {
     }
 
     /// What all prompt sinks have received. A slow sink gets the rest when it has room.
-    fn flushed(&self) -> Position {
-        self.log.common_position(self.prompt_cursors())
+    fn flushed(&self) -> Flushed {
+        Flushed(self.log.common_position(self.prompt_cursors()))
     }
 
     /// Computes [`Output::bytes_behind`]. A slow stdout does not count, also when it has room: the

@@ -30,7 +30,7 @@ use crate::http::route::Replay;
 use crate::listen::listener::Listener;
 use crate::output::Output;
 use crate::output::event_log::Position;
-use crate::output::flush::FlushBudget;
+use crate::output::flush::{FlushBudget, Flushed};
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -197,7 +197,7 @@ impl Publisher {
 
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
     /// acknowledged.
-    pub(super) fn flush(&mut self) -> Position {
+    pub(super) fn flush(&mut self) -> Flushed {
         let flushed = self.output.flush(FLUSH);
         self.register_sinks();
         flushed

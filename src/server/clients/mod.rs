@@ -42,7 +42,7 @@ use self::publish::{LiveReader, Publish};
 use self::queues::Queues;
 use self::socket::Socket;
 use crate::http::connection::Connection;
-use crate::output::event_log::Position;
+use crate::output::flush::Flushed;
 use crate::peer::Peer;
 use crate::server::budget::{CLOSES, Turn, WRITES};
 use crate::server::sessions::SessionHook;
@@ -227,9 +227,9 @@ impl<S: Socket> Clients<S> {
     }
 
     /// The clients whose events are flushed, up to this position, get their responses.
-    pub fn acknowledge(&mut self, flushed: Position, now: Instant) {
+    pub fn acknowledge(&mut self, flushed: Flushed, now: Instant) {
         while let Some((position, key)) = self.queues.unflushed.front().copied()
-            && position.is_within(flushed)
+            && flushed.includes(position)
         {
             self.queues.unflushed.pop_front();
             if let Some(client) = self.clients.get_mut(key) {

@@ -35,6 +35,7 @@ use crate::event::Event;
 use crate::event::json_text::members;
 use crate::format::Forms;
 use crate::output::event_log::Position;
+use crate::output::flush::Flushed;
 use crate::peer::Peer;
 use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
 use crate::server::sessions::SessionHook;
@@ -437,7 +438,7 @@ impl World {
             .events
             .len()
             .min(self.output.flushed.saturating_add(flushed));
-        let flushed = position_after(self.output.flushed);
+        let flushed = Flushed::up_to(position_after(self.output.flushed));
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(&mut turn);
         for sender in &mut self.senders {
