@@ -41,39 +41,3 @@ pub(super) fn normalize(arguments: Vec<String>, valued: &[&str]) -> Result<Vec<S
         .flatten()
         .collect())
 }
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use crate::cli::Exit;
-    use crate::cli::tests::{parse, server_options};
-
-    #[test]
-    fn a_value_may_follow_an_equals_sign_and_contain_one() {
-        let options = server_options(&["--socket=/tmp/a=b", "--mode=0600"]);
-        assert_eq!((options.socket, options.mode), ("/tmp/a=b".into(), 0o600));
-    }
-
-    #[test]
-    fn the_last_of_a_repeated_option_wins() {
-        let options = server_options(&[
-            "--socket",
-            "/a",
-            "--pretty-json",
-            "--socket=/b",
-            "--pretty-json",
-        ]);
-        assert_eq!(options.socket, PathBuf::from("/b"));
-    }
-
-    #[test]
-    fn an_option_without_a_value_is_refused() {
-        for arguments in [&["--socket", "--tee"][..], &["--socket"], &["--socket="]] {
-            let Err(Exit::Usage(error)) = parse(arguments) else {
-                panic!("{arguments:?}")
-            };
-            assert!(error.starts_with("--socket needs a value"), "{error}");
-        }
-    }
-}

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use super::parser::{Exit, parse_with_argh, socket_path, usage};
+use super::parser::{Exit, parse_with_argh, usage};
 use super::version::Version;
 
 const COMMAND: [&str; 2] = ["hooks-observatory", "hooks"];
@@ -64,7 +64,7 @@ pub enum Scope {
 struct Arguments {
     /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
-    socket: Option<String>,
+    socket: Option<PathBuf>,
 
     /// send only these events, such as PreToolUse,Stop (default: all that the client knows)
     #[argh(option, arg_name = "names", from_str_fn(parse_event_names))]
@@ -118,7 +118,7 @@ pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<H
     let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
     Ok(HooksOptions {
         action: action(&arguments).map_err(|error| usage(&COMMAND, error))?,
-        socket: socket_path(arguments.socket, default_socket),
+        socket: arguments.socket.unwrap_or(default_socket),
         client: arguments.client,
         events: arguments.events,
         uses_curl: arguments.curl,

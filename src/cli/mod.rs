@@ -71,28 +71,6 @@ pub fn parse(
 mod tests {
     use super::*;
 
-    pub(super) fn parse(arguments: &[&str]) -> Result<Command, Exit> {
-        let arguments = ["hooks-observatory"].iter().chain(arguments);
-        super::parse(arguments.map(OsString::from), None)
-    }
-
-    pub(super) fn server_options(arguments: &[&str]) -> ServerOptions {
-        match parse(arguments) {
-            Ok(Command::Serve(options)) => options,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn wrong_usage_of_send_never_exits_with_2() {
-        for arguments in [&["send"][..], &["send", "--x"], &["send", "a", "b"]] {
-            assert!(
-                matches!(parse(arguments), Err(Exit::Error(_))),
-                "{arguments:?}"
-            );
-        }
-    }
-
     #[test]
     fn each_command_lists_its_options_that_take_a_value() {
         for (command, valued) in [
@@ -102,7 +80,8 @@ mod tests {
             (&["watch"], &watch::WATCH_VALUED),
             (&["sessions"], &watch::SESSIONS_VALUED),
         ] {
-            let Err(Exit::Print(help)) = parse(&[command, &["--help"]].concat()) else {
+            let arguments = [&["hooks-observatory"], command, &["--help"]].concat();
+            let Err(Exit::Print(help)) = parse(arguments.iter().map(OsString::from), None) else {
                 panic!()
             };
             let usage = help.lines().next().unwrap();

@@ -3,7 +3,6 @@
 //! Stop 2 of EDU_NOTES.md.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use argh::FromArgs;
 
@@ -47,11 +46,6 @@ pub fn parse_with_argh<T: FromArgs>(
 pub fn usage(command: &[&str], error: &str) -> Exit {
     let error = error.trim_end();
     Exit::Usage(format!("{error}\nSee {} --help", command.join(" ")))
-}
-
-/// The hook socket: the option, or else the default.
-pub fn socket_path(option: Option<String>, default: PathBuf) -> PathBuf {
-    option.map_or(default, PathBuf::from)
 }
 
 /// A usage error with exit code 1.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use super::parser::{Exit, parse_with_argh, socket_path, usage};
+use super::parser::{Exit, parse_with_argh, usage};
 
 const COMMAND: [&str; 2] = ["hooks-observatory", "send"];
 
@@ -33,7 +33,7 @@ struct Arguments {
 
     /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
-    socket: Option<String>,
+    socket: Option<PathBuf>,
 
     /// report on stderr whether the event was taken, and why not
     #[argh(switch, short = 'v')]
@@ -52,7 +52,7 @@ pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<S
         ));
     }
     Ok(SendOptions {
-        socket: socket_path(arguments.socket, default_socket),
+        socket: arguments.socket.unwrap_or(default_socket),
         event_name: arguments.event_name,
         is_verbose: arguments.verbose,
     })

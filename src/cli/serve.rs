@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use super::parser::{Exit, parse_with_argh, socket_path, usage};
+use super::parser::{Exit, parse_with_argh, usage};
 use crate::format::Format;
 
 const COMMAND: [&str; 1] = ["hooks-observatory"];
@@ -57,7 +57,7 @@ pub struct ServerOptions {
 struct Arguments {
     /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
-    socket: Option<String>,
+    socket: Option<PathBuf>,
 
     /// permissions of the hook socket (default: 0660)
     #[argh(option, arg_name = "octal", from_str_fn(parse_mode), default = "0o660")]
@@ -65,7 +65,7 @@ struct Arguments {
 
     /// path of a socket whose readers receive every event; stdout then gets nothing
     #[argh(option, arg_name = "path")]
-    output_socket: Option<String>,
+    output_socket: Option<PathBuf>,
 
     /// permissions of the output socket (default: 0600)
     #[argh(option, arg_name = "octal", from_str_fn(parse_mode), default = "0o600")]
@@ -168,9 +168,8 @@ pub(super) fn parse(
     if arguments.tee && arguments.output_socket.is_none() {
         return Err(Exit::Error("--tee requires --output-socket".into()));
     }
-    let socket = socket_path(arguments.socket, default_socket);
-    let output_socket = arguments.output_socket.map(PathBuf::from);
-    if output_socket.as_ref() == Some(&socket) {
+    let socket = arguments.socket.unwrap_or(default_socket);
+    if arguments.output_socket.as_ref() == Some(&socket) {
         let error = format!(
             "--socket and --output-socket are both {}: give two different paths",
             socket.display()
@@ -180,8 +179,8 @@ pub(super) fn parse(
     Ok(ServerOptions {
         socket,
         mode: arguments.mode,
-        stdout: output_socket.is_none() || arguments.tee,
-        output_socket,
+        stdout: arguments.output_socket.is_none() || arguments.tee,
+        output_socket: arguments.output_socket,
         output_mode: arguments.output_mode,
         format,
         buffer: arguments.buffer,

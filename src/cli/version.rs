@@ -47,15 +47,7 @@ mod tests {
         assert_eq!(version("2.1.119"), Some(Version::new(2, 1, 119)));
         assert_eq!(version("2.1.119 (Claude Code)\n"), version("2.1.119"));
         assert_eq!(version("2.2.0-beta.1"), version("2.2.0"));
-        for text in [
-            "",
-            "2",
-            "2.1",
-            "2.1.",
-            "v2.1.119",
-            "claude 2.1.119",
-            "4294967296.0.0",
-        ] {
+        for text in ["", "2.1", "2.1.", "v2.1.119", "4294967296.0.0"] {
             assert_eq!(version(text), None, "{text}");
         }
         assert!(version("2.1.99") < version("2.1.100"));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use super::parser::{Exit, parse_with_argh, socket_path, usage};
+use super::parser::{Exit, parse_with_argh, usage};
 
 const WATCH: [&str; 2] = ["hooks-observatory", "watch"];
 const SESSIONS: [&str; 2] = ["hooks-observatory", "sessions"];
@@ -75,11 +75,11 @@ pub struct Filter {
 struct WatchArguments {
     /// where events come from (default: the server of --socket)
     #[argh(positional, arg_name = "source")]
-    sources: Vec<String>,
+    sources: Vec<PathBuf>,
 
     /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
-    socket: Option<String>,
+    socket: Option<PathBuf>,
 
     /// write one line for each event (default, if stdout is no terminal)
     #[argh(switch)]
@@ -124,11 +124,11 @@ struct WatchArguments {
 struct SessionsArguments {
     /// where events come from (default: the server of --socket)
     #[argh(positional, arg_name = "source")]
-    sources: Vec<String>,
+    sources: Vec<PathBuf>,
 
     /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
-    socket: Option<String>,
+    socket: Option<PathBuf>,
 
     /// print a JSON object for each session, one a line
     #[argh(switch)]
@@ -162,8 +162,7 @@ pub(super) fn parse_watch(
         _ => return Err(usage(&WATCH, "give one of --lines, --yaml and --json")),
     };
     Ok(WatchOptions {
-        source: source(arguments.sources, arguments.socket, default_socket)
-            .map_err(|error| usage(&WATCH, error))?,
+        source: source(arguments.sources, arguments.socket, default_socket, &WATCH)?,
         format,
         filter: Filter {
             session: arguments.session,
@@ -182,8 +181,12 @@ pub(super) fn parse_sessions(
     let arguments: SessionsArguments =
         parse_with_argh(&SESSIONS, &with_stdin(arguments), &SESSIONS_VALUED)?;
     Ok(SessionsOptions {
-        source: source(arguments.sources, arguments.socket, default_socket)
-            .map_err(|error| usage(&SESSIONS, error))?,
+        source: source(
+            arguments.sources,
+            arguments.socket,
+            default_socket,
+            &SESSIONS,
+        )?,
         is_json: arguments.json,
         is_waiting_only: arguments.waiting,
         session: arguments.session,
@@ -198,17 +201,17 @@ fn with_stdin(arguments: &[OsString]) -> Vec<OsString> {
     arguments.iter().map(path).collect()
 }
 
+/// Where events come from, according to the arguments of `command`.
 fn source(
-    paths: Vec<String>,
-    socket: Option<String>,
+    paths: Vec<PathBuf>,
+    socket: Option<PathBuf>,
     default_socket: PathBuf,
-) -> Result<SourceOption, &'static str> {
-    match (paths.is_empty(), &socket) {
-        (true, _) => Ok(SourceOption::Server(socket_path(socket, default_socket))),
-        (false, None) => Ok(SourceOption::Paths(
-            paths.into_iter().map(PathBuf::from).collect(),
-        )),
-        (false, Some(_)) => Err("give SOURCE or --socket, not both"),
+    command: &[&str],
+) -> Result<SourceOption, Exit> {
+    match socket {
+        socket if paths.is_empty() => Ok(SourceOption::Server(socket.unwrap_or(default_socket))),
+        None => Ok(SourceOption::Paths(paths)),
+        Some(_) => Err(usage(command, "give SOURCE or --socket, not both")),
     }
 }
 

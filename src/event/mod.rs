@@ -77,10 +77,7 @@ impl<'a> Event<'a> {
     pub fn dropped(time: &str, count: u64) -> Self {
         let mut line = begin_line(time, "_dropped", 0);
         line.push_str(&format!(",\"_dropped\":{count}}}\n"));
-        Event {
-            line,
-            session: SessionFields::default(),
-        }
+        Event::without_session(line)
     }
 
     /// The notice that the process `pid` of a session has ended without a `SessionEnd`.
@@ -90,23 +87,12 @@ impl<'a> Event<'a> {
         line.push_str(&format!(",\"_gone\":{pid},\"session_id\":"));
         compact::write(session_id, &mut line);
         line.push_str("}\n");
-        Event {
-            line,
-            session: SessionFields::default(),
-        }
+        Event::without_session(line)
     }
 
     /// The event without what it borrows from the body.
     pub fn detached(self) -> Event<'static> {
-        Event {
-            line: self.line,
-            session: SessionFields::default(),
-        }
-    }
-
-    /// What the payload says about its session.
-    pub fn session(&self) -> SessionFields<'a> {
-        self.session
+        Event::without_session(self.line)
     }
 
     /// The event of a line of a record, without its newline. `None`: it is not a JSON object.
@@ -115,10 +101,17 @@ impl<'a> Event<'a> {
         let mut copy = String::with_capacity(line.len() + 1);
         compact::write(line, &mut copy);
         copy.push('\n');
-        Some(Event {
-            line: copy,
-            session: SessionFields::default(),
-        })
+        Some(Event::without_session(copy))
+    }
+
+    /// What the payload says about its session.
+    pub fn session(&self) -> SessionFields<'a> {
+        self.session
+    }
+
+    fn without_session(line: String) -> Self {
+        let session = SessionFields::default();
+        Event { line, session }
     }
 
     /// The compact form: a line.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json_text::{decode, members, unquoted};
@@ -24,7 +24,9 @@ pub struct Object<'a> {
 impl<'a> Object<'a> {
     /// Validates text and reads its members. `None`: the text is not a JSON object.
     pub fn validate(text: &'a str) -> Option<Self> {
-        let Members(members) = serde_json::from_str(text).ok()?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let members = json.deserialize_map(MembersVisitor).ok()?;
+        json.end().ok()?;
         Some(Object { text, members })
     }
 
@@ -62,30 +64,23 @@ impl<'a> Object<'a> {
     }
 }
 
-struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
+/// Reads the members of an object.
 struct MembersVisitor;
 
 impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
+    type Value = Vec<(Cow<'de, str>, &'de str)>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::with_capacity(32);
         while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             if members.len() < MAX_MEMBERS {
                 members.push((decode(unquoted(key.get()).unwrap_or_default()), value.get()));
             }
         }
-        Ok(Members(members))
+        Ok(members)
     }
 }

@@ -62,8 +62,9 @@ pub fn write<'a>(
         compact::write_string(body, out);
         return SessionFields::default();
     };
-    if !members.claimed.is_empty() || !members.repeated.is_empty() {
-        members.write(out);
+    let repeated = find_repeated(members.keys, object);
+    if !members.claimed.is_empty() || !repeated.is_empty() {
+        write_members(object, &members.claimed, &repeated, out);
         return members.session;
     }
     let object = object.trim_ascii();
@@ -91,15 +92,15 @@ fn write_claimed(claimed: &[(&str, &str)], out: &mut String) {
     }
 }
 
-/// What a body contains that is not just copied: members whose names are reserved or repeated,
-/// and what says which session it is from.
+/// The members of a body: the keys, those that are special, and what says which session it is
+/// from.
 struct Members<'a> {
     body: &'a str,
+    /// The keys that are not reserved, in order.
+    keys: Vec<Key>,
     /// The members with reserved names, each name once: the key as it is spelled, without its
     /// quotes, and the last value.
     claimed: Vec<(&'a str, &'a str)>,
-    /// The other keys that occur more than once, in order.
-    repeated: Vec<RepeatedKey>,
     session: SessionFields<'a>,
 }
 
@@ -134,40 +135,59 @@ impl<'a> Members<'a> {
             return None;
         }
         let mut json = serde_json::Deserializer::from_str(body);
-        let mut reader = KeyReader {
+        let mut members = Members {
             body,
             keys: Vec::with_capacity(FEW_KEYS),
             claimed: claimed(event_name),
             session: SessionFields::default(),
         };
-        json.deserialize_map(&mut reader).ok()?;
+        json.deserialize_map(&mut members).ok()?;
         json.end().ok()?;
-        Some(Members {
-            body,
-            claimed: reader.claimed,
-            repeated: find_repeated(reader.keys, body),
-            session: reader.session,
-        })
+        Some(members)
     }
 
-    /// Writes `_claimed`, and then the other members.
-    fn write(&self, out: &mut String) {
-        write_claimed(&self.claimed, out);
-        let mut repeated = self.repeated.iter().peekable();
-        for (key, mut value) in json_text::members(self.body) {
-            if let Some(key) = repeated.next_if(|other| other.offset == offset_in(self.body, key)) {
-                if key.value_offset == NO_OFFSET {
-                    continue;
-                }
-                // From the quote before the key.
-                let last = tokens(&self.body[key.value_offset as usize - 1..]).take_member();
-                value = last.map_or(value, |(_, value)| value);
-            } else if is_reserved(key) {
+    fn add(&mut self, key: &'a str, value: &'a str) {
+        // Of a repeated key, the last value counts.
+        let string = value.starts_with('"').then_some(value);
+        match key {
+            "session_id" => self.session.id = string,
+            "cwd" => self.session.cwd = string,
+            _ if is_reserved(key) => return self.add_claimed(key, value),
+            _ => {}
+        }
+        self.keys.push(Key {
+            offset: offset_in(self.body, key),
+            length: key.len() as u32,
+        });
+    }
+
+    fn add_claimed(&mut self, key: &'a str, value: &'a str) {
+        let name = json_text::decode(key);
+        let mut claimed = self.claimed.iter_mut();
+        match claimed.find(|(key, _)| json_text::decode(key) == name) {
+            Some((_, last)) => *last = value,
+            None => self.claimed.push((key, value)),
+        }
+    }
+}
+
+/// Writes `_claimed`, and then the other members.
+fn write_members(body: &str, claimed: &[(&str, &str)], repeated: &[RepeatedKey], out: &mut String) {
+    write_claimed(claimed, out);
+    let mut repeated = repeated.iter().peekable();
+    for (key, mut value) in json_text::members(body) {
+        if let Some(key) = repeated.next_if(|other| other.offset == offset_in(body, key)) {
+            if key.value_offset == NO_OFFSET {
                 continue;
             }
-            out.push(',');
-            compact::write_member(key, value, out);
+            // From the quote before the key.
+            let last = tokens(&body[key.value_offset as usize - 1..]).take_member();
+            value = last.map_or(value, |(_, value)| value);
+        } else if is_reserved(key) {
+            continue;
         }
+        out.push(',');
+        compact::write_member(key, value, out);
     }
 }
 
@@ -275,41 +295,7 @@ fn is_reserved(key: &str) -> bool {
     key.starts_with(['_', '\\']) && RESERVED_NAMES.contains(&json_text::decode(key).as_ref())
 }
 
-/// Reads the keys of a body, and the members that are special.
-struct KeyReader<'a> {
-    body: &'a str,
-    keys: Vec<Key>,
-    claimed: Vec<(&'a str, &'a str)>,
-    session: SessionFields<'a>,
-}
-
-impl<'a> KeyReader<'a> {
-    fn add(&mut self, key: &'a str, value: &'a str) {
-        // Of a repeated key, the last value counts.
-        let string = value.starts_with('"').then_some(value);
-        match key {
-            "session_id" => self.session.id = string,
-            "cwd" => self.session.cwd = string,
-            _ if is_reserved(key) => return self.add_claimed(key, value),
-            _ => {}
-        }
-        self.keys.push(Key {
-            offset: offset_in(self.body, key),
-            length: key.len() as u32,
-        });
-    }
-
-    fn add_claimed(&mut self, key: &'a str, value: &'a str) {
-        let name = json_text::decode(key);
-        let mut claimed = self.claimed.iter_mut();
-        match claimed.find(|(key, _)| json_text::decode(key) == name) {
-            Some((_, last)) => *last = value,
-            None => self.claimed.push((key, value)),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for &mut KeyReader<'de> {
+impl<'de> Visitor<'de> for &mut Members<'de> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {

@@ -7,7 +7,7 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ pub struct SettingsFile {
     path: PathBuf,
     /// Its attributes, which a new file gets too. `None` if there is no file.
     metadata: Option<Metadata>,
-    text: String,
+    /// The content. Empty if there is no file.
+    pub text: String,
 }
 
 impl SettingsFile {
@@ -32,18 +33,14 @@ impl SettingsFile {
     pub fn read(path: &Path) -> Result<SettingsFile, String> {
         let error = |error: io::Error| format!("cannot read it: {error}");
         let path = resolve(path).map_err(error)?;
-        let metadata = match fs::metadata(&path) {
+        let (metadata, bytes) = match fs::metadata(&path) {
             // Reading a pipe could take for ever.
             Ok(metadata) if !metadata.is_file() => {
                 return Err("it is not a regular file. Give the path of one".into());
             }
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(metadata) => (Some(metadata), fs::read(&path).map_err(error)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => (None, Vec::new()),
             Err(reason) => return Err(error(reason)),
-        };
-        let bytes = match metadata {
-            Some(_) => fs::read(&path).map_err(error)?,
-            None => Vec::new(),
         };
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -55,11 +52,6 @@ impl SettingsFile {
             metadata,
             text,
         })
-    }
-
-    /// The content. Empty if there is no file.
-    pub fn text(&self) -> &str {
-        &self.text
     }
 
     /// Replaces the content. The file keeps its mode and its owner. A new file is for its
@@ -131,16 +123,11 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
         match fs::read_link(&path) {
             // A relative target begins in the symlink's directory.
             Ok(target) => path = path.parent().unwrap_or(Path::new("")).join(target),
-            // There is no file, or it is no symlink.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::InvalidInput
-                ) =>
-            {
-                return Ok(path);
-            }
-            Err(error) => return Err(error),
+            Err(error) => match error.kind() {
+                // There is no file, or it is no symlink.
+                ErrorKind::NotFound | ErrorKind::InvalidInput => return Ok(path),
+                _ => return Err(error),
+            },
         }
     }
     Err(io::Error::from_raw_os_error(libc::ELOOP))

@@ -29,7 +29,7 @@ pub struct Item<'t> {
     pub key: String,
     pub value: &'t str,
     /// From the start of the key, or of the value in an array, to the end of the value.
-    span: Range<usize>,
+    pub span: Range<usize>,
     /// The indentation of the item. `None` if it does not begin its line.
     pub indentation: Option<&'t str>,
 }
@@ -135,11 +135,6 @@ impl<'t> Container<'t> {
 }
 
 impl Item<'_> {
-    /// Where the item begins in the text.
-    pub fn start(&self) -> usize {
-        self.span.start
-    }
-
     /// Replaces the value.
     pub fn replace(&self, edits: &mut Edits, value: &impl Serialize) {
         let start = self.span.end - self.value.len();

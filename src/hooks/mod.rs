@@ -41,11 +41,11 @@ pub fn run(
 ) -> Result<(), String> {
     match &options.action {
         HooksAction::Print => {
-            let hooks = hooks(options, Unknown::Warn)?;
+            let hooks = hooks(options)?;
             print(&settings::install("", &hooks, |_| false)?)
         }
         HooksAction::Install(change) => {
-            let hooks = hooks(options, Unknown::Refuse)?;
+            let hooks = hooks(options)?;
             let install = |text: &str| settings::install(text, &hooks, is_ours);
             let done = format!(
                 "Installed hooks for {} in",
@@ -68,20 +68,15 @@ pub fn run(
     }
 }
 
-/// What happens to events that the user chose and the client does not know.
-enum Unknown {
-    Warn,
-    Refuse,
-}
-
 /// The hooks that the options ask for.
-fn hooks(options: &HooksOptions, unknown: Unknown) -> Result<Vec<Hook>, String> {
+fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
     let client = client_or_default(options);
     let known: Vec<&str> = events::known_to(client).collect();
     let events = match &options.events {
         None => known,
         Some(chosen) => {
-            check_chosen(chosen, &known, client, unknown)?;
+            let is_installed = matches!(options.action, HooksAction::Install(_));
+            check_chosen(chosen, &known, client, is_installed)?;
             chosen.iter().map(String::as_str).collect()
         }
     };
@@ -128,12 +123,12 @@ fn client_or_default(options: &HooksOptions) -> Version {
 }
 
 /// The user may know of an event that is newer than the table. Printed settings are for
-/// the user to check; installed ones are not.
+/// the user to check, so it is a warning; in installed ones it is an error.
 fn check_chosen(
     chosen: &[String],
     known: &[&str],
     client: Version,
-    unknown: Unknown,
+    is_installed: bool,
 ) -> Result<(), String> {
     let is_unknown = |event: &&String| !known.contains(&event.as_str());
     for event in chosen.iter().filter(is_unknown) {
@@ -141,15 +136,13 @@ fn check_chosen(
             "{event} is not known to be an event of version {client}, and a client that does \
              not know an event may reject the whole settings file, permission rules included"
         );
-        match unknown {
-            Unknown::Warn => say(problem),
-            Unknown::Refuse => {
-                return Err(format!(
-                    "{problem}. Leave {event} out, or give the version that knows it with \
-                     --client VERSION"
-                ));
-            }
+        if is_installed {
+            return Err(format!(
+                "{problem}. Leave {event} out, or give the version that knows it with \
+                 --client VERSION"
+            ));
         }
+        say(problem);
     }
     Ok(())
 }
@@ -170,12 +163,12 @@ fn edit(
     let shown = path.display();
     let unchanged = |error: String| format!("{shown} was left as it was: {error}");
     let file = SettingsFile::read(&path).map_err(unchanged)?;
-    let text = new_text(file.text())
+    let text = new_text(&file.text)
         .map_err(|error| unchanged(format!("{error}. Correct it, and run the command again")))?;
-    if text == file.text() {
+    if text == file.text {
         return print(&format!("Nothing to change in {shown}\n"));
     }
-    print(&diff(&path, file.text(), &text))?;
+    print(&diff(&path, &file.text, &text))?;
     if change.is_dry_run {
         return Ok(());
     }

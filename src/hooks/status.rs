@@ -35,7 +35,7 @@ pub fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> St
 fn read(path: &Path) -> Result<Installed, String> {
     let file = SettingsFile::read(path)?;
     let mut installed = Installed::default();
-    for entry in settings::entries(file.text())? {
+    for entry in settings::entries(&file.text)? {
         let Entry { event, command, .. } = entry;
         if let Some(command) = recognise(&command).filter(|_| entry.is_read) {
             installed.events.push(event);

@@ -35,7 +35,7 @@ use self::client_files::{ClientFiles, Details, directory_of};
 use self::clock::now;
 use self::filter::{is_shown, parse};
 use self::lines::Lines;
-use self::session::State;
+use self::session::{Session, State};
 use self::sessions::Sessions;
 use self::source::{Input, Mode};
 use crate::cli::{Filter, SessionsOptions, SourceOption, WatchFormat, WatchOptions};
@@ -86,8 +86,10 @@ pub fn list(
     }
     let text = if options.is_json {
         let is_live = source::is_live(&options.source);
-        let details = |session| is_live.then(|| Details::of(session)).unwrap_or_default();
-        let line = |session| table::json(session, &details(session));
+        let line = |session: &Session| {
+            let details = is_live.then(|| Details::of(session));
+            table::json(session, &details.unwrap_or_default())
+        };
         shown.iter().copied().map(line).collect()
     } else {
         let width = io::stdout().is_terminal().then(terminal::width);

@@ -139,7 +139,10 @@ fn a_command_runs_the_path_by_which_the_program_was_started() {
     let folder = folder.path().canonicalize().unwrap();
     let link = folder.join("hooks-observatory");
     std::os::unix::fs::symlink(BINARY, &link).unwrap();
-    let path = format!("/absent:{}:/usr/bin:/bin", folder.display());
+    // A file that cannot be executed is not the program.
+    std::fs::create_dir(folder.join("data")).unwrap();
+    std::fs::write(folder.join("data/hooks-observatory"), "").unwrap();
+    let path = format!("/absent:{0}/data:{0}:/usr/bin:/bin", folder.display());
     for program in [
         link.to_str().unwrap(),
         "./hooks-observatory",

@@ -76,12 +76,22 @@ fn the_socket_is_that_of_the_option_then_of_the_variable_then_the_default() {
 #[test]
 fn an_option_may_be_joined_to_its_value_with_an_equals_sign_and_the_last_one_wins() {
     let folder = folder();
-    let socket = folder.path().join("last.sock");
+    let socket = folder.path().join("a=b.sock");
     let joined = format!("--socket={}", socket.display());
     let first = folder.path().join("first.sock");
-    let mut server = command(&first, &["--mode=0666", &joined, "--mode", "0o640"])
-        .spawn()
-        .unwrap();
+    let mut server = command(
+        &first,
+        &[
+            "--mode=0666",
+            "--pretty-json",
+            &joined,
+            "--mode",
+            "0o640",
+            "--pretty-json",
+        ],
+    )
+    .spawn()
+    .unwrap();
     wait_until("the socket of the last option exists", || socket.exists());
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o640);
