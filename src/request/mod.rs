@@ -175,10 +175,11 @@ fn read_status_line(server: &UnixStream, deadline: Instant) -> io::Result<String
 
 /// Why the server was not reached, or not in time.
 fn failure(socket: &Path, error: io::Error) -> Error {
-    // Without room in its backlog for a second, a server is stopped.
+    // Without room in its backlog for a second, a server is stopped. One that closes the connection
+    // before it has the request is about to end.
     let is_without_server = matches!(
         Errno::from_io_error(&error),
-        Some(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN)
+        Some(Errno::NOENT | Errno::CONNREFUSED | Errno::AGAIN | Errno::PIPE | Errno::CONNRESET)
     );
     let explanation = explain(socket, error);
     if is_without_server && !is_other_file(socket) {

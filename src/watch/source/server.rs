@@ -58,17 +58,29 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
     loop {
         let notice = match request::get(path, &target(position.as_ref())) {
             Ok(stream) => {
-                if std::mem::take(&mut is_waiting) {
-                    taker.take(Input::Notice(format!("connected to the server at {shown}")))?;
-                }
                 let mut events = Events::new(path, stream);
-                let begin = events.read_head(kind, mode)?;
-                resume(&mut position, begin, taker)?;
-                events.read_lines(&mut position, mode, taker)?;
-                if mode == Mode::Once {
-                    return Ok(());
+                let end = format!("the server at {shown} has ended: waiting for the next one");
+                match events.read_head(kind, mode) {
+                    // Another process may accept connections for a server, and close them.
+                    Ok(Head::Nothing) => end,
+                    // It has served this reader before, so it may do so again.
+                    Err(Stop::Error(error)) if position.is_some() && mode == Mode::Follow => {
+                        format!("{error}. Waiting for it")
+                    }
+                    Err(stop) => return Err(stop),
+                    Ok(head) => {
+                        if std::mem::take(&mut is_waiting) {
+                            let notice = format!("connected to the server at {shown}");
+                            taker.take(Input::Notice(notice))?;
+                        }
+                        resume(&mut position, head, taker)?;
+                        events.read_lines(&mut position, mode, taker)?;
+                        if mode == Mode::Once {
+                            return Ok(());
+                        }
+                        end
+                    }
                 }
-                format!("the server at {shown} has ended: waiting for the next one")
             }
             Err(request::Error::NoServer(error)) if mode == Mode::Follow => {
                 format!("no server at {shown}: {error}. Waiting for it")
@@ -126,18 +138,24 @@ fn target(position: Option<&Position>) -> String {
 }
 
 /// A connection begins, at a position if the server numbers its events. Reports the events that
-/// have left the history since the last connection.
-fn resume(
-    position: &mut Option<Position>,
-    begin: Option<Position>,
-    taker: &mut Taker,
-) -> Result<(), Stop> {
+/// have left the history since the last connection: of another server, all before its first one.
+fn resume(position: &mut Option<Position>, head: Head, taker: &mut Taker) -> Result<(), Stop> {
+    let begin = match head {
+        Head::Server(begin) => Some(begin),
+        Head::OutputSocket | Head::Nothing => None,
+    };
     let before = std::mem::replace(position, begin);
     let (Some(before), Some(begin)) = (before, position) else {
         return Ok(());
     };
-    let missed = begin.next.saturating_sub(before.next);
-    if before.server == begin.server && missed > 0 {
+    let is_same = before.server == begin.server;
+    let missed = begin.next
+        - if is_same {
+            before.next.min(begin.next)
+        } else {
+            0
+        };
+    if missed > 0 {
         let notice = Event::dropped(&event::timestamp(SystemTime::now()), missed);
         taker.take(Input::Line(notice.line().trim_end().as_bytes()))?;
     }
@@ -151,6 +169,16 @@ pub fn sessions(path: &Path) -> Vec<String> {
         Ok(_) => members(&list).map(|(_, value)| value.to_owned()).collect(),
         Err(_) => Vec::new(),
     }
+}
+
+/// How a connection begins.
+enum Head {
+    /// With the head of a response, which says where the events begin.
+    Server(Position),
+    /// With events.
+    OutputSocket,
+    /// It ends at once.
+    Nothing,
 }
 
 /// A connection to a server.
@@ -169,9 +197,9 @@ impl<'p> Events<'p> {
         }
     }
 
-    /// Reads the head of the response, which says where the events begin, or what an output socket
-    /// sends instead (`None`). An output socket may send nothing for long.
-    fn read_head(&mut self, kind: Kind, mode: Mode) -> Result<Option<Position>, Stop> {
+    /// Reads the head of the response, or what an output socket sends instead. An output socket may
+    /// send nothing for long.
+    fn read_head(&mut self, kind: Kind, mode: Mode) -> Result<Head, Stop> {
         const START: &[u8] = b"HTTP/";
         let deadline = (mode == Mode::Once).then(|| Instant::now() + HEAD_TIMEOUT);
         let mut head = Vec::new();
@@ -179,9 +207,8 @@ impl<'p> Events<'p> {
         while !head.ends_with(b"\r\n\r\n") {
             match self.read(&mut byte, deadline) {
                 Ok(1) => head.extend(byte),
-                // It ends just now.
-                Ok(_) if mode == Mode::Follow => return Ok(None),
-                Err(error) if is_end(&error, mode) => return Ok(None),
+                Ok(_) if mode == Mode::Follow => return Ok(Head::Nothing),
+                Err(error) if is_end(&error, mode) => return Ok(Head::Nothing),
                 Ok(_) => return Err(self.error("the server closed the connection")),
                 Err(error) => return Err(self.explain_silence(kind, &error)),
             }
@@ -189,7 +216,7 @@ impl<'p> Events<'p> {
             if head[..compared] != START[..compared] {
                 self.splitter.extend(&head);
                 return match mode {
-                    Mode::Follow => Ok(None),
+                    Mode::Follow => Ok(Head::OutputSocket),
                     Mode::Once => Err(self.error(ONLY_LIVE)),
                 };
             }
@@ -200,7 +227,7 @@ impl<'p> Events<'p> {
         let head = String::from_utf8_lossy(&head);
         self.check_status(&head)?;
         position(&head)
-            .map(Some)
+            .map(Head::Server)
             .ok_or_else(|| self.error(UNNUMBERED))
     }
 
