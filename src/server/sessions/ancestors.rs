@@ -21,10 +21,8 @@
 //!
 //! Stop 14 of EDU_NOTES.md.
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-/// The hooks that identify a process are at least this far apart.
-const MIN_DISTANCE: Duration = Duration::from_secs(1);
 /// The longest walk. A client is a few steps above its hooks.
 const MAX_ANCESTORS: usize = 16;
 
@@ -52,27 +50,49 @@ pub struct Status {
     pub ignores_interrupts: bool,
     /// Whether it runs a shell, or is not known to run something else.
     pub is_shell: bool,
+    /// The path of the program that it runs, if that can be read.
+    pub program: Option<PathBuf>,
 }
 
-/// The ancestors of a peer with this pid and uid, the nearest first, as far as they can be
-/// the process that its session lives in. `read` returns the status of a process.
-pub fn ancestors(pid: u32, uid: u32, mut read: impl FnMut(u32) -> Option<Status>) -> Vec<Process> {
-    let mut ancestors = Vec::new();
-    let (mut child_pid, mut child) = (pid, read(pid));
+/// What a walk from a peer has found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Walk {
+    pub peer: Process,
+    /// The nearest first, as far as they can be the process that the peer's session lives in.
+    pub ancestors: Vec<Process>,
+}
+
+/// Walks from a peer with this pid and uid. `read` returns the status of a process. `None`: there
+/// is no such process.
+///
+/// A peer that runs the same program as its parent is a copy of a forwarder (`socat …,fork`). What
+/// is behind that is not known.
+pub fn walk(pid: u32, uid: u32, mut read: impl FnMut(u32) -> Option<Status>) -> Option<Walk> {
+    let status = read(pid)?;
+    let mut walk = Walk {
+        peer: process(pid, &status),
+        ancestors: Vec::new(),
+    };
+    let (mut child_pid, mut child) = (pid, Some(status));
     while let Some(status) = child.take()
-        && ancestors.len() < MAX_ANCESTORS
+        && walk.ancestors.len() < MAX_ANCESTORS
         && let Some(parent) = read(status.parent)
         && !parent.is_init
         && parent.uid == uid
         && may_be_started_by(child_pid, &status, &parent)
+        && (child_pid != pid || status.program.is_none() || status.program != parent.program)
     {
-        ancestors.push(Process {
-            pid: status.parent,
-            started_at: parent.started_at,
-        });
+        walk.ancestors.push(process(status.parent, &parent));
         (child_pid, child) = (status.parent, Some(parent));
     }
-    ancestors
+    Some(walk)
+}
+
+fn process(pid: u32, status: &Status) -> Process {
+    Process {
+        pid,
+        started_at: status.started_at,
+    }
 }
 
 /// Whether the parent may have started the child. If not, it is a reaper.
@@ -89,31 +109,13 @@ fn may_be_started_by(pid: u32, child: &Status, parent: &Status) -> bool {
         && (!is_background || parent.is_shell)
 }
 
-/// The ancestors of the first hook of a session, one of which is the session's process.
-#[derive(Debug)]
-pub struct Candidates {
-    ancestors: Vec<Process>,
-    found_at: Instant,
-}
-
-impl Candidates {
-    /// `None` if there are no ancestors.
-    pub fn new(ancestors: Vec<Process>, now: Instant) -> Option<Self> {
-        (!ancestors.is_empty()).then_some(Candidates {
-            ancestors,
-            found_at: now,
-        })
-    }
-
-    /// Whether a hook that comes now is far enough from the first one.
-    pub fn can_be_confirmed(&self, now: Instant) -> bool {
-        now >= self.found_at + MIN_DISTANCE
-    }
-
-    /// The nearest ancestor of a second hook that the first one has too, as an index.
-    pub fn nearest_common(&self, ancestors: &[Process]) -> Option<usize> {
-        let mut ancestors = ancestors.iter();
-        ancestors.position(|ancestor| self.ancestors.contains(ancestor))
+impl Walk {
+    /// The nearest ancestor of the peer of a second hook that the first one has too, as an index.
+    /// None, if it is the same peer: a process that posts the hooks of others (`ssh -R`).
+    pub fn nearest_common(&self, second: &Walk) -> Option<usize> {
+        let mut ancestors = second.ancestors.iter();
+        let nearest = ancestors.position(|ancestor| self.ancestors.contains(ancestor));
+        nearest.filter(|_| self.peer != second.peer)
     }
 }
 
@@ -134,6 +136,7 @@ mod tests {
         is_init: true,
         ignores_interrupts: false,
         is_shell: false,
+        program: None,
     };
 
     /// Processes by pid. Index 0 is nobody, 1 is init, and the others are started in order.
@@ -220,9 +223,9 @@ mod tests {
         (table, started_by)
     }
 
-    fn walk(table: &Table, pid: usize) -> Vec<Process> {
+    fn walk_from(table: &Table, pid: usize) -> Walk {
         let read = |pid: u32| table.get(pid as usize).cloned().flatten();
-        ancestors(pid as u32, UID, read)
+        walk(pid as u32, UID, read).unwrap()
     }
 
     proptest! {
@@ -231,8 +234,8 @@ mod tests {
             actions in actions(),
         ) {
             let (table, started_by) = run(actions);
-            for pid in 1..table.len() {
-                let ancestors = walk(&table, pid);
+            for pid in (1..table.len()).filter(|pid| table[*pid].is_some()) {
+                let ancestors = walk_from(&table, pid).ancestors;
                 prop_assert!(ancestors.len() <= MAX_ANCESTORS);
                 let mut child = pid;
                 for ancestor in ancestors {
@@ -254,14 +257,14 @@ mod tests {
             let client = (0..=above).fold(1, |parent, _| fork(&mut table, parent).unwrap());
             let mut hooks = levels.into_iter().map(|levels| {
                 let peer = (0..=levels).fold(client, |parent, _| fork(&mut table, parent).unwrap());
-                let ancestors = walk(&table, peer);
+                let walk = walk_from(&table, peer);
                 // The wrappers end with their hook.
                 (client + 1..=peer).for_each(|pid| table[pid] = None);
-                ancestors
+                walk
             });
             let (first, second) = (hooks.next().unwrap(), hooks.next().unwrap());
-            let candidates = Candidates::new(first, Instant::now()).unwrap();
-            let common = candidates.nearest_common(&second).map(|index| second[index].pid);
+            let common = first.nearest_common(&second);
+            let common = common.map(|index| second.ancestors[index].pid);
             prop_assert_eq!(common, Some(client as u32));
         }
 
@@ -273,8 +276,12 @@ mod tests {
             let process = |(pid, started_at)| Process { pid, started_at };
             let first: Vec<_> = first.into_iter().map(process).collect();
             let second: Vec<_> = second.into_iter().map(process).collect();
-            let candidates = Candidates::new(first.clone(), Instant::now()).unwrap();
-            match candidates.nearest_common(&second) {
+            let of = |pid, ancestors: &Vec<Process>| Walk {
+                peer: process((pid, 0)),
+                ancestors: ancestors.clone(),
+            };
+            prop_assert_eq!(of(1, &first).nearest_common(&of(1, &second)), None);
+            match of(1, &first).nearest_common(&of(2, &second)) {
                 Some(index) => {
                     prop_assert!(first.contains(&second[index]));
                     prop_assert!(second[..index].iter().all(|process| !first.contains(process)));
@@ -322,16 +329,31 @@ mod tests {
         }
     }
 
+    /// `socat …,fork` posts each hook from a copy of itself.
     #[test]
-    fn a_process_is_confirmed_after_a_second() {
-        let now = Instant::now();
-        let process = Process {
-            pid: 2,
-            started_at: 1,
+    fn a_peer_that_runs_the_program_of_its_parent_says_nothing() {
+        let status = |parent, program: &str| Status {
+            parent,
+            is_init: false,
+            program: (!program.is_empty()).then(|| program.into()),
+            ..INIT
         };
-        let candidates = Candidates::new(vec![process], now).unwrap();
-        assert!(!candidates.can_be_confirmed(now + MIN_DISTANCE - Duration::from_nanos(1)));
-        assert!(candidates.can_be_confirmed(now + MIN_DISTANCE));
-        assert!(Candidates::new(Vec::new(), now).is_none());
+        for (peer, parent, above, expected) in [
+            ("/bin/curl", "/bin/claude", "/bin/sh", vec![3, 2]),
+            ("/bin/socat", "/bin/socat", "/bin/sh", vec![]),
+            ("", "", "/bin/sh", vec![3, 2]),
+            ("/bin/curl", "/bin/claude", "/bin/claude", vec![3, 2]),
+        ] {
+            let table = vec![
+                None,
+                Some(INIT),
+                Some(status(1, above)),
+                Some(status(2, parent)),
+                Some(status(3, peer)),
+            ];
+            let ancestors = walk_from(&table, 4).ancestors;
+            let pids: Vec<u32> = ancestors.iter().map(|process| process.pid).collect();
+            assert_eq!(pids, expected, "{peer} {parent} {above}");
+        }
     }
 }

@@ -9,7 +9,8 @@
 //! Unknown ── a hook ──> Candidates ── a hook a second later ──> Watched ── it ends ──> Ended
 //! ```
 //!
-//! `SessionEnd` removes the session in any state. Without it, an ended process is reported
+//! A hook from elsewhere, a second later, begins with candidates again: the session goes on in
+//! another process. `SessionEnd` removes the session in any state. Without it, an ended process is reported
 //! half a second later, as the event `_gone` (see [`gone`]). A hook after that begins again.
 //!
 //! - This file holds all sessions, and [`session`] one.
@@ -146,10 +147,10 @@ impl Sessions {
     /// The poll reported the process of a session: it has ended.
     pub fn handle_report(&mut self, key: usize, now: Instant) {
         if let Some(session) = self.sessions.get_mut(key)
-            && let State::Watched { pid, .. } = session.state
+            && let State::Watched { process, .. } = session.state
         {
-            trace!("{}: process {pid} has ended", Token::Session(key));
-            session.state = State::Ended(pid);
+            trace!("{}: process {} has ended", Token::Session(key), process.pid);
+            session.state = State::Ended(process.pid);
             self.gone.deadlines.set(key, now);
         }
     }
@@ -190,10 +191,10 @@ mod tests {
 
     const TIME: &str = "2026-02-09T10:30:00+00:00";
 
-    /// Sessions and a poll. The hooks come from a child of this process, so this process is
+    /// Sessions and a poll. The hooks come from children of this process, so this process is
     /// what they have in common.
     struct World {
-        child: Child,
+        children: [Child; 2],
         sessions: Sessions,
         poll: Poll,
         peer: Peer,
@@ -202,17 +203,18 @@ mod tests {
 
     impl World {
         fn new(capacity: usize) -> Self {
-            // It waits until its stdin is closed.
-            let child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            // They wait until their stdin is closed.
+            let child = |_| Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            let children = [0, 1].map(child);
             World {
                 sessions: Sessions::new(capacity),
                 poll: Poll::new().unwrap(),
                 peer: Peer {
-                    pid: Some(child.id()),
+                    pid: Some(children[0].id()),
                     uid: rustix::process::getuid().as_raw(),
                     gid: 0,
                 },
-                child,
+                children,
                 now: Instant::now(),
             }
         }
@@ -224,10 +226,17 @@ mod tests {
             self.sessions.handle_hook(&hook, registry, turn);
         }
 
+        /// The next hook comes a second later, from another process.
+        fn pass_second(&mut self) {
+            self.now += Duration::from_secs(1);
+            self.children.reverse();
+            self.peer.pid = Some(self.children[0].id());
+        }
+
         /// Posts two hooks of each session, a second apart: they identify its process.
         fn identify(&mut self, session_ids: &[&str]) {
             session_ids.iter().for_each(|id| self.post("Stop", id));
-            self.now += Duration::from_secs(1);
+            self.pass_second();
             session_ids.iter().for_each(|id| self.post("Stop", id));
         }
 
@@ -251,8 +260,10 @@ mod tests {
 
     impl Drop for World {
         fn drop(&mut self) {
-            drop(self.child.stdin.take());
-            let _ = self.child.wait();
+            for child in &mut self.children {
+                drop(child.stdin.take());
+                let _ = child.wait();
+            }
         }
     }
 
@@ -318,9 +329,38 @@ mod tests {
         let first = object("null", r#"Start \"1\""#, 1);
         let second = object(&id().to_string(), "Stop", 2);
         assert_eq!(world.sessions.to_json(), first);
-        world.now += Duration::from_secs(1);
+        world.pass_second();
         world.post("Stop", r#""a""#);
         assert_eq!(world.sessions.to_json(), second);
+    }
+
+    /// `ssh -R`, `socat` or an app that posts itself. What is behind it is not known.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_posts_several_hooks_identifies_nothing() {
+        let mut world = World::new(2);
+        for _ in 0..3 {
+            world.post("Stop", "a");
+            world.now += Duration::from_secs(1);
+        }
+        assert_eq!(world.sessions.watched(), 0);
+        world.pass_second();
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.watched(), 1, "another process posts");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_is_looked_for_once_a_second() {
+        let mut world = World::new(2);
+        world.post("Stop", "a");
+        world.pass_second();
+        world.now -= Duration::from_nanos(1);
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.watched(), 0);
+        world.now += Duration::from_nanos(1);
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.watched(), 1);
     }
 
     #[cfg(target_os = "linux")]

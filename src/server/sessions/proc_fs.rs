@@ -13,10 +13,12 @@ pub use self::unsupported::{is_readable, open_pidfd, status};
 mod linux {
     use std::ffi::OsStr;
     use std::fs;
+    use std::io;
     use std::os::fd::OwnedFd;
     use std::path::Path;
     use std::process;
 
+    use rustix::io::Errno;
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     use crate::server::sessions::ancestors::Status;
@@ -58,7 +60,7 @@ mod linux {
         let pids = line("NSpid:").unwrap_or(pid);
         let ignored = line("SigIgn:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
         let interrupts = 1 << (libc::SIGINT - 1) | 1 << (libc::SIGQUIT - 1);
-        let program = program.and_then(Path::file_name).and_then(OsStr::to_str);
+        let program_name = program.and_then(Path::file_name).and_then(OsStr::to_str);
         Some(Status {
             parent: field(4)? as u32,
             process_group: field(5)? as u32,
@@ -67,14 +69,15 @@ mod linux {
             uid: line("Uid:")?.split_whitespace().next()?.parse().ok()?,
             is_init: pids.split('\t').next_back() == Some("1") || name == "systemd",
             ignores_interrupts: ignored.is_some_and(|mask| mask & interrupts == interrupts),
-            is_shell: program.is_none_or(|name| SHELLS.contains(&name)),
+            is_shell: program_name.is_none_or(|name| SHELLS.contains(&name)),
+            program: program.map(Path::to_owned),
         })
     }
 
     /// A descriptor that becomes readable when the process ends: pidfd_open(2), Linux 5.3.
-    pub fn open_pidfd(pid: u32) -> Option<OwnedFd> {
-        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-        pidfd_open(pid, PidfdFlags::empty()).ok()
+    pub fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        Ok(pidfd_open(pid.ok_or(Errno::SRCH)?, PidfdFlags::empty())?)
     }
 
     #[cfg(test)]
@@ -130,13 +133,14 @@ mod linux {
         fn the_status_of_this_process_is_found() {
             let own = status(process::id()).unwrap();
             assert_eq!(own.parent, std::os::unix::process::parent_id());
-            assert!(is_readable() && open_pidfd(process::id()).is_some());
+            assert!(is_readable() && open_pidfd(process::id()).is_ok());
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod unsupported {
+    use std::io;
     use std::os::fd::OwnedFd;
 
     use crate::server::sessions::ancestors::Status;
@@ -149,7 +153,7 @@ mod unsupported {
         None
     }
 
-    pub fn open_pidfd(_: u32) -> Option<OwnedFd> {
-        None
+    pub fn open_pidfd(_: u32) -> io::Result<OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

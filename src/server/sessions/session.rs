@@ -3,12 +3,14 @@
 //! Stop 14 of EDU_NOTES.md.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use log::trace;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use rustix::io::Errno;
 
-use super::ancestors::{self, Candidates, Process};
+use super::ancestors::{self, Process, Walk};
 use super::proc_fs;
 use crate::event::compact;
 use crate::peer::Peer;
@@ -19,6 +21,8 @@ use crate::server::token::Token;
 pub(super) const MAX_CWD: usize = 1 << 10;
 /// How many characters of an event's name are kept.
 const MAX_NAME: usize = 64;
+/// The hooks that identify a process are at least this far apart. One script may post several.
+const MIN_DISTANCE: Duration = Duration::from_secs(1);
 
 /// What a hook says about its session.
 #[derive(Debug, Clone, Copy)]
@@ -36,13 +40,15 @@ pub struct SessionHook<'a> {
 #[derive(Debug)]
 pub(super) enum State {
     Unknown,
-    /// It is one of these.
-    Candidates(Candidates),
+    /// It is one of the ancestors of a hook's peer.
+    Candidates(Walk),
     /// The poll will report its end. Closing the descriptor would end that.
     Watched {
-        pid: u32,
+        process: Process,
         _pidfd: OwnedFd,
     },
+    /// The kernel gives no descriptor for it, so nothing will be known.
+    Refused,
     /// It has ended, and the deadline for a `SessionEnd` runs.
     Ended(u32),
 }
@@ -58,6 +64,8 @@ pub(super) struct Session {
     last_event: String,
     pub(super) event_count: u64,
     pub(super) state: State,
+    /// When its process was last looked for.
+    looked_at: Option<Instant>,
 }
 
 impl Session {
@@ -71,6 +79,7 @@ impl Session {
             last_event: String::new(),
             event_count: 0,
             state: State::Unknown,
+            looked_at: None,
         }
     }
 
@@ -88,7 +97,8 @@ impl Session {
         }
     }
 
-    /// Tries to identify the session's process. Reads /proc only if this hook can help.
+    /// Tries to identify the session's process, at most once a second. Reads /proc only if this
+    /// hook can help.
     pub(super) fn identify(
         &mut self,
         key: usize,
@@ -96,37 +106,75 @@ impl Session {
         registry: &Registry,
         turn: &mut Turn,
     ) {
-        let first = match &self.state {
-            // Another process may have resumed the session, from the same shell: that would be
-            // what the two have in common.
-            State::Candidates(_) if hook.event_name == "SessionStart" => None,
-            State::Candidates(first) if !first.can_be_confirmed(turn.now) => return,
-            State::Candidates(first) => Some(first),
-            State::Unknown => None,
-            State::Watched { .. } | State::Ended(_) => return,
-        };
-        let Some(ancestors) = walk(hook.peer, turn) else {
+        // Another process may have resumed the session, from the same shell: that would be what the
+        // two have in common.
+        if matches!(self.state, State::Candidates(_)) && hook.event_name == "SessionStart" {
+            self.state = State::Unknown;
+        }
+        let is_early = self
+            .looked_at
+            .is_some_and(|at| turn.now < at + MIN_DISTANCE);
+        if is_early || matches!(self.state, State::Ended(_) | State::Refused) {
+            return;
+        }
+        let Some(walk) = walk(hook.peer, turn) else {
             return;
         };
-        let common = first.and_then(|first| first.nearest_common(&ancestors));
-        let Some(common) = common else {
-            if let Some(candidates) = Candidates::new(ancestors, turn.now) {
-                self.state = State::Candidates(candidates);
+        self.looked_at = Some(turn.now);
+        let common = match &self.state {
+            State::Watched { process, .. } if walk.ancestors.contains(process) => return,
+            State::Candidates(first) => first.nearest_common(&walk),
+            _ => None,
+        };
+        if let Some(common) = common {
+            self.watch(key, hook.peer, &walk.ancestors[..=common], registry, turn);
+        } else if !walk.ancestors.is_empty() {
+            // Also if the session goes on in another process than the one that is watched.
+            self.state = State::Candidates(walk);
+        }
+    }
+
+    /// Watches the last of these ancestors of a peer. Its pid may belong to another process by now,
+    /// so the ancestors must still be the same once it is open.
+    fn watch(
+        &mut self,
+        key: usize,
+        peer: &Peer,
+        ancestors: &[Process],
+        registry: &Registry,
+        turn: &mut Turn,
+    ) {
+        let Some(process) = ancestors.last().copied() else {
+            return;
+        };
+        let pidfd = match proc_fs::open_pidfd(process.pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                // A process that has ended, or too many descriptors, says nothing of the next time.
+                let error = Errno::from_io_error(&error);
+                if !matches!(error, Some(Errno::SRCH | Errno::MFILE | Errno::NFILE)) {
+                    self.state = State::Refused;
+                }
+                return;
             }
-            return;
         };
-        if let Some((pid, pidfd)) = open(hook.peer, &ancestors[..=common], turn)
-            && watch(&pidfd, key, registry)
+        let again = walk(peer, turn);
+        if again.is_some_and(|again| again.ancestors.starts_with(ancestors))
+            && register(&pidfd, key, registry)
         {
-            trace!("{}: lives in process {pid}", Token::Session(key));
-            self.state = State::Watched { pid, _pidfd: pidfd };
+            trace!("{}: lives in process {}", Token::Session(key), process.pid);
+            self.state = State::Watched {
+                process,
+                _pidfd: pidfd,
+            };
         }
     }
 
     fn pid(&self) -> Option<u32> {
         match self.state {
-            State::Watched { pid, .. } | State::Ended(pid) => Some(pid),
-            State::Unknown | State::Candidates(_) => None,
+            State::Watched { process, .. } => Some(process.pid),
+            State::Ended(pid) => Some(pid),
+            State::Unknown | State::Candidates(_) | State::Refused => None,
         }
     }
 
@@ -149,24 +197,15 @@ impl Session {
     }
 }
 
-/// The ancestors of a peer. `None` if the turn has no time for another walk, or the peer has
-/// no pid in this namespace: then a later hook may help.
-fn walk(peer: &Peer, turn: &mut Turn) -> Option<Vec<Process>> {
+/// Walks from a peer. `None` if the turn has no time for another walk, or the peer has no pid in
+/// this namespace: then a later hook may help.
+fn walk(peer: &Peer, turn: &mut Turn) -> Option<Walk> {
     let pid = peer.pid.filter(|_| turn.take_walk())?;
-    Some(ancestors::ancestors(pid, peer.uid, proc_fs::status))
-}
-
-/// Opens the last of these ancestors of a peer, by its pid. That may belong to another process
-/// by now, so the ancestors must still be the same once it is open.
-fn open(peer: &Peer, ancestors: &[Process], turn: &mut Turn) -> Option<(u32, OwnedFd)> {
-    let pid = ancestors.last()?.pid;
-    let pidfd = proc_fs::open_pidfd(pid)?;
-    let again = walk(peer, turn)?;
-    again.starts_with(ancestors).then_some((pid, pidfd))
+    ancestors::walk(pid, peer.uid, proc_fs::status)
 }
 
 /// Registers a pidfd with the poll. Closing it ends that.
-fn watch(pidfd: &OwnedFd, key: usize, registry: &Registry) -> bool {
+fn register(pidfd: &OwnedFd, key: usize, registry: &Registry) -> bool {
     let (fd, token) = (pidfd.as_raw_fd(), Token::Session(key).into());
     let result = registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
     result.is_ok()
