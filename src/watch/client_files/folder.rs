@@ -82,6 +82,6 @@ pub fn pid_of(file_name: &str) -> Option<u32> {
 }
 
 fn stamp(stat: &Stat) -> Stamp {
-    let modified = stat.st_mtime as u64 * 1_000_000_000 + stat.st_mtime_nsec;
-    Stamp(stat.st_ino, stat.st_size as u64, modified)
+    let modified = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    Stamp(stat.st_ino, stat.st_size as u64, modified as u64)
 }

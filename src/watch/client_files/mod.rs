@@ -7,26 +7,25 @@
 //! - `folder` opens a folder and reads a file of it. `changes` tells when to look again.
 //! - `file` is what a file says. `process` finds out whether its process still runs.
 //! - `transcript` reads the end of a transcript, `terminal` the environment of a process.
-//! - This file holds all files that count.
+//! - This file holds all files that count. `follow` waits until they change.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
 mod changes;
 mod file;
 mod folder;
+#[cfg(feature = "screen")]
+mod follow;
 mod process;
 mod terminal;
 mod transcript;
 
 use std::collections::HashMap;
 use std::env;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use self::changes::Changes;
@@ -42,8 +41,6 @@ const MAX_FOLDERS: usize = 16;
 /// How often a file that is half written is read again without a report, and how soon.
 const RETRIES: usize = 10;
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
-/// How often is looked where the kernel reports nothing.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The session files of some folders.
 pub struct ClientFiles {
@@ -67,7 +64,8 @@ struct Entry {
 
 enum Process {
     Ended,
-    /// It runs, and the descriptor (a pidfd) reports its end.
+    /// It runs, and the descriptor (a pidfd) reports its end. Only `follow` waits for it.
+    #[cfg_attr(not(feature = "screen"), expect(dead_code))]
     Watched(OwnedFd),
     /// It runs. The kernel has no such descriptor.
     Running,
@@ -116,36 +114,6 @@ impl ClientFiles {
         while self.is_incomplete() {
             std::thread::sleep(RETRY_INTERVAL);
             self.look();
-        }
-    }
-
-    /// Waits until something may have changed, or `wake` is readable, and reads that.
-    pub fn wait(&mut self, wake: BorrowedFd) -> io::Result<()> {
-        let mut fds = vec![PollFd::from_borrowed_fd(wake, PollFlags::IN)];
-        let processes = self.entries.values().filter_map(|entry| entry.process.fd());
-        let inotify = self.changes.inotify.as_ref().map(AsFd::as_fd);
-        let watched = processes.chain(inotify);
-        fds.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let timeout = self
-            .timeout()
-            .and_then(|timeout| Timespec::try_from(timeout).ok());
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.look();
-        Ok(())
-    }
-
-    /// After which time to look without a report. `None`: never.
-    fn timeout(&self) -> Option<Duration> {
-        let is_unreported = |entry: &Entry| matches!(entry.process, Process::Running);
-        if self.is_incomplete() {
-            Some(RETRY_INTERVAL)
-        } else if self.changes.inotify.is_none() || self.entries.values().any(is_unreported) {
-            Some(INTERVAL)
-        } else {
-            None
         }
     }
 
@@ -251,13 +219,6 @@ impl Process {
 
     fn runs(&self) -> bool {
         !matches!(self, Process::Ended)
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Process::Watched(pidfd) => Some(pidfd.as_fd()),
-            _ => None,
-        }
     }
 }
 
