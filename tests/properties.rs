@@ -873,6 +873,7 @@ fn state_input() -> impl Strategy<Value = StateInput> {
         Just(Some(Status::Busy)),
         Just(Some(Status::Idle)),
         Just(Some(Status::Waiting("permission prompt".into()))),
+        Just(Some(Status::Ended)),
     ];
     prop_oneof![
         4 => session_event("one").prop_map(StateInput::Event),
@@ -955,7 +956,11 @@ proptest! {
                 }
                 StateInput::File(new) => {
                     version += 1;
-                    (status, fresh_until) = (new, now);
+                    let is_written = status.is_some() || new.is_some();
+                    if is_written && new != Some(Some(Status::Ended)) {
+                        fresh_until = now;
+                    }
+                    status = new;
                 }
                 StateInput::Second => now += Duration::from_secs(1),
             }
@@ -974,6 +979,8 @@ proptest! {
                 (Some(Idle | Failed), Some(Status::Idle)) => told,
                 (_, Some(Status::Idle)) => Some(Idle),
                 (_, Some(Status::Waiting(_))) => Some(Waiting),
+                (None | Some(Ended), Some(Status::Ended)) => told,
+                (_, Some(Status::Ended)) => Some(Gone),
             };
             // A file that says nothing of the state shows that the session is there.
             let is_row = version > 0 && found == Some(Unknown) && told.is_none();

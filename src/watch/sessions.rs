@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Instant;
 
-use super::session::client::ClientWord;
+use super::session::client::{ClientWord, Status};
 use super::session::parts::{Time, id};
 use super::session::{Change, Session, State};
 use crate::event::object::Object;
@@ -90,13 +90,14 @@ impl Sessions {
                 Entry::Vacant(vacant) => drop(vacant.insert(word)),
             }
         }
-        // A session of which nothing but its file was known goes with that.
+        // A session of which nothing but its file was known goes with its process.
+        let runs = |word: &ClientWord| word.status != Some(Status::Ended);
         self.sessions
-            .retain(|id, session| session.last_active > 0 || best.contains_key(id));
+            .retain(|id, session| session.last_active > 0 || best.get(id).is_some_and(runs));
         for (id, session) in &mut self.sessions {
             session.set_client(best.remove(id));
         }
-        for (id, word) in best {
+        for (id, word) in best.into_iter().filter(|(_, word)| runs(word)) {
             if self.sessions.len() < MAX_SESSIONS {
                 Self::session(&mut self.sessions, &mut self.appeared, id).set_client(Some(word));
             }

@@ -207,6 +207,33 @@ fn only_the_file_of_a_process_that_runs_counts() {
     assert_eq!(home.states(), "", "its process has been killed");
 }
 
+/// A client that is killed leaves its file, and posts no `SessionEnd`.
+#[test]
+fn a_session_whose_process_left_its_file_is_gone() {
+    let mut home = Home::new();
+    let pid = home.client();
+    let server = Server::start(&[]);
+    server.post("UserPromptSubmit", r#"{"session_id":"s"}"#);
+    let mut left = file(pid, "s", "waiting");
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
+    left["pidDomain"] = json!(format!("linux:0:{}", namespace.display()));
+    home.write(pid, &left);
+    let state = || {
+        let output = home.run(server.socket().to_str().unwrap());
+        let session = &events(&String::from_utf8(output.stdout).unwrap())[0];
+        format!("{} {}", session["state"], session["detail"])
+    };
+    assert_eq!(state(), r#""waiting" "permission prompt""#);
+    // Another process with this number would have begun later.
+    left["procStart"] = json!("1");
+    home.write(pid, &left);
+    let expected = format!(r#""gone" "process {pid} has ended without SessionEnd""#);
+    assert_eq!(state(), expected);
+    server.post("SessionEnd", r#"{"session_id":"s","reason":"other"}"#);
+    assert_eq!(state(), r#""ended" "other""#);
+    assert_eq!(home.states(), "", "no row of its own");
+}
+
 #[test]
 fn what_is_no_session_file_is_passed_over() {
     let mut home = Home::new();

@@ -31,10 +31,11 @@ use rustix::process::geteuid;
 use self::changes::Changes;
 use self::file::ClientFile;
 use self::folder::{Folder, Stamp};
+use self::process::Life;
 pub use self::terminal::Terminal;
 use self::transcript::Transcript;
 use crate::watch::session::Session;
-use crate::watch::session::client::ClientWord;
+use crate::watch::session::client::{ClientWord, Status};
 
 /// Folders that are read. Payloads name some of them.
 const MAX_FOLDERS: usize = 16;
@@ -63,6 +64,9 @@ struct Entry {
 }
 
 enum Process {
+    /// It does not run here.
+    Unknown,
+    /// It has ended, and left its file.
     Ended,
     /// It runs, and the descriptor (a pidfd) reports its end. Only `follow` waits for it.
     #[cfg_attr(not(feature = "screen"), expect(dead_code))]
@@ -99,13 +103,20 @@ impl ClientFiles {
         }
     }
 
-    /// What the clients say whose process runs, with the ids of their sessions.
+    /// What the clients say, with the ids of their sessions. One that has ended says that. Those of
+    /// which nothing is known say nothing.
     pub fn words(&self) -> Vec<(String, ClientWord)> {
-        let alive = self.entries.values().filter(|entry| entry.process.runs());
-        let files = alive.filter_map(|entry| entry.file.as_ref());
-        files
-            .map(|file| (file.session_id.clone(), file.word.clone()))
-            .collect()
+        let word = |entry: &Entry| {
+            let file = entry.file.as_ref()?;
+            let mut word = file.word.clone();
+            match entry.process {
+                Process::Unknown => return None,
+                Process::Ended => word.status = Some(Status::Ended),
+                Process::Watched(_) | Process::Running => {}
+            }
+            Some((file.session_id.clone(), word))
+        };
+        self.entries.values().filter_map(word).collect()
     }
 
     /// Reads what has changed. Files that are half written are read again a few times.
@@ -178,7 +189,7 @@ impl Entry {
             None => Entry {
                 stamp: None,
                 file: None,
-                process: Process::Ended,
+                process: Process::Unknown,
             },
         })
     }
@@ -192,8 +203,8 @@ impl Entry {
     }
 
     fn check_process(&mut self) {
-        let is_alive = self.file.as_ref().is_some_and(process::is_alive);
-        if !is_alive {
+        let life = self.file.as_ref().map(process::life);
+        if self.process.runs() && life != Some(Life::Runs) {
             self.process = Process::Ended;
         }
     }
@@ -210,15 +221,16 @@ impl Process {
     /// process until then, but not after.
     fn find(file: &ClientFile) -> Process {
         let pidfd = process::open_pidfd(file.pid);
-        match pidfd {
-            _ if !process::is_alive(file) => Process::Ended,
-            Some(pidfd) => Process::Watched(pidfd),
-            None => Process::Running,
+        match (process::life(file), pidfd) {
+            (Life::Ended, _) => Process::Ended,
+            (Life::Unknown, _) => Process::Unknown,
+            (Life::Runs, Some(pidfd)) => Process::Watched(pidfd),
+            (Life::Runs, None) => Process::Running,
         }
     }
 
     fn runs(&self) -> bool {
-        !matches!(self, Process::Ended)
+        matches!(self, Process::Watched(_) | Process::Running)
     }
 }
 

@@ -18,19 +18,35 @@ const TICKS: u64 = 100;
 /// of the system's start is known in whole seconds.
 const START_TOLERANCE: i64 = 2000;
 
-/// Whether the file's process runs here, and began when the file says.
-pub fn is_alive(file: &ClientFile) -> bool {
-    is_of_this_namespace(file.pid_domain.as_deref()) && has_begun_then(file)
+/// What is known of the process of a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Life {
+    /// It runs here, and began when the file says.
+    Runs,
+    /// It ran here, and has ended.
+    Ended,
+    /// It does not run here. It may run in a container, or on another machine.
+    Unknown,
 }
 
-/// Whether a file's number is that of a process here, not of one in a container.
-fn is_of_this_namespace(domain: Option<&str>) -> bool {
-    let named = domain.and_then(|domain| Some(&domain[domain.find("pid:[")?..]));
-    let own = fs::read_link("/proc/self/ns/pid");
-    match (named, own) {
-        (Some(named), Ok(own)) => own.to_str() == Some(named),
-        _ => true,
+/// Whether the file's process runs here.
+pub fn life(file: &ClientFile) -> Life {
+    match (
+        is_of_this_namespace(file.pid_domain.as_deref()),
+        has_begun_then(file),
+    ) {
+        (Some(true) | None, true) => Life::Runs,
+        (Some(true), false) => Life::Ended,
+        _ => Life::Unknown,
     }
+}
+
+/// Whether a file's number is that of a process here, not of one in a container. `None`: the file
+/// does not say.
+fn is_of_this_namespace(domain: Option<&str>) -> Option<bool> {
+    let named = domain.and_then(|domain| Some(&domain[domain.find("pid:[")?..]))?;
+    let own = fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(own.to_str() == Some(named))
 }
 
 fn has_begun_then(file: &ClientFile) -> bool {
@@ -122,7 +138,7 @@ mod tests {
                 started_at,
                 ..file.clone()
             };
-            assert_eq!(is_alive(&file), expected, "{file:?}");
+            assert_eq!(life(&file) == Life::Runs, expected, "{file:?}");
         }
         let mut child = process::Command::new("true").spawn().unwrap();
         let ended = ClientFile {
@@ -136,9 +152,9 @@ mod tests {
         while !is_zombie() {
             std::thread::yield_now();
         }
-        assert!(!is_alive(&ended), "a zombie");
+        assert_eq!(life(&ended), Life::Unknown, "a zombie");
         child.wait().unwrap();
-        assert!(!is_alive(&ended), "no process");
+        assert_eq!(life(&ended), Life::Unknown, "no process");
     }
 
     #[cfg(target_os = "linux")]
@@ -147,15 +163,20 @@ mod tests {
         let own_namespace = fs::read_link("/proc/self/ns/pid").unwrap();
         let own_namespace = own_namespace.to_str().unwrap();
         for (domain, expected) in [
-            (format!("linux:0001:{own_namespace}"), true),
-            ("linux:0001:pid:[1]".into(), false),
-            ("unknown".into(), true),
+            (
+                format!("linux:0001:{own_namespace}"),
+                [Life::Runs, Life::Ended],
+            ),
+            ("linux:0001:pid:[1]".into(), [Life::Unknown; 2]),
+            ("unknown".into(), [Life::Runs, Life::Unknown]),
         ] {
-            let file = ClientFile {
+            let mut file = ClientFile {
                 pid_domain: Some(domain),
                 ..own().0
             };
-            assert_eq!(is_alive(&file), expected, "{file:?}");
+            let running = life(&file);
+            file.proc_start = Some(1);
+            assert_eq!([running, life(&file)], expected, "{file:?}");
         }
     }
 

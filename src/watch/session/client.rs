@@ -31,16 +31,19 @@ pub enum Status {
     Idle,
     /// It asks the user. What for, in the client's words.
     Waiting(String),
+    /// Its process has ended, and left the file.
+    Ended,
 }
 
 impl ClientWord {
-    /// How much it counts among the words of several processes that run the same session: the one
-    /// that waits first, then the newest.
+    /// How much it counts among the words of several processes of the same session: the one that
+    /// waits first, then the newest that runs.
     pub fn rank(&self) -> (u8, Option<i64>) {
         let urgency = match &self.status {
-            Some(Status::Waiting(what)) if what == DIALOG => 1,
-            Some(Status::Waiting(_)) => 2,
-            _ => 0,
+            Some(Status::Waiting(what)) if what == DIALOG => 2,
+            Some(Status::Waiting(_)) => 3,
+            Some(Status::Ended) => 0,
+            _ => 1,
         };
         (urgency, self.since.seconds)
     }

@@ -198,12 +198,13 @@ impl Session {
 
     /// The state: a function of the events and of the client's word.
     ///
-    /// | the events say | file: busy | file: idle | file: waiting |
-    /// | --- | --- | --- | --- |
-    /// | waiting | working: it was allowed | idle: it was refused, or Esc | waiting |
-    /// | working | working | idle: Esc | waiting |
-    /// | idle, failed | working | unchanged | waiting |
-    /// | ended, gone, unknown | working | idle | waiting |
+    /// | the events say | file: busy | file: idle | file: waiting | file of an ended process |
+    /// | --- | --- | --- | --- | --- |
+    /// | waiting | working: it was allowed | idle: it was refused, or Esc | waiting | gone |
+    /// | working | working | idle: Esc | waiting | gone |
+    /// | idle, failed | working | unchanged | waiting | gone |
+    /// | unknown | working | idle | waiting | gone |
+    /// | ended, gone | working | idle | waiting | unchanged |
     pub fn state(&self) -> State {
         let told = self.state_by_events();
         match (self.client_status(), told) {
@@ -212,6 +213,8 @@ impl Session {
             (Some(Status::Busy), _) => State::Working,
             (Some(Status::Idle), State::Idle | State::Failed) => told,
             (Some(Status::Idle), _) => State::Idle,
+            (Some(Status::Ended), State::Ended) => told,
+            (Some(Status::Ended), _) => State::Gone,
         }
     }
 
@@ -248,20 +251,24 @@ impl Session {
     /// The questions that are open. None, if the client says that it does not ask.
     pub fn open_questions(&self) -> &[Question] {
         match self.client_status() {
-            Some(Status::Busy | Status::Idle) => &[],
+            Some(Status::Busy | Status::Idle | Status::Ended) => &[],
             _ => &self.questions,
         }
     }
 
     /// The tools that run. After Esc no event says that they have ended, but the client does.
     pub fn running(&self) -> impl Iterator<Item = &RunningCall> {
-        self.running.iter().filter(|tool| !tool.has_ended)
+        let is_gone = self.client_status() == Some(&Status::Ended);
+        let running = self.running.iter();
+        running.filter(move |tool| !tool.has_ended && !is_gone)
     }
 
     /// The subagents that run. Those in the foreground end with the turn.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
-        let is_idle = self.client_status() == Some(&Status::Idle);
-        let runs = move |agent: &&Agent| !is_idle || agent.is_background;
+        let status = self.client_status();
+        let is_idle = status == Some(&Status::Idle);
+        let has_ended = status == Some(&Status::Ended);
+        let runs = move |agent: &&Agent| !has_ended && (!is_idle || agent.is_background);
         self.agents.iter().filter(runs)
     }
 
@@ -304,7 +311,9 @@ impl Session {
     /// The client's word, or that it has no file of the session any more.
     pub fn set_client(&mut self, client: Option<ClientWord>) {
         let version = |client: &Option<ClientWord>| client.as_ref().map(|client| client.version);
-        if version(&self.client) != version(&client) {
+        let has_ended = |client: &ClientWord| client.status == Some(Status::Ended);
+        // A process that has ended writes nothing.
+        if version(&self.client) != version(&client) && !client.as_ref().is_some_and(has_ended) {
             self.event_counts_until = None;
         }
         if let Some(client) = client.as_ref().filter(|_| self.cwd.is_empty()) {
@@ -317,7 +326,8 @@ impl Session {
     /// What the client says ends what no event has ended.
     fn hear(&mut self) {
         let status = self.client_status();
-        let (is_busy, is_idle) = (status == Some(&Status::Busy), status == Some(&Status::Idle));
+        let is_busy = status == Some(&Status::Busy);
+        let is_idle = matches!(status, Some(Status::Idle | Status::Ended));
         for question in &mut self.questions {
             question.is_answered |= is_busy || is_idle;
         }
@@ -389,7 +399,7 @@ impl Session {
                 );
                 format!("{}{separator}{commands}", self.message)
             }
-            (State::Gone, _) => match self.pid {
+            (State::Gone, _) => match self.pid() {
                 Some(pid) => format!("process {pid} has ended without SessionEnd"),
                 None => "its process has ended without SessionEnd".into(),
             },
