@@ -424,7 +424,7 @@ fn a_server_that_refuses_or_has_no_events_is_reported() {
     }
 }
 
-/// The stub numbers its events, closes the connection, and continues where it is asked to. The last
+/// The stub has no event at first. Then it numbers its events, closes the connection, and continues where it is asked to. The last
 /// time, three events have left its history, and then another server is there.
 #[test]
 fn a_lost_connection_repeats_no_event() {
@@ -440,6 +440,7 @@ fn a_lost_connection_repeats_no_event() {
     let lost = "{\"_ts\":\"\",\"_event\":\"_dropped\",\"_dropped\":4}\n".to_owned();
     let [own, next] = ["0123456789abcdef", "fedcba9876543210"];
     for (query, server, first, events, lines) in [
+        ("replay=all", next, 0, vec![], 0),
         ("replay=all", own, 7, vec![&all[0], &lost], 2),
         ("after=0123456789abcdef:11", own, 12, vec![&all[1]], 3),
         ("after=0123456789abcdef:12", own, 16, vec![&all[2]], 5),
