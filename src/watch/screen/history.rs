@@ -301,14 +301,10 @@ mod tests {
         }
         let mut bytes = 0;
         for history in histories.histories.values() {
-            let count = history.entries.len();
-            assert!(count <= MAX_ENTRIES);
-            assert!(count <= 1 || history.bytes <= MAX_SESSION_BYTES);
-            bytes += history
-                .entries
-                .iter()
-                .map(|entry| entry.size())
-                .sum::<usize>();
+            let entries = &history.entries;
+            assert!(entries.len() <= MAX_ENTRIES);
+            assert!(entries.len() <= 1 || history.bytes <= MAX_SESSION_BYTES);
+            bytes += entries.iter().map(|entry| entry.size()).sum::<usize>();
         }
         assert_eq!(bytes, histories.bytes);
         (bytes, histories)
@@ -356,7 +352,7 @@ mod tests {
         let text = "x".repeat(2 * MAX_SESSION_BYTES);
         let events = [event(0, "Stop", "x"), event(0, "Stop", &text)];
         let (_, histories) = bytes(events.into_iter());
-        let entries: Vec<_> = histories.histories[&0].entries.iter().collect();
+        let entries = &histories.histories[&0].entries;
         assert_eq!(entries.len(), 1);
         assert!(entries[0].events[0].len() > text.len());
     }
