@@ -78,9 +78,9 @@ pub struct Histories {
 impl Histories {
     /// The entries of a session, the oldest first.
     pub fn of(&self, session: &Session) -> Vec<&Entry> {
-        let history = self.histories.get(&session.number);
-        let entries = history.map(|history| history.entries.iter());
-        entries.into_iter().flatten().map(Rc::as_ref).collect()
+        let history = self.histories.get(&session.number).into_iter();
+        let entries = history.flat_map(|history| &history.entries);
+        entries.map(Rc::as_ref).collect()
     }
 
     /// Adds an event. `session` is its session after it, with what has changed.
@@ -115,10 +115,9 @@ impl Histories {
             let can_shrink = history.entries.len() > 1 || **number != current;
             (can_shrink, history.bytes)
         });
-        let Some((number, history)) = largest else {
+        let Some((&number, history)) = largest else {
             return;
         };
-        let number = *number;
         self.bytes -= history.bytes;
         for _ in 0..history.entries.len().div_ceil(2) {
             history.pop();
