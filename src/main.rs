@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     match cli::parse(env::args_os(), env::var_os(cli::SOCKET_VARIABLE)) {
-        Ok(Command::Serve(options)) => serve(options),
+        Ok(Command::Serve(options)) => exit_code(serve(options)),
         Ok(Command::Send(options)) => {
             send::run(&options);
             ExitCode::SUCCESS
@@ -43,16 +43,13 @@ fn run() -> ExitCode {
     }
 }
 
-fn serve(mut options: ServerOptions) -> ExitCode {
-    let activated = match activation::receive() {
-        Ok(activated) => activated,
-        Err(error) => return fail(&error),
-    };
+fn serve(mut options: ServerOptions) -> Result<(), String> {
+    let activated = activation::receive()?;
     activated.override_options(&mut options);
     keep_freed_memory();
     trace::init(options.trace);
     style_for_terminal(&mut options);
-    exit_code(server::run(&options, activated))
+    server::run(&options, activated)
 }
 
 /// Turns on colours and truncation for a format that a terminal shows. With an

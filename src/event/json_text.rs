@@ -312,14 +312,10 @@ mod tests {
 
     #[test]
     fn strings_are_decoded_as_rfc_8259_says() {
-        assert_eq!(
-            decode(r#"\u0041\/\\\"\b\f\n\r\t"#),
-            "A/\\\"\u{8}\u{c}\n\r\t"
-        );
-        assert_eq!(
-            decode(r"\ud83d\ude00 \ud83d \ude00\ud83d"),
-            "😀 \u{fffd} \u{fffd}\u{fffd}"
-        );
+        let escapes = r#"\u0041\/\\\"\b\f\n\r\t"#;
+        assert_eq!(decode(escapes), "A/\\\"\u{8}\u{c}\n\r\t");
+        let surrogates = r"\ud83d\ude00 \ud83d \ude00\ud83d";
+        assert_eq!(decode(surrogates), "😀 \u{fffd} \u{fffd}\u{fffd}");
     }
 
     #[test]

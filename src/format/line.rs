@@ -188,19 +188,19 @@ mod tests {
     use proptest::prelude::*;
     use unicode_width::UnicodeWidthStr;
 
-    fn line(name: &str, body: &str, colour: bool, width: Option<usize>) -> String {
+    fn written(event: &Event, has_colours: bool, width: Option<usize>) -> String {
+        let mut out = String::from("before\n");
+        write(event, LineLook { has_colours, width }, &mut out);
+        out.strip_prefix("before\n").unwrap().to_owned()
+    }
+
+    fn line(name: &str, body: &str, has_colours: bool, width: Option<usize>) -> String {
         let peer = Peer {
             pid: None,
             uid: 1,
             gid: 1,
         };
-        let mut out = String::from("before\n");
-        let look = LineLook {
-            has_colours: colour,
-            width,
-        };
-        write(&Event::hook("T", name, &peer, body), look, &mut out);
-        out.strip_prefix("before\n").unwrap().to_owned()
+        written(&Event::hook("T", name, &peer, body), has_colours, width)
     }
 
     fn is_safe(lines: &str) -> bool {
@@ -276,12 +276,7 @@ mod tests {
 
     #[test]
     fn the_line_of_a_gone_session_names_the_process() {
-        let mut line = String::new();
-        let look = LineLook {
-            has_colours: false,
-            width: None,
-        };
-        write(&Event::gone("T", 17, r#""abcdef""#), look, &mut line);
+        let line = written(&Event::gone("T", 17, r#""abcdef""#), false, None);
         let columns: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(columns.join(" "), "T abcd _gone process 17 has ended");
     }

@@ -2,18 +2,16 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::PollFlags;
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::cli::Version;
-use crate::request::readiness::retry_until_ready;
+use crate::request::readiness;
 
 /// The time in which the client must print its version. It takes less than a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,18 +43,14 @@ pub fn installed() -> Result<Version, String> {
 
 /// Reads to the end, which a client reaches when it exits. After the timeout, a whole line
 /// is enough.
-fn read_output(mut pipe: ChildStdout) -> io::Result<String> {
+fn read_output(pipe: ChildStdout) -> io::Result<String> {
     const MAX_LENGTH: usize = 256;
     let deadline = Instant::now() + TIMEOUT;
-    let source = pipe.as_fd().try_clone_to_owned()?;
     ioctl_fionbio(&pipe, true)?;
     let mut output = Vec::new();
     let mut buffer = [0; MAX_LENGTH];
     while output.len() < MAX_LENGTH {
-        let count = retry_until_ready(source.as_fd(), PollFlags::IN, Some(deadline), || {
-            pipe.read(&mut buffer)
-        });
-        match count {
+        match readiness::read(&pipe, &mut buffer, Some(deadline)) {
             Ok(0) => break,
             Ok(count) => output.extend(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::TimedOut && output.contains(&b'\n') => {

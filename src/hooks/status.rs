@@ -9,47 +9,42 @@ use std::path::Path;
 use super::command::{OurCommand, recognise};
 use super::events::{count_events, known_to};
 use super::file::SettingsFile;
-use super::settings::{self, Entry};
+use super::settings;
 use crate::cli::Version;
 use crate::request::{exchange, get_head};
 use crate::terminal::sanitize;
-
-/// Our hooks in one settings file.
-#[derive(Debug, Default)]
-struct Installed {
-    events: Vec<String>,
-    commands: Vec<OurCommand>,
-}
 
 /// A paragraph on one settings file. `client` is the installed client, if it is known.
 pub fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
     let mut text = format!("{name}: {}\n", sanitize(&path.to_string_lossy()));
     match read(path) {
         Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),
-        Ok(installed) if installed.events.is_empty() => line(&mut text, "hooks", "not installed"),
-        Ok(installed) => describe_installed(&mut text, &installed, client),
+        Ok(installed) if installed.is_empty() => line(&mut text, "hooks", "not installed"),
+        Ok(installed) => describe_installed(&mut text, installed, client),
     }
     text
 }
 
-fn read(path: &Path) -> Result<Installed, String> {
+/// The events for which our hooks are installed, with their commands.
+fn read(path: &Path) -> Result<Vec<(String, OurCommand)>, String> {
     let file = SettingsFile::read(path)?;
-    let mut installed = Installed::default();
-    for entry in settings::entries(&file.text)? {
-        let Entry { event, command, .. } = entry;
-        if let Some(command) = recognise(&command).filter(|_| entry.is_read) {
-            installed.events.push(event);
-            installed.commands.push(command);
-        }
-    }
-    Ok(installed)
+    let entries = settings::entries(&file.text)?.into_iter();
+    let ours = entries
+        .filter(|entry| entry.is_read)
+        .filter_map(|entry| Some((entry.event, recognise(&entry.command)?)));
+    Ok(ours.collect())
 }
 
-fn describe_installed(text: &mut String, installed: &Installed, client: &Result<Version, String>) {
-    let count = count_events(installed.events.len());
-    let names = installed.events.join(", ");
+fn describe_installed(
+    text: &mut String,
+    installed: Vec<(String, OurCommand)>,
+    client: &Result<Version, String>,
+) {
+    let (events, commands): (Vec<String>, Vec<OurCommand>) = installed.into_iter().unzip();
+    let count = count_events(events.len());
+    let names = events.join(", ");
     line(text, "hooks", &format!("installed for {count}: {names}"));
-    let programs = installed.commands.iter().map(|command| &command.program);
+    let programs = commands.iter().map(|command| &command.program);
     for program in programs.collect::<BTreeSet<_>>() {
         let state = match program {
             None => "curl".to_owned(),
@@ -58,7 +53,7 @@ fn describe_installed(text: &mut String, installed: &Installed, client: &Result<
         };
         line(text, "program", &state);
     }
-    let sockets = installed.commands.iter().map(|command| &command.socket);
+    let sockets = commands.iter().map(|command| &command.socket);
     for socket in sockets.collect::<BTreeSet<_>>() {
         let state = match exchange(socket, &get_head("/health"), b"") {
             Ok(()) => "a server answers".to_owned(),
@@ -66,7 +61,7 @@ fn describe_installed(text: &mut String, installed: &Installed, client: &Result<
         };
         line(text, "socket", &format!("{}: {state}", socket.display()));
     }
-    line(text, "client", &compare(&installed.events, client));
+    line(text, "client", &compare(&events, client));
 }
 
 /// What the client makes of the installed events.

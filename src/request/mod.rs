@@ -9,7 +9,7 @@ pub mod readiness;
 
 use std::fmt;
 use std::fs;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
@@ -166,9 +166,7 @@ fn write_request(
 /// server closed the connection.
 fn read_status_line(server: &UnixStream, deadline: Instant) -> io::Result<String> {
     let mut response = [0; 256];
-    let count = retry_until_ready(server.as_fd(), PollFlags::IN, Some(deadline), || {
-        (&*server).read(&mut response)
-    })?;
+    let count = readiness::read(server, &mut response, Some(deadline))?;
     let response = String::from_utf8_lossy(&response[..count]);
     Ok(sanitize(response.lines().next().unwrap_or_default()))
 }

@@ -3,7 +3,7 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -34,4 +34,13 @@ pub fn retry_until_ready<T>(
             result => return result,
         }
     }
+}
+
+/// Reads what there is, and waits until there is something. Fails with `TimedOut` after the
+/// deadline, if there is one. `fd` must not block.
+pub fn read(fd: impl AsFd, room: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
+    let fd = fd.as_fd();
+    retry_until_ready(fd, PollFlags::IN, deadline, || {
+        Ok(rustix::io::read(fd, &mut *room)?)
+    })
 }

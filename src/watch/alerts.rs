@@ -126,11 +126,7 @@ fn run(command: &str, session: &Session, running: &Running) -> io::Result<()> {
     if jobs.len() >= MAX_COMMANDS {
         return Err(io::Error::other("16 others still run"));
     }
-    let job = Job {
-        child: spawn(command, &input)?,
-        next: None,
-    };
-    jobs.insert(session.id.clone(), job);
+    jobs.insert(session.id.clone(), start(command, &input)?);
     let (command, id) = (command.to_owned(), session.id.clone());
     let running = Arc::clone(running);
     thread::Builder::new()
@@ -139,19 +135,20 @@ fn run(command: &str, session: &Session, running: &Running) -> io::Result<()> {
     Ok(())
 }
 
-fn spawn(command: &str, input: &str) -> io::Result<Child> {
+fn start(command: &str, input: &str) -> io::Result<Job> {
     // A file, since writing to a pipe could block.
     let mut file = tempfile::tempfile()?;
     file.write_all(input.as_bytes())?;
     file.rewind()?;
-    Command::new("sh")
+    let child = Command::new("sh")
         .args(["-c", command])
         .stdin(file)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         // So that all its processes can be ended.
         .process_group(0)
-        .spawn()
+        .spawn()?;
+    Ok(Job { child, next: None })
 }
 
 /// Waits until the command of a session has ended, and ends it when its time is over. `None`:
@@ -167,11 +164,7 @@ fn wait(command: &str, id: &str, running: &Running) -> Option<()> {
             _ => {}
         }
         let input = jobs.remove(id)?.next?;
-        let job = Job {
-            child: spawn(command, &input).ok()?,
-            next: None,
-        };
-        jobs.insert(id.to_owned(), job);
+        jobs.insert(id.to_owned(), start(command, &input).ok()?);
         return Some(());
     }
 }

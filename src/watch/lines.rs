@@ -104,13 +104,10 @@ impl ShortIds {
             if self.ids.len() >= MAX_SESSIONS {
                 self.ids.clear();
             }
-            let before = self
-                .ids
-                .range::<str, _>((Unbounded, Excluded(id)))
-                .next_back();
-            let after = self.ids.range::<str, _>((Excluded(id), Unbounded)).next();
-            let neighbours = before.into_iter().chain(after).map(String::as_str);
-            let needed = distinct_length(neighbours.chain([id]));
+            let before = self.ids.range::<str, _>((Unbounded, Excluded(id)));
+            let after = self.ids.range::<str, _>((Excluded(id), Unbounded));
+            let neighbours = before.rev().take(1).chain(after.take(1));
+            let needed = distinct_length(neighbours.map(String::as_str).chain([id]));
             self.length = self.length.max(needed.min(MAX_LENGTH));
             self.ids.insert(id.to_owned());
         }

@@ -78,9 +78,9 @@ pub struct Histories {
 impl Histories {
     /// The entries of a session, the oldest first.
     pub fn of(&self, session: &Session) -> Vec<&Entry> {
-        let history = self.histories.get(&session.number);
-        let entries = history.map(|history| history.entries.iter());
-        entries.into_iter().flatten().map(Rc::as_ref).collect()
+        let history = self.histories.get(&session.number).into_iter();
+        let entries = history.flat_map(|history| &history.entries);
+        entries.map(Rc::as_ref).collect()
     }
 
     /// Adds an event. `session` is its session after it, with what has changed.
@@ -115,10 +115,9 @@ impl Histories {
             let can_shrink = history.entries.len() > 1 || **number != current;
             (can_shrink, history.bytes)
         });
-        let Some((number, history)) = largest else {
+        let Some((&number, history)) = largest else {
             return;
         };
-        let number = *number;
         self.bytes -= history.bytes;
         for _ in 0..history.entries.len().div_ceil(2) {
             history.pop();
@@ -301,14 +300,10 @@ mod tests {
         }
         let mut bytes = 0;
         for history in histories.histories.values() {
-            let count = history.entries.len();
-            assert!(count <= MAX_ENTRIES);
-            assert!(count <= 1 || history.bytes <= MAX_SESSION_BYTES);
-            bytes += history
-                .entries
-                .iter()
-                .map(|entry| entry.size())
-                .sum::<usize>();
+            let entries = &history.entries;
+            assert!(entries.len() <= MAX_ENTRIES);
+            assert!(entries.len() <= 1 || history.bytes <= MAX_SESSION_BYTES);
+            bytes += entries.iter().map(|entry| entry.size()).sum::<usize>();
         }
         assert_eq!(bytes, histories.bytes);
         (bytes, histories)
@@ -356,7 +351,7 @@ mod tests {
         let text = "x".repeat(2 * MAX_SESSION_BYTES);
         let events = [event(0, "Stop", "x"), event(0, "Stop", &text)];
         let (_, histories) = bytes(events.into_iter());
-        let entries: Vec<_> = histories.histories[&0].entries.iter().collect();
+        let entries = &histories.histories[&0].entries;
         assert_eq!(entries.len(), 1);
         assert!(entries[0].events[0].len() > text.len());
     }

@@ -4,12 +4,13 @@
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use ratatui::style::Modifier;
+use ratatui::style::{Color, Modifier};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
+use super::history::Entry;
 use super::*;
 use crate::cli::Filter;
 use crate::format::summary;
@@ -63,6 +64,12 @@ impl View {
         self.event(session, name, bash(id, command));
     }
 
+    /// A call succeeds, after so many milliseconds.
+    fn bash_succeeds(&mut self, session: &str, id: &str, command: &str, duration: u64) {
+        let call = with(bash(id, command), "duration_ms", duration);
+        self.event(session, "PostToolUse", call);
+    }
+
     fn waits(&mut self, session: &str) {
         self.bash(session, "PreToolUse", "t1", "rm -r build");
         self.bash(session, "PermissionRequest", "", "rm -r build");
@@ -96,7 +103,7 @@ impl View {
     fn rows(&self) -> Vec<String> {
         let buffer = self.buffer();
         let width = usize::from(buffer.area.width);
-        let row = |row: &[ratatui::buffer::Cell]| {
+        let row = |row: &[Cell]| {
             let mut text = String::new();
             let mut cells = row.iter();
             while let Some(cell) = cells.next() {
@@ -115,17 +122,24 @@ impl View {
         self.rows().join("\n")
     }
 
+    /// Checks that the screen contains a text.
+    fn shows(&self, expected: &str) {
+        let text = self.text();
+        assert!(text.contains(expected), "{expected:?} in {text}");
+    }
+
     /// The sessions that are shown, in order: the state and the project of each.
     fn table(&self) -> Vec<String> {
-        let shown = self.app.shown();
-        let line = |session: &&crate::watch::session::Session| {
-            format!(
-                "{} {}",
-                session.state().name(),
-                summary::project(&session.cwd)
-            )
-        };
-        shown.iter().map(line).collect()
+        let shown = self.app.shown().into_iter().map(|session| {
+            let project = summary::project(&session.cwd);
+            format!("{} {project}", session.state().name())
+        });
+        shown.collect()
+    }
+
+    /// The entries of the selected session.
+    fn entries(&self) -> Vec<&Entry> {
+        self.app.entries(&self.app.shown())
     }
 }
 
@@ -167,11 +181,8 @@ fn morning(size: (u16, u16)) -> View {
     let mut view = View::new(size);
     view.event("docs", "SessionStart", json!({"source": "startup"}));
     view.prompt("docs", "Check the links");
-    view.event(
-        "docs",
-        "Stop",
-        json!({"last_assistant_message": "All links lead somewhere."}),
-    );
+    let message = json!({"last_assistant_message": "All links lead somewhere."});
+    view.event("docs", "Stop", message);
     view.now += 60;
     view.prompt("infra", "Plan the upgrade");
     view.event("infra", "StopFailure", json!({"error": "rate_limit", "last_assistant_message": "API Error: 429 Too many requests"}));
@@ -191,28 +202,17 @@ fn morning(size: (u16, u16)) -> View {
     view.prompt("webshop", "Clean up, then run the tests");
     view.now += 3;
     view.bash("webshop", "PreToolUse", "1", "git status --short");
-    view.event(
-        "webshop",
-        "PostToolUse",
-        with(bash("1", "git status --short"), "duration_ms", 34),
-    );
+    view.bash_succeeds("webshop", "1", "git status --short", 34);
     view.now += 2;
     view.bash("webshop", "PreToolUse", "2", "npm test");
     view.now += 9;
     let failed = with(bash("2", "npm test"), "duration_ms", 9120);
-    view.event(
-        "webshop",
-        "PostToolUseFailure",
-        with(failed, "error", "Exit code 1"),
-    );
+    let failed = with(failed, "error", "Exit code 1");
+    view.event("webshop", "PostToolUseFailure", failed);
     view.now += 4;
-    view.bash("webshop", "PreToolUse", "3", "rm -r build node_modules");
-    view.bash(
-        "webshop",
-        "PermissionRequest",
-        "",
-        "rm -r build node_modules",
-    );
+    let command = "rm -r build node_modules";
+    view.bash("webshop", "PreToolUse", "3", command);
+    view.bash("webshop", "PermissionRequest", "", command);
     view.now += 12;
     view
 }
@@ -221,10 +221,8 @@ fn morning(size: (u16, u16)) -> View {
 fn the_picture_in_the_readme_is_the_screen() {
     let readme = include_str!("../../../README.md");
     let screen = morning((100, 16)).text();
-    assert!(
-        readme.contains(&format!("\n```text\n{screen}\n```\n")),
-        "{screen}"
-    );
+    let picture = format!("\n```text\n{screen}\n```\n");
+    assert!(readme.contains(&picture), "{screen}");
 }
 
 /// Text that a terminal would obey, that has no width, or that is wide.
@@ -281,10 +279,8 @@ fn no_row_is_wider_than_the_screen_on_any_terminal() {
             let _ = view.press(keys);
             let is_narrow = |row: &String| columns_of(row) <= usize::from(size.0);
             let rows = view.rows();
-            assert!(
-                size.0 == 1 || rows.iter().all(is_narrow),
-                "{size:?} {rows:#?}"
-            );
+            let are_narrow = size.0 == 1 || rows.iter().all(is_narrow);
+            assert!(are_narrow, "{size:?} {rows:#?}");
         }
     }
 }
@@ -303,9 +299,7 @@ fn the_smallest_screen_names_the_session_that_waits() {
 fn colours_are_used_only_if_they_are_wanted() {
     let is_plain = |view: &View| {
         let buffer = view.buffer();
-        let is_plain = |cell: &ratatui::buffer::Cell| {
-            (cell.fg, cell.bg) == (ratatui::style::Color::Reset, ratatui::style::Color::Reset)
-        };
+        let is_plain = |cell: &Cell| (cell.fg, cell.bg) == (Color::Reset, Color::Reset);
         buffer.content.iter().all(is_plain)
     };
     let mut plain = View::new((80, 24));
@@ -338,27 +332,16 @@ fn a_tool_call_is_one_line_from_its_start_to_its_outcome() {
     assert_eq!(line(&view), "10:30:00 *     3s Bash ls");
     view.bash("a", "PermissionRequest", "", "ls");
     assert_eq!(line(&view), "10:30:00 !     3s Bash ls");
-    view.event(
-        "a",
-        "PostToolUse",
-        with(bash("1", "ls"), "duration_ms", 1234),
-    );
+    view.bash_succeeds("a", "1", "ls", 1234);
     assert_eq!(line(&view), "10:30:00 ✓   1.2s Bash ls");
-    let entries = |view: &View| view.app.entries(&view.app.shown()).len();
-    assert_eq!(entries(&view), 1);
+    assert_eq!(view.entries().len(), 1);
     // Only the batch says that a call was refused.
     view.bash("a", "PreToolUse", "2", "rm");
-    let refused = with(
-        bash("2", "rm"),
-        "tool_response",
-        "The user doesn't want to proceed",
-    );
+    let response = "The user doesn't want to proceed";
+    let refused = with(bash("2", "rm"), "tool_response", response);
     view.event("a", "PostToolBatch", json!({"tool_calls": [refused]}));
-    assert_eq!(entries(&view), 2);
-    assert_eq!(
-        view.rows()[5],
-        "10:30:03 ✗        Bash The user doesn't want to proceed · rm"
-    );
+    assert_eq!(view.entries().len(), 2);
+    view.shows("\n10:30:03 ✗        Bash The user doesn't want to proceed · rm\n");
     // After Esc there is no event.
     view.bash("a", "PreToolUse", "3", "sleep");
     view.event("a", "Stop", json!({}));
@@ -368,26 +351,15 @@ fn a_tool_call_is_one_line_from_its_start_to_its_outcome() {
 #[test]
 fn the_same_message_in_two_events_is_one_line() {
     let mut view = View::new((80, 24));
-    let names = |view: &View| {
-        let entries = view.app.entries(&view.app.shown());
-        entries
-            .iter()
-            .map(|entry| entry.name.clone())
-            .collect::<Vec<_>>()
-    };
-    for order in [["MessageDisplay", "Stop"], ["Stop", "MessageDisplay"]] {
-        for name in order {
-            let field = if name == "Stop" {
-                "last_assistant_message"
-            } else {
-                "delta"
-            };
-            view.event("a", name, json!({field: "Done."}));
-        }
+    let display = ("MessageDisplay", json!({"delta": "Done."}));
+    let stop = ("Stop", json!({"last_assistant_message": "Done."}));
+    for (name, fields) in [&display, &stop, &stop, &display] {
+        view.event("a", name, fields.clone());
     }
-    assert_eq!(names(&view), ["Stop", "Stop"]);
+    let names: Vec<&str> = view.entries().iter().map(|entry| &*entry.name).collect();
+    assert_eq!(names, ["Stop", "Stop"]);
     view.event("a", "MessageDisplay", json!({"delta": "Another"}));
-    assert_eq!(names(&view).len(), 3);
+    assert_eq!(view.entries().len(), 3);
 }
 
 #[test]
@@ -410,11 +382,8 @@ fn sessions_that_need_the_user_come_first_and_f_hides_the_others() {
 fn keys_select_a_session_and_it_stays_selected_when_the_order_changes() {
     let mut view = morning((100, 30));
     let selected = |view: &View| {
-        let row = view
-            .rows()
-            .into_iter()
-            .find(|row| row.starts_with('>'))
-            .unwrap();
+        let mut rows = view.rows().into_iter();
+        let row = rows.find(|row| row.starts_with('>')).unwrap();
         row.split_whitespace().nth(4).unwrap().to_owned()
     };
     assert_eq!(selected(&view), "webshop");
@@ -432,10 +401,7 @@ fn keys_select_a_session_and_it_stays_selected_when_the_order_changes() {
     }
     view.waits("api");
     assert_eq!(selected(&view), "docs");
-    assert!(
-        view.text()
-            .contains("\ndocs e9d30c52 · /home/dev/docs · 3 events")
-    );
+    view.shows("\ndocs e9d30c52 · /home/dev/docs · 3 events");
 }
 
 #[test]
@@ -443,7 +409,7 @@ fn without_a_selection_the_first_session_is_shown() {
     let mut view = View::new((80, 24));
     view.prompt("a", "");
     view.waits("b");
-    assert!(view.text().contains("\nb b · /home/dev/b"));
+    view.shows("\nb b · /home/dev/b");
 }
 
 #[test]
@@ -451,15 +417,13 @@ fn enter_opens_the_newest_event_or_the_selected_one_and_it_can_be_scrolled() {
     let mut view = morning((100, 10));
     let _ = view.press("<Enter>");
     let text = view.text();
-    assert!(
-        text.starts_with("Bash · 2026-02-09T10:32:23+00:00 · 9/18 · Esc closes\n---\n_event: "),
-        "{text}"
-    );
+    let start = "Bash · 2026-02-09T10:32:23+00:00 · 9/18 · Esc closes\n---\n_event: ";
+    assert!(text.starts_with(start), "{text}");
     // Both events of the call.
     let _ = view.press("G");
-    assert!(view.text().contains("\n_event: PermissionRequest\n"));
+    view.shows("\n_event: PermissionRequest\n");
     let _ = view.press("<Esc><Tab>kk<Enter>");
-    assert!(view.text().contains("git status"), "{}", view.text());
+    view.shows("git status");
     // The first q closes the event.
     assert!(view.press("q").is_continue());
     assert!(view.press("q").is_break());
@@ -473,11 +437,8 @@ fn an_open_event_is_whole_and_shows_no_byte_that_a_terminal_obeys() {
     let _ = view.press("<Enter>");
     let page = view.app.page.as_ref().unwrap();
     assert_eq!(page.rows.concat().matches('Q').count(), 500);
-    assert!(
-        page.rows
-            .iter()
-            .all(|row| row.width() <= 20 && row.chars().all(is_printable))
-    );
+    let is_safe = |row: &String| row.width() <= 20 && row.chars().all(is_printable);
+    assert!(page.rows.iter().all(is_safe));
     view.app.resize((100, 30));
     let page = view.app.page.as_ref().unwrap();
     assert!(page.rows.iter().any(|row| row.width() == 100));
@@ -493,7 +454,7 @@ fn the_filter_hides_sessions_that_do_not_contain_its_text() {
     let _ = view.press("q<Backspace><Enter>");
     assert!(view.rows()[0].ends_with(" · filter: NODE_mod"));
     let _ = view.press("/xyz<Enter>");
-    assert!(view.text().contains("No session matches the filter."));
+    view.shows("No session matches the filter.");
     let _ = view.press("<Esc>");
     assert_eq!(view.table().len(), 4);
     let _ = view.press("/explore<Enter>");
@@ -507,7 +468,7 @@ fn s_shows_one_session_and_follows_its_events() {
     assert_eq!(view.table(), ["working api"]);
     assert!(view.rows()[0].ends_with(" · one session"));
     view.event("api", "Notification", json!({"message": "the newest"}));
-    assert!(view.text().contains("the newest"));
+    view.shows("the newest");
     let _ = view.press("s");
     assert_eq!(view.table().len(), 4);
     // Without a session it does nothing.
@@ -523,7 +484,7 @@ fn while_events_are_selected_the_session_stays() {
     view.prompt("a", "");
     let _ = view.press("<Tab>");
     view.waits("b");
-    assert!(view.text().contains("\na a · /home/dev/a"));
+    view.shows("\na a · /home/dev/a");
 }
 
 #[test]
@@ -535,8 +496,7 @@ fn space_stops_the_screen_and_not_the_events() {
     assert_eq!(view.app.next_change(view.now), None);
     view.now += 100;
     view.waits("docs");
-    let done = with(bash("3", "rm -r build node_modules"), "duration_ms", 5);
-    view.event("webshop", "PostToolUse", done);
+    view.bash_succeeds("webshop", "3", "rm -r build node_modules", 5);
     assert_eq!(view.text(), paused);
     // Keys still work.
     let _ = view.press("j<Enter>");
@@ -549,12 +509,9 @@ fn space_stops_the_screen_and_not_the_events() {
 fn the_help_lists_every_key_and_closes() {
     let mut view = View::new((100, 40));
     let _ = view.press("?");
-    assert!(
-        view.text()
-            .contains("Enter        open the selected event whole")
-    );
+    view.shows("Enter        open the selected event whole");
     let _ = view.press("<Esc>");
-    assert!(view.text().contains("No sessions yet."));
+    view.shows("No sessions yet.");
 }
 
 #[test]
@@ -569,7 +526,7 @@ fn the_options_of_the_command_line_limit_what_is_shown() {
     view.waits("webshop");
     assert_eq!(view.table(), ["waiting webshop"]);
     assert_eq!(view.app.title(), "1 waits · hooks-observatory");
-    assert!(view.app.entries(&view.app.shown()).is_empty());
+    assert!(view.entries().is_empty());
 }
 
 #[test]
@@ -591,40 +548,23 @@ fn a_session_that_should_work_and_is_silent_is_quiet() {
     let mut view = View::new((80, 24));
     view.prompt("a", "");
     view.now += 59;
-    assert!(
-        view.rows()[2].starts_with("> * working  59s a"),
-        "{:?}",
-        view.rows()
-    );
+    view.shows("\n> * working  59s a");
     assert_eq!(view.app.next_change(view.now), Some(1));
     view.now += 1;
-    assert!(
-        view.rows()[2].starts_with("> ~ quiet     1m a"),
-        "{:?}",
-        view.rows()
-    );
+    view.shows("\n> ~ quiet     1m a");
 }
 
 #[test]
 fn the_selected_row_is_always_on_the_screen() {
     let mut view = View::new((80, 24));
     fill(&mut view, 200, "p");
-    for keys in [
-        "",
-        "jjjjjjjjjjjjjjjjjjjjjjjj",
-        "<PgDn><PgDn>",
-        "G",
-        "k",
-        "g",
-    ] {
+    for keys in ["", &"j".repeat(24), "<PgDn><PgDn>", "G", "k", "g"] {
         let _ = view.press(keys);
         let buffer = view.buffer();
         let marked = view.rows().iter().position(|row| row.starts_with('>'));
         let y = u16::try_from(marked.expect(keys)).unwrap();
-        assert!(
-            buffer[(40, y)].modifier.contains(Modifier::REVERSED),
-            "{keys}"
-        );
+        let modifier = buffer[(40, y)].modifier;
+        assert!(modifier.contains(Modifier::REVERSED), "{keys}");
     }
 }
 

@@ -34,7 +34,7 @@ pub fn read(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), Stop
             follow(file, path.clone(), &mut splitter, taker)?;
         }
     }
-    splitter.take_rest(|line| taker.line(line))
+    splitter.take_rest(|line| taker.take(line))
 }
 
 fn open(path: &Path) -> Result<File, Stop> {
@@ -58,7 +58,7 @@ fn read_to_end(
         taker.take(Input::Pause)?;
         match splitter.fill(|room| file.read(room)) {
             Ok(0) => return Ok(()),
-            Ok(_) => splitter.take_lines(|line| taker.line(line))?,
+            Ok(_) => splitter.take_lines(|line| taker.take(line))?,
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(error("read", path, cause)),
         }
@@ -160,22 +160,13 @@ mod tests {
     #[test]
     fn the_next_file_is_the_one_with_the_next_number() {
         let folder = tempfile::tempdir().unwrap();
-        for name in [
-            "e.2026-2-9.jsonl",
-            "e.2026-2-10.jsonl",
-            "e.2026-11-1.jsonl",
-            "f.2026-2-9",
-            "e.9",
-            "e.10",
-        ] {
+        for name in ["e.2-9.log", "e.2-10.log", "e.11-1.log", "f.2-9"] {
             fs::write(folder.path().join(name), "").unwrap();
         }
         for (name, next) in [
-            ("e.2026-2-9.jsonl", Some("e.2026-2-10.jsonl")),
-            ("e.2026-2-10.jsonl", Some("e.2026-11-1.jsonl")),
-            ("e.2026-11-1.jsonl", None),
-            ("e.9", Some("e.10")),
-            ("e.10", None),
+            ("e.2-9.log", Some("e.2-10.log")),
+            ("e.2-10.log", Some("e.11-1.log")),
+            ("e.11-1.log", None),
         ] {
             let next = next.map(|next| folder.path().join(next));
             assert_eq!(successor(&folder.path().join(name)), next, "{name}");

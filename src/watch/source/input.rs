@@ -6,7 +6,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::line_splitter::Line;
 use crate::terminal::sanitize;
 
 /// How long to read.
@@ -52,13 +51,6 @@ impl<'t> Taker<'t> {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Stop::Enough),
         }
-    }
-
-    pub fn line(&mut self, line: Line) -> Result<(), Stop> {
-        self.take(match line {
-            Line::Whole(line) => Input::Line(line),
-            Line::TooLong => Input::TooLong,
-        })
     }
 }
 

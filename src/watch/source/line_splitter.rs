@@ -6,6 +6,8 @@ use std::io;
 
 use memchr::memchr;
 
+use super::input::Input;
+
 /// The room for one read.
 const READ_SIZE: usize = 1 << 20;
 /// The longest line, in bytes. A body may have 64 MiB by default, and text that is not ASCII has
@@ -13,7 +15,8 @@ const READ_SIZE: usize = 1 << 20;
 /// characters in a body that is not JSON, grow more.
 const MAX_LINE: usize = 192 << 20;
 
-/// Splits bytes into lines. A line may arrive in any number of pieces.
+/// Splits bytes into lines without their newlines. A line may arrive in any number of pieces, and
+/// of one that is too long only this fact is known.
 #[derive(Default)]
 pub struct LineSplitter {
     buffer: Vec<u8>,
@@ -23,12 +26,6 @@ pub struct LineSplitter {
     scanned: usize,
     /// Whether bytes are skipped up to the end of a line that is too long.
     is_skipping: bool,
-}
-
-/// A line without its newline, or the fact that it was too long.
-pub enum Line<'l> {
-    Whole(&'l [u8]),
-    TooLong,
 }
 
 impl LineSplitter {
@@ -50,7 +47,7 @@ impl LineSplitter {
     }
 
     /// Gives the complete lines to `take`, until it returns an error.
-    pub fn take_lines<E>(&mut self, mut take: impl FnMut(Line) -> Result<(), E>) -> Result<(), E> {
+    pub fn take_lines<E>(&mut self, mut take: impl FnMut(Input) -> Result<(), E>) -> Result<(), E> {
         let mut start = 0;
         while let Some(length) = memchr(b'\n', &self.buffer[self.scanned..self.filled]) {
             let end = self.scanned + length;
@@ -59,9 +56,9 @@ impl LineSplitter {
             start = self.scanned;
             let is_too_long = std::mem::take(&mut self.is_skipping);
             take(if is_too_long {
-                Line::TooLong
+                Input::TooLong
             } else {
-                Line::Whole(line)
+                Input::Line(line)
             })?;
         }
         self.buffer.copy_within(start..self.filled, 0);
@@ -76,11 +73,11 @@ impl LineSplitter {
     }
 
     /// Gives the rest at the end of input to `take`: a line without a newline.
-    pub fn take_rest<E>(&mut self, take: impl FnOnce(Line) -> Result<(), E>) -> Result<(), E> {
+    pub fn take_rest<E>(&mut self, take: impl FnOnce(Input) -> Result<(), E>) -> Result<(), E> {
         let rest = std::mem::take(self);
         match rest.buffer.get(..rest.filled) {
-            _ if rest.is_skipping => take(Line::TooLong),
-            Some(line) if !line.is_empty() => take(Line::Whole(line)),
+            _ if rest.is_skipping => take(Input::TooLong),
+            Some(line) if !line.is_empty() => take(Input::Line(line)),
             _ => Ok(()),
         }
     }
@@ -93,10 +90,10 @@ mod tests {
     fn split(pieces: &[&[u8]]) -> Vec<String> {
         let mut splitter = LineSplitter::default();
         let mut lines = Vec::new();
-        let mut take = |line: Line| {
+        let mut take = |line: Input| {
             lines.push(match line {
-                Line::Whole(line) => String::from_utf8_lossy(line).into_owned(),
-                Line::TooLong => "too long".into(),
+                Input::Line(line) => String::from_utf8_lossy(line).into_owned(),
+                _ => "too long".into(),
             });
             Ok::<(), ()>(())
         };

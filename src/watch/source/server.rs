@@ -10,24 +10,21 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use memchr::memmem;
-use rustix::event::PollFlags;
 use serde::de::IgnoredAny;
 
 use super::input::{Input, Mode, Stop, Taker};
-use super::line_splitter::{Line, LineSplitter};
+use super::line_splitter::LineSplitter;
 use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::event::{self, Event};
-use crate::request;
-use crate::request::readiness::retry_until_ready;
+use crate::request::{self, readiness};
 use crate::terminal::sanitize;
 
 /// The time for the head of the response.
@@ -112,10 +109,10 @@ struct Position {
 
 impl Position {
     /// A line was read: an event, or a notice that some are missing.
-    fn advance(&mut self, line: &Line) {
+    fn advance(&mut self, line: &Input) {
         let missing = match line {
-            Line::Whole(line) => missing_events(line),
-            Line::TooLong => None,
+            Input::Line(line) => missing_events(line),
+            _ => None,
         };
         self.next = self.next.saturating_add(missing.unwrap_or(1));
     }
@@ -205,7 +202,7 @@ impl<'p> Events<'p> {
         let mut head = Vec::new();
         let mut byte = [0; 1];
         while !head.ends_with(b"\r\n\r\n") {
-            match self.read(&mut byte, deadline) {
+            match readiness::read(&self.stream, &mut byte, deadline) {
                 Ok(1) => head.extend(byte),
                 Ok(_) if mode == Mode::Follow => return Ok(Head::Nothing),
                 Err(error) if is_end(&error, mode) => return Ok(Head::Nothing),
@@ -275,7 +272,7 @@ impl<'p> Events<'p> {
                 if let Some(position) = position {
                     position.advance(&line);
                 }
-                taker.line(line)
+                taker.take(line)
             })?;
             if is_past
                 && position
@@ -289,28 +286,14 @@ impl<'p> Events<'p> {
                 }
             }
             taker.take(Input::Pause)?;
-            match self.fill() {
+            let fill = |room: &mut [u8]| readiness::read(&self.stream, room, None);
+            match self.splitter.fill(fill) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if is_end(&error, Mode::Follow) => return Ok(()),
                 Err(error) => return Err(self.error(&error.to_string())),
             }
         }
-    }
-
-    fn fill(&mut self) -> io::Result<usize> {
-        let stream = &self.stream;
-        self.splitter.fill(|room| {
-            retry_until_ready(stream.as_fd(), PollFlags::IN, None, || {
-                (&mut &*stream).read(room)
-            })
-        })
-    }
-
-    fn read(&self, room: &mut [u8], deadline: Option<Instant>) -> io::Result<usize> {
-        retry_until_ready(self.stream.as_fd(), PollFlags::IN, deadline, || {
-            (&self.stream).read(room)
-        })
     }
 
     fn error(&self, what: &str) -> Stop {
@@ -356,22 +339,10 @@ mod tests {
             (r#"{"_event":"Stop","text":"\"_dropped\":7"}"#, 8),
             ("damaged", 9),
         ] {
-            position.advance(&Line::Whole(line.as_bytes()));
+            position.advance(&Input::Line(line.as_bytes()));
             assert_eq!(position.next, next, "{line}");
         }
-        position.advance(&Line::TooLong);
+        position.advance(&Input::TooLong);
         assert_eq!(position.next, 10);
-    }
-
-    #[test]
-    fn after_a_lost_connection_only_what_follows_is_asked_for() {
-        assert_eq!(target(None), "/events?replay=all");
-        let at = |next| Position {
-            server: "a".into(),
-            next,
-            live: 9,
-        };
-        assert_eq!(target(Some(&at(0))), "/events?replay=all");
-        assert_eq!(target(Some(&at(8))), "/events?after=a:7");
     }
 }
