@@ -1,5 +1,7 @@
 //! Routing: what a request asks for, by its method and target. `POST` to any path is a hook.
-//! `GET /events`, `/sessions` and `/health` are the other requests.
+//! `GET /events`, `/sessions` and `/health` are the other requests. A new parameter of
+//! `/events` passes through `connection.rs`, `step.rs`, `server/clients/` (`client`, `mod` and
+//! `publish`) and `server/publisher.rs`.
 //!
 //! Stop 6 of EDU_NOTES.md.
 

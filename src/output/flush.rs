@@ -1,4 +1,5 @@
-//! The flush: writes to each sink what it has not received, within a budget.
+//! The flush: writes to each sink what it has not received, within a budget. A file on stdout that
+//! could not be written is tried again each second.
 //!
 //! Stop 9 of EDU_NOTES.md.
 

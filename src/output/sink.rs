@@ -1,4 +1,5 @@
-//! One sink: a descriptor to write to, and a cursor in the event log.
+//! One sink: a descriptor to write to, and a cursor in the event log. When it has lost events, it
+//! makes the notice that says how many.
 //!
 //! Stop 9 of EDU_NOTES.md.
 

@@ -1,4 +1,5 @@
-//! The start of the server: opens the sockets, and registers everything with the poll.
+//! The start of the server: opens the sockets, registers everything with the poll, and says on
+//! stderr where it listens.
 //!
 //! Stop 3 of EDU_NOTES.md.
 

@@ -135,20 +135,70 @@ fn a_session_without_a_prompt_is_idle_and_an_ended_one_has_its_reason() {
     );
 }
 
+/// An event at a second.
+fn at(second: u32, name: &str, fields: Value) -> String {
+    let mut event = with(fields, "session_id", "s");
+    event["_event"] = json!(name);
+    event["_ts"] = json!(format!("2026-02-09T10:30:{second:02}+00:00"));
+    format!("{event}\n")
+}
+
+fn state_of(lines: &[String]) -> String {
+    let state = &sessions(&lines.concat())["s"]["state"];
+    state.as_str().unwrap().to_owned()
+}
+
+/// Neighbouring events can change places.
+#[test]
+fn a_start_that_comes_late_begins_nothing() {
+    let start = |second| {
+        let prompt = at(10, "UserPromptSubmit", json!({"prompt": "go"}));
+        state_of(&[
+            prompt,
+            at(second, "SessionStart", json!({"source": "startup"})),
+        ])
+    };
+    assert_eq!(start(12), "working");
+    assert_eq!(start(13), "idle", "the session has begun again");
+}
+
+/// Whoever allows the second call has answered the first question, unless both were asked so close
+/// together that their order is not sure.
+#[test]
+fn the_end_of_a_call_answers_the_questions_before_it() {
+    let ends = |second| {
+        let record = [
+            at(10, "PreToolUse", bash("a", "one")),
+            at(10, "PermissionRequest", bash("a", "one")),
+            at(second, "PreToolUse", bash("b", "two")),
+            at(second, "PermissionRequest", bash("b", "two")),
+            at(30, "PostToolUse", bash("b", "two")),
+        ];
+        state_of(&record)
+    };
+    assert_eq!(ends(11), "waiting");
+    assert_eq!(ends(12), "working");
+}
+
+#[test]
+fn a_notification_without_a_call_ends_with_a_call_of_the_main_thread() {
+    let notification = json!({"notification_type": "permission_prompt", "message": "?"});
+    let asked = ("Notification", notification);
+    let prompt = ("UserPromptSubmit", json!({"prompt": "go"}));
+    let own = ("PostToolUse", bash("t", "ls"));
+    let of_agent = ("PostToolUse", with(bash("t", "ls"), "agent_id", "a"));
+    assert_eq!(state(&[prompt.clone(), asked.clone(), of_agent]), "waiting");
+    assert_eq!(state(&[prompt, asked, own]), "working");
+}
+
 /// It was resumed in another terminal, or its hooks come through a process that has ended.
 #[test]
 fn a_session_that_goes_on_after_its_end_is_not_over() {
-    let event = |second: u32, name: &str, fields: Value| {
-        let mut event = with(fields, "session_id", "s");
-        event["_event"] = json!(name);
-        event["_ts"] = json!(format!("2026-02-09T10:30:{second:02}+00:00"));
-        format!("{event}\n")
-    };
     let after = |second: u32, end: (&str, Value), name: &str| {
         let record = [
-            event(0, "PreToolUse", bash("t", "make")),
-            event(1, end.0, end.1),
-            event(second, name, bash("u", "ls")),
+            at(0, "PreToolUse", bash("t", "make")),
+            at(1, end.0, end.1),
+            at(second, name, bash("u", "ls")),
         ];
         sessions(&record.concat())["s"]["state"]
             .as_str()

@@ -1,4 +1,5 @@
-//! The end of a session's transcript: its branch, its model, and how much context it uses.
+//! The end of a session's transcript: its branch, its model, and how much context it uses. Only
+//! `sessions --json` reads it.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

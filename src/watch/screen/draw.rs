@@ -140,7 +140,7 @@ fn status_text(app: &App) -> String {
     let advice = format!("{silent} without events: hooks-observatory hooks --install");
     let parts = [
         (app.is_paused(), "PAUSED".into()),
-        (app.has_no_server, "NO SERVER".into()),
+        (app.has_no_server, "NO SERVER: run hooks-observatory".into()),
         (!counts.is_empty(), counts),
         (silent > 0 && !app.has_no_server, advice),
         (app.is_following, "one session".into()),

@@ -1,4 +1,4 @@
-//! The rows of the events of one session.
+//! The rows of the events of one session, and the head above them.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

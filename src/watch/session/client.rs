@@ -1,4 +1,5 @@
-//! What the client itself says of a session, in its session file.
+//! What the client itself says of a session, in its session file: its status, name, directory,
+//! process and pane. `client_files/file.rs` decides which of its words mean which status.
 //!
 //! No event tells that the user has granted or refused a permission, or pressed Esc. The client's
 //! own word does, half a second later.
