@@ -135,6 +135,19 @@ fn a_session_without_a_prompt_is_idle_and_an_ended_one_has_its_reason() {
     );
 }
 
+#[test]
+fn a_session_is_known_by_its_title_or_else_by_the_start_of_its_id() {
+    let prompt = |fields| session(&[("UserPromptSubmit", fields)])["name"].clone();
+    assert_eq!(
+        prompt(json!({"session_title": "Fix the tests"})),
+        "Fix the tests"
+    );
+    let long = json!({"session_id": "0123456789"});
+    assert_eq!(sessions(&at(1, "Stop", json!({})))["s"]["name"], "s");
+    let line = at(1, "Stop", json!({})).replace("\"s\"", &long["session_id"].to_string());
+    assert_eq!(sessions(&line)["0123456789"]["name"], "01234567");
+}
+
 /// An event at a second.
 fn at(second: u32, name: &str, fields: Value) -> String {
     let mut event = with(fields, "session_id", "s");

@@ -137,7 +137,7 @@ pub struct Change {
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     pub id: String,
-    /// What a payload calls the session.
+    /// What a `SessionStart` or a `UserPromptSubmit` calls the session.
     title: String,
     /// The first words of the user's last prompt.
     pub prompt: String,
@@ -473,9 +473,6 @@ impl Session {
         if self.transcript.is_empty() {
             self.transcript = parts::path(event, "transcript_path");
         }
-        if let Some(title) = id(event, "session_title") {
-            self.title = title;
-        }
         if self.state_by_events() != before || self.events == 1 {
             self.since.clone_from(time);
         }
@@ -539,6 +536,7 @@ impl Session {
 /// The turn.
 impl Session {
     fn start(&mut self, event: &Object, time: &Time) {
+        self.set_title(event);
         let has_ended = matches!(self.turn, Turn::Ended | Turn::Gone);
         if event.string("source") == Some("compact") && !has_ended {
             self.is_compacting = false;
@@ -555,6 +553,12 @@ impl Session {
         self.since.clone_from(time);
     }
 
+    fn set_title(&mut self, event: &Object) {
+        if let Some(title) = id(event, "session_title") {
+            self.title = title;
+        }
+    }
+
     fn submit(&mut self, event: &Object, time: &Time) {
         if matches!(self.turn, Turn::Ended | Turn::Gone) {
             self.began_without_start = time.seconds;
@@ -562,6 +566,7 @@ impl Session {
         }
         let prompt = event.string("prompt").unwrap_or_default();
         self.add_schedules(event);
+        self.set_title(event);
         let is_by_user = claude::is_by_user(prompt) && !self.schedules.contains(&hash(prompt));
         self.is_compacting = false;
         self.turn = Turn::Running;
