@@ -910,6 +910,36 @@ fn hostile_line() -> impl Strategy<Value = String> {
     ]
 }
 
+/// The user answers one question after the other, and no event tells of the first answer.
+#[test]
+fn after_an_answer_the_next_question_is_shown() {
+    let mut sessions = Sessions::default();
+    let ask = |sessions: &mut Sessions, command: &str| {
+        let event = format!(
+            r#"{{"_ts":"","_event":"PermissionRequest","session_id":"one","tool_name":"Bash","tool_input":{{"command":"{command}"}}}}"#
+        );
+        let event = Object::validate(&event).unwrap();
+        sessions.apply(&event, Some(Instant::now()));
+    };
+    let write = |sessions: &mut Sessions, version, status| {
+        let word = ClientWord {
+            status: Some(status),
+            version,
+            ..ClientWord::default()
+        };
+        sessions.set_client_words([("one".to_owned(), word)]);
+    };
+    let waiting = || Status::Waiting("permission prompt".into());
+    ask(&mut sessions, "first");
+    write(&mut sessions, 1, waiting());
+    let detail = |sessions: &Sessions| sessions.iter().next().unwrap().detail();
+    assert_eq!(detail(&sessions), "permission for Bash: first");
+    write(&mut sessions, 2, Status::Busy);
+    ask(&mut sessions, "second");
+    write(&mut sessions, 3, waiting());
+    assert_eq!(detail(&sessions), "permission for Bash: second");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 

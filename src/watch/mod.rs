@@ -103,7 +103,7 @@ pub fn list(
 fn read_sessions(source: &SourceOption) -> Result<Sessions, String> {
     let mut sessions = Sessions::default();
     let (mut damaged, mut no_server) = (0, None);
-    // Asked for before the events, so that of a session that begins meanwhile the events tell.
+    // Requested before the events. If a session begins in between, its events describe it.
     let listed = source::listed_sessions(source);
     source::read(source, Mode::Once, &mut |input| {
         match input {

@@ -61,7 +61,7 @@ impl Sessions {
         self.events += 1;
         let session = Self::session(&mut self.sessions, &mut self.appeared, id);
         session.last_active = self.events;
-        let change = session.apply(event, &self.time, arrived);
+        let change = session.apply(event, &self.time, arrived)?;
         Some((session, change))
     }
 
@@ -159,11 +159,11 @@ impl Sessions {
         let Some(id) = id(listed, "session_id") else {
             return;
         };
-        if !self.sessions.contains_key(&id) {
-            let session = Self::session(&mut self.sessions, &mut self.appeared, id.clone());
+        let session = Self::session(&mut self.sessions, &mut self.appeared, id);
+        if session.events == 0 {
             session.last_active = 1;
             session.set_listed(listed);
-        } else if let Some(session) = self.sessions.get_mut(&id) {
+        } else {
             session.set_pid(listed);
         }
     }

@@ -216,7 +216,8 @@ fn a_session_whose_process_left_its_file_is_gone() {
     server.post("UserPromptSubmit", r#"{"session_id":"s"}"#);
     let mut left = file(pid, "s", "waiting");
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
-    left["pidDomain"] = json!(format!("linux:0:{}", namespace.display()));
+    let machine = fs::read_to_string("/etc/machine-id").unwrap();
+    left["pidDomain"] = json!(format!("linux:{}:{}", machine.trim(), namespace.display()));
     home.write(pid, &left);
     let state = || {
         let output = home.run(server.socket().to_str().unwrap());
@@ -252,8 +253,8 @@ fn what_is_no_session_file_is_passed_over() {
     let target = home.folder.path().join("target");
     fs::write(&target, file(pids[6], "linked", "idle").to_string()).unwrap();
     symlink(&target, home.path(pids[6])).unwrap();
-    let large = fs::File::create(home.path(pids[7])).unwrap();
-    large.set_len(1 << 30).unwrap();
+    let large = file(pids[7], "large", "idle").to_string() + &" ".repeat(64 << 10);
+    fs::write(home.path(pids[7]), large).unwrap();
     let other = format!("{}.json.tmp", pids[8]);
     let text = file(pids[8], "other", "idle").to_string();
     fs::write(home.sessions().join(other), &text).unwrap();

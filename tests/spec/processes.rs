@@ -483,6 +483,21 @@ fn a_session_is_identified_again_in_its_next_process() {
     client.identify(&server, "shell Stop s", pid);
 }
 
+/// It was resumed in another terminal.
+#[test]
+fn a_session_that_goes_on_in_another_process_is_watched_there() {
+    let Some(server) = server() else { return };
+    let (first, _) = Client::identified(&server, "shell Stop s");
+    let mut second = Client::start(&server);
+    let pid = second.pid();
+    second.identify(&server, "shell Stop s", pid);
+    first.kill();
+    let another = another_session(&server);
+    assert_eq!(all_gone(&server, another), []);
+    second.kill();
+    assert_eq!(gone(&server, 2)[1], (pid.into(), "s".to_owned()));
+}
+
 #[test]
 fn of_two_processes_with_one_session_each_is_reported_when_it_ends() {
     let Some(server) = server() else { return };

@@ -372,6 +372,12 @@ mod tests {
         assert_eq!(world.sessions.take_replaced(&start), None, "it is alive");
         world.sessions.handle_report(0, world.now);
         assert_eq!(world.sessions.take_replaced(&stop), None);
+        let other = Peer {
+            uid: world.peer.uid + 1,
+            ..world.peer
+        };
+        let others = hook(&other, "SessionStart", "a");
+        assert_eq!(world.sessions.take_replaced(&others), None);
         let gone = (id(), "a".to_owned());
         assert_eq!(world.sessions.take_replaced(&start), Some(gone));
         assert_eq!(world.sessions.take_replaced(&start), None);

@@ -1,7 +1,7 @@
 //! Reports that files in folders have changed: inotify(7).
 //!
-//! Where there is no inotify, or no instance of it is left, nothing is reported, and the folders
-//! are read once a second.
+//! Where there is no inotify, or no instance or watch of it is left, nothing is reported, and the
+//! folders are read once a second.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -31,19 +31,24 @@ impl Changes {
         }
     }
 
-    /// Watches a folder, or, until that exists, the nearest one above it that does. To watch a
-    /// folder again changes nothing.
-    pub fn watch(&self, folder: &Path) {
+    /// Watches a folder, or, until that exists, the nearest one above it that does. Returns whether
+    /// that is possible. A folder that is watched already costs one system call.
+    pub fn watch(&self, folder: &Path) -> bool {
         use rustix::fs::inotify::{WatchFlags, add_watch};
-        let Some(inotify) = &self.inotify else { return };
+        let Some(inotify) = &self.inotify else {
+            return false;
+        };
         let files = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
         let itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
-        if add_watch(inotify, folder, files | itself).is_ok() {
-            return;
+        let watch = |folder: &Path, changes| add_watch(inotify, folder, changes).is_ok();
+        if watch(folder, files | itself) {
+            return true;
         }
         let above = WatchFlags::CREATE | WatchFlags::MOVED_TO | itself;
         let mut ancestors = folder.ancestors().skip(1);
-        ancestors.find(|folder| add_watch(inotify, *folder, above).is_ok());
+        let is_watched = ancestors.any(|folder| watch(folder, above));
+        // It may have appeared meanwhile.
+        watch(folder, files | itself) || is_watched
     }
 
     /// What has changed. After an overflow of inotify names are missing; the caller compares the
@@ -70,7 +75,9 @@ impl Changes {
         Changes { inotify: None }
     }
 
-    pub fn watch(&self, _: &Path) {}
+    pub fn watch(&self, _: &Path) -> bool {
+        false
+    }
 
     pub fn take(&self) -> Changed {
         Changed::default()

@@ -17,13 +17,12 @@ use crate::watch::session::parts::{Time, id, path};
 pub struct ClientFile {
     /// The process, by the file's name.
     pub pid: u32,
-    /// What the view needs of it.
     pub session_id: String,
     pub word: ClientWord,
     /// When the process began, in clock ticks since the system started (field 22 of
     /// proc_pid_stat(5)).
     pub proc_start: Option<u64>,
-    /// The same in milliseconds since 1970, a little later.
+    /// When the client noted its start, in milliseconds since 1970.
     pub started_at: Option<i64>,
     /// The pid namespace in which `pid` is its number, among other things.
     pub pid_domain: Option<String>,

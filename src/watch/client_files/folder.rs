@@ -1,7 +1,7 @@
 //! A folder of session files, and how a file in it is read.
 //!
-//! Other users may be able to create files there, or links from there. So nothing is opened but
-//! regular files of this user that are small, and no read can wait.
+//! Other users may be able to create files there, or links from there. So nothing is read but
+//! small regular files of this user, no link to a file is followed, and nothing can wait.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -49,7 +49,7 @@ impl Folder {
         pids.collect()
     }
 
-    /// Whether the file of a process was written since another stamp, without opening it.
+    /// The stamp of the file of a process, without opening it.
     pub fn stamp(&self, pid: u32) -> io::Result<Stamp> {
         let stat = statat(&self.fd, name(pid), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(stamp(&stat))

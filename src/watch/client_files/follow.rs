@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::{ClientFiles, Entry, Process, RETRY_INTERVAL};
 
-/// How often is looked where the kernel reports nothing.
+/// How often to look where the kernel reports nothing.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 impl ClientFiles {
@@ -38,7 +38,7 @@ impl ClientFiles {
         let is_unreported = |entry: &Entry| matches!(entry.process, Process::Running);
         if self.is_incomplete() {
             Some(RETRY_INTERVAL)
-        } else if self.changes.inotify.is_none() || self.entries.values().any(is_unreported) {
+        } else if !self.is_watched || self.entries.values().any(is_unreported) {
             Some(INTERVAL)
         } else {
             None

@@ -49,6 +49,8 @@ pub struct ClientFiles {
     folders: Vec<PathBuf>,
     entries: HashMap<((u64, u64), u32), Entry>,
     changes: Changes,
+    /// Whether the kernel reports changes of all folders.
+    is_watched: bool,
     /// How often files that could not be read may be read again without a report.
     retries: usize,
 }
@@ -84,6 +86,7 @@ impl ClientFiles {
             folders: Vec::new(),
             entries: HashMap::new(),
             changes: Changes::new(),
+            is_watched: false,
             retries: RETRIES,
         };
         for directory in own.into_iter().chain(home) {
@@ -141,8 +144,9 @@ impl ClientFiles {
             RETRIES
         };
         let mut before = std::mem::take(&mut self.entries);
+        self.is_watched = true;
         for path in &self.folders {
-            self.changes.watch(path);
+            self.is_watched &= self.changes.watch(path);
             let Ok(folder) = Folder::open(path) else {
                 continue;
             };
@@ -177,10 +181,13 @@ impl Entry {
             return Some(match parse(pid, &text, stamp) {
                 Some(file) => Entry::new(stamp, file),
                 // The client writes it just now: what it said last holds.
-                None => Entry {
-                    stamp: None,
-                    ..before
-                },
+                None => {
+                    before.check_process();
+                    Entry {
+                        stamp: None,
+                        ..before
+                    }
+                }
             });
         }
         let (text, stamp) = folder.read(pid).ok()?;
@@ -217,8 +224,8 @@ fn parse(pid: u32, text: &[u8], stamp: Stamp) -> Option<ClientFile> {
 }
 
 impl Process {
-    /// The process of a file. The descriptor is opened first: the number can pass to another
-    /// process until then, but not after.
+    /// The process of a file. The descriptor is opened before the check: it reports the end of the
+    /// process that is checked, even if that ends now.
     fn find(file: &ClientFile) -> Process {
         let pidfd = process::open_pidfd(file.pid);
         match (process::life(file), pidfd) {

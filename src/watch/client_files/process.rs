@@ -31,12 +31,10 @@ pub enum Life {
 
 /// Whether the file's process runs here.
 pub fn life(file: &ClientFile) -> Life {
-    match (
-        is_of_this_namespace(file.pid_domain.as_deref()),
-        has_begun_then(file),
-    ) {
+    let domain = file.pid_domain.as_deref();
+    match (is_of_this_namespace(domain), has_begun_then(file)) {
         (Some(true) | None, true) => Life::Runs,
-        (Some(true), false) => Life::Ended,
+        (Some(true), false) if is_of_this_machine(domain) => Life::Ended,
         _ => Life::Unknown,
     }
 }
@@ -47,6 +45,14 @@ fn is_of_this_namespace(domain: Option<&str>) -> Option<bool> {
     let named = domain.and_then(|domain| Some(&domain[domain.find("pid:[")?..]))?;
     let own = fs::read_link("/proc/self/ns/pid").ok()?;
     Some(own.to_str() == Some(named))
+}
+
+/// Whether a file's domain, `linux:MACHINE:NAMESPACE`, names this machine (machine-id(5)): the initial
+/// namespace has the same number everywhere, and a home directory can be shared.
+fn is_of_this_machine(domain: Option<&str>) -> bool {
+    let own = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let named = domain.and_then(|domain| domain.split(':').nth(1));
+    named.is_some_and(|named| named == own.trim() && !named.is_empty())
 }
 
 fn has_begun_then(file: &ClientFile) -> bool {
@@ -162,10 +168,15 @@ mod tests {
     fn a_process_of_another_pid_namespace_does_not_count() {
         let own_namespace = fs::read_link("/proc/self/ns/pid").unwrap();
         let own_namespace = own_namespace.to_str().unwrap();
+        let machine = fs::read_to_string("/etc/machine-id").unwrap();
         for (domain, expected) in [
             (
-                format!("linux:0001:{own_namespace}"),
+                format!("linux:{}:{own_namespace}", machine.trim()),
                 [Life::Runs, Life::Ended],
+            ),
+            (
+                format!("linux:0001:{own_namespace}"),
+                [Life::Runs, Life::Unknown],
             ),
             ("linux:0001:pid:[1]".into(), [Life::Unknown; 2]),
             ("unknown".into(), [Life::Runs, Life::Unknown]),

@@ -63,41 +63,52 @@ pub enum Terminal {
 impl Terminal {
     /// The terminal of a process of this user. `tmux` is the pane that its session file names.
     pub fn find(pid: u32, tmux: Option<&str>) -> Option<Terminal> {
-        let variables = environment(pid)?;
-        let terminal = Terminal::of(&variables).or_else(|| Terminal::of_file(tmux?))?;
-        let server = match &terminal {
+        let terminals = Terminal::of(&environment(pid)?);
+        let named = tmux.and_then(Terminal::of_file);
+        let mut terminals = terminals.into_iter().chain(named);
+        terminals.find(|terminal| terminal.shows(pid))
+    }
+
+    /// Whether the terminal is this user's, and shows a process, as far as that can be found out.
+    fn shows(&self, pid: u32) -> bool {
+        let server = match self {
             Terminal::Tmux { server, .. } | Terminal::WezTerm { server, .. } => server,
-            Terminal::Kitty { server, .. } => server.strip_prefix("unix:")?,
-            Terminal::Zellij { .. } | Terminal::Screen { .. } => return Some(terminal),
+            Terminal::Kitty { server, .. } => match server.strip_prefix("unix:") {
+                Some(server) => server,
+                None => return false,
+            },
+            Terminal::Zellij { .. } | Terminal::Screen { .. } => return true,
         };
         // In the abstract namespace (`@`) a name belongs to nobody.
         let is_own = server.starts_with('@')
             || fs::metadata(server).is_ok_and(|file| file.uid() == geteuid().as_raw());
-        match &terminal {
-            _ if !is_own => None,
-            Terminal::Tmux { server, pane } if !is_in_pane(pid, server, pane) => None,
-            _ => Some(terminal),
+        match self {
+            Terminal::Tmux { server, pane } => is_own && is_in_pane(pid, server, pane),
+            _ => is_own,
         }
     }
 
-    /// The innermost terminal first: a program inside of another inherits its variables.
-    fn of(variables: &HashMap<String, String>) -> Option<Terminal> {
+    /// The terminals that the variables name, those first that can run inside of the others: a
+    /// program inside of another inherits its variables.
+    fn of(variables: &HashMap<String, String>) -> Vec<Terminal> {
         let get = |name: &str| variables.get(name).cloned();
         let both = |one, other| Some((get(one)?, get(other)?));
-        if let Some((server, pane)) = both("TMUX", "TMUX_PANE") {
+        let tmux = both("TMUX", "TMUX_PANE").map(|(server, pane)| {
             // SOCKET,PID,SESSION
-            let server = server.rsplitn(3, ',').last()?.to_owned();
-            Some(Terminal::Tmux { server, pane })
-        } else if let Some((session, pane)) = both("ZELLIJ_SESSION_NAME", "ZELLIJ_PANE_ID") {
-            Some(Terminal::Zellij { session, pane })
-        } else if let Some((session, window)) = both("STY", "WINDOW") {
-            Some(Terminal::Screen { session, window })
-        } else if let Some((server, window)) = both("KITTY_LISTEN_ON", "KITTY_WINDOW_ID") {
-            Some(Terminal::Kitty { server, window })
-        } else {
-            let (server, pane) = both("WEZTERM_UNIX_SOCKET", "WEZTERM_PANE")?;
-            Some(Terminal::WezTerm { server, pane })
-        }
+            let socket = server.rsplitn(3, ',').last().unwrap_or_default();
+            let server = socket.to_owned();
+            Terminal::Tmux { server, pane }
+        });
+        let zellij = both("ZELLIJ_SESSION_NAME", "ZELLIJ_PANE_ID")
+            .map(|(session, pane)| Terminal::Zellij { session, pane });
+        let screen =
+            both("STY", "WINDOW").map(|(session, window)| Terminal::Screen { session, window });
+        let kitty = both("KITTY_LISTEN_ON", "KITTY_WINDOW_ID")
+            .map(|(server, window)| Terminal::Kitty { server, window });
+        let wezterm = both("WEZTERM_UNIX_SOCKET", "WEZTERM_PANE")
+            .map(|(server, pane)| Terminal::WezTerm { server, pane });
+        let all = [tmux, zellij, screen, kitty, wezterm];
+        all.into_iter().flatten().collect()
     }
 
     /// The pane that a session file names, `SESSION:@WINDOW.%PANE`, on the default server.
@@ -170,8 +181,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_innermost_terminal_counts() {
-        let of = |text: &str| Terminal::of(&variables(text.replace('|', "\0").as_bytes()));
+    fn the_innermost_terminal_comes_first() {
+        let of = |text: &str| {
+            let terminals = Terminal::of(&variables(text.replace('|', "\0").as_bytes()));
+            terminals.into_iter().next()
+        };
         let kitty = "KITTY_LISTEN_ON=unix:@k|KITTY_WINDOW_ID=2|";
         let tmux = "TMUX=/tmp/a,b/default,77,0|TMUX_PANE=%3|";
         assert_eq!(

@@ -22,7 +22,7 @@ pub struct Transcript {
     /// The git branch.
     pub branch: Option<String>,
     pub model: Option<String>,
-    /// Tokens of the last reply and of all before it, in the main thread.
+    /// Input tokens of the last reply of the main thread, with those from the cache.
     pub context: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What the loop waits for: lines of the source, keys, and signals.
+//! What the loop waits for: lines of the source, session files, keys, and signals.
 //!
 //! Each blocks in a thread of its own, which sends what it gets to one channel. A source that
 //! is faster than the screen waits for room; keys and signals never do.
@@ -82,6 +82,7 @@ impl Inputs {
             let _ = own.send(Message::NoKeys(error));
         })?;
         let (folders, receiver) = UnixDatagram::pair()?;
+        folders.set_nonblocking(true)?;
         if source::is_live(source) {
             let own = sender.clone();
             spawn("files", move || send_client_words(&receiver, &own))?;
@@ -102,7 +103,7 @@ impl Inputs {
 
     /// Reads the session files of this configuration directory too.
     pub fn add_folder(&self, directory: &Path) {
-        // It fails if the source is a record.
+        // It fails if the source is a record, or if there are more than the thread takes.
         let _ = self.folders.send(directory.as_os_str().as_bytes());
     }
 

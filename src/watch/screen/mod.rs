@@ -29,6 +29,7 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -64,6 +65,7 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
         alerts,
         is_live: false,
         with_folder: HashSet::new(),
+        folders: HashSet::new(),
         is_changed: true,
         result: Ok(()),
     };
@@ -79,6 +81,8 @@ struct Watch {
     is_live: bool,
     /// The sessions whose transcript has told where their client keeps its files.
     with_folder: HashSet<usize>,
+    /// These folders.
+    folders: HashSet<PathBuf>,
     /// Whether the screen shows an old state.
     is_changed: bool,
     result: Result<(), String>,
@@ -184,6 +188,7 @@ impl Watch {
             if !session.transcript.is_empty()
                 && self.with_folder.insert(session.number)
                 && let Some(directory) = directory_of(session)
+                && self.folders.insert(directory.to_owned())
             {
                 inputs.add_folder(directory);
             }

@@ -29,8 +29,8 @@ q            close what is open, or quit. Ctrl+C quits, Ctrl+Z suspends
 ✗ failed     the turn ended in an error
 - idle       the turn has ended, or the session has just begun
 * working    a turn runs, or subagents do
-~ quiet      it should work, and nothing has come for a minute
-? unknown    its events have left the server's history
+~ quiet      it should work, and nothing has come for a minute, and no tool runs
+? unknown    the events that are known do not tell
 . ended      the session has ended
 x gone       its process has ended without saying so
 

@@ -76,8 +76,8 @@ impl Session {
     }
 
     /// Keeps the subagents that the client lists as running when a turn ends. The list can be
-    /// older than a `SubagentStop`. Of a workflow or a team it lists only the whole, so all that
-    /// are known run on: those in the foreground have ended with their tools.
+    /// older than a `SubagentStop`. A workflow or a team is one entry, without its subagents. So if
+    /// there is one, all known subagents are kept.
     pub(super) fn keep_agents(&mut self, tasks: &str, time: &Time) {
         self.commands = 0;
         let mut listed = Vec::new();

@@ -11,7 +11,7 @@ use super::parts::Time;
 /// The client's word on one session.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClientWord {
-    /// `None`: an old client, which says only that the session is there.
+    /// `None`: the file has no status (of an old client), or one that this program does not know.
     pub status: Option<Status>,
     /// When the status began.
     pub since: Time,

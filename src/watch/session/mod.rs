@@ -23,7 +23,7 @@
 //! | `Elicitation` | | opens one | |
 //! | `ElicitationResult` | | that of the server ends | |
 //! | `Notification` that needs input | | opens one if none is open | |
-//! | … `idle_prompt` | over if running | those of the main thread end | tools of the main thread end |
+//! | … `idle_prompt` | over if running or unknown | those of the main thread end | tools of the main thread end |
 //! | `SubagentStart` | | | the subagent runs |
 //! | `SubagentStop`, `StopFailure` of a subagent | | those of the subagent end | it ends, and its tools |
 //! | `Stop` | over | those of the main thread end | tools of the main thread end; subagents end that `background_tasks` does not list |
@@ -33,8 +33,9 @@
 //! | `SessionEnd`, `_gone` | ended, gone | all end | all end |
 //!
 //! "Running" is for events of the main thread: those of a subagent show only that the
-//! subagent runs. After the end, only `SessionStart` and `UserPromptSubmit` begin again: other
-//! events are late. Events that are not in the table, also unknown ones, change nothing, such
+//! subagent runs. In the first two seconds after the end, only `SessionStart` and
+//! `UserPromptSubmit` begin again: other events are late. Any event after that shows that the
+//! session goes on. Events that are not in the table, also unknown ones, change nothing, such
 //! as `MessageDisplay`, which can come after `Stop`.
 //!
 //! Stop 17 of EDU_NOTES.md.
@@ -63,7 +64,8 @@ const LATE_START: i64 = 2;
 const LATE_END: u64 = 2;
 /// Requests this many seconds apart surely arrived in their order.
 const SURE_ORDER: i64 = 2;
-/// The client writes its file at most half a second after an event.
+/// For how long an event counts more than the client's file. The client writes that within half a
+/// second.
 const CLIENT_DELAY: Duration = Duration::from_secs(1);
 /// A session without an event for this many seconds is quiet.
 const QUIET: u64 = 60;
@@ -176,7 +178,7 @@ pub struct Session {
     message: String,
     /// When the first event came, if that was not a `SessionStart`.
     began_without_start: Option<i64>,
-    /// Subagents that have ended: their late events do not start them again.
+    /// Subagents that have ended: what comes late of their calls does not start them again.
     ended_agents: Vec<String>,
     /// Calls that `PostToolUse` or `PostToolUseFailure` has ended, and no `PostToolBatch` yet.
     ended_calls: Vec<String>,
@@ -275,6 +277,7 @@ impl Session {
     /// When the state began.
     pub fn since(&self) -> &Time {
         match (&self.client, self.question()) {
+            (Some(client), _) if client.status == Some(Status::Ended) => &self.last,
             (Some(client), _) if self.state() != self.state_by_events() => &client.since,
             (_, Some(question)) if self.state() == State::Waiting => &question.since,
             _ => &self.since,
@@ -323,7 +326,8 @@ impl Session {
         self.hear();
     }
 
-    /// What the client says ends what no event has ended.
+    /// If the client says that it is busy or idle, the open questions are answered. If it is idle,
+    /// the tools of the main thread have ended.
     fn hear(&mut self) {
         let status = self.client_status();
         let is_busy = status == Some(&Status::Busy);
@@ -443,16 +447,22 @@ impl Session {
     }
 
     /// Takes the next event of the session. `arrived` is when it came, if it is not a past one.
-    pub fn apply(&mut self, event: &Object, time: &Time, arrived: Option<Instant>) -> Change {
+    /// `None`: the event is another user's, so it says nothing.
+    pub fn apply(
+        &mut self,
+        event: &Object,
+        time: &Time,
+        arrived: Option<Instant>,
+    ) -> Option<Change> {
         let name = event.text("_event").unwrap_or_default();
         let (before, questions) = (self.state_by_events(), self.questions.len());
-        self.events += 1;
         // The session's id is no secret, and anybody may be able to post.
         let uid = event.get("_peer_uid").and_then(|uid| uid.parse().ok());
         self.uid = self.uid.or(uid);
         if self.uid != uid && !is_by_server(event) {
-            return Change::default();
+            return None;
         }
+        self.events += 1;
         self.last.clone_from(time);
         self.last_event = id(event, "_event").unwrap_or_default();
         if self.events == 1 && name != "SessionStart" {
@@ -460,6 +470,7 @@ impl Session {
         }
         if self.is_over() && !is_by_server(event) && self.is_after_end(time) {
             (self.turn, self.pid) = (Turn::Unknown, None);
+            self.began_without_start = time.seconds;
         }
         let mut change = Change::default();
         let begins = matches!(&*name, "SessionStart" | "UserPromptSubmit" | "SessionEnd");
@@ -479,7 +490,7 @@ impl Session {
         if self.state_by_events() != before || change.is_new_question {
             self.event_counts_until = arrived.map(|arrived| arrived + CLIENT_DELAY);
         }
-        change
+        Some(change)
     }
 
     fn is_over(&self) -> bool {

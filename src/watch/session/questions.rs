@@ -58,7 +58,7 @@ impl Session {
             if matches!(self.turn, Turn::Running | Turn::Unknown) {
                 self.end_turn(Turn::Over);
             }
-            // The client does not say so when it fails.
+            // If a compaction fails, no event says so.
             self.is_compacting = false;
             return false;
         }
