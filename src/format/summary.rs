@@ -1,4 +1,5 @@
-//! What a person wants to know of an event: a command, a path, a question, an error.
+//! What a person wants to know of an event: a command, a path, a question, an error. The one-line
+//! format and the events on the screen share it.
 //!
 //! Claude Code has about thirty events and any number of tools, and later versions have more.
 //! So this file knows few of them by name. It takes the first of [`SUMMARY_FIELDS`] that a

@@ -1,4 +1,5 @@
-//! What is installed, and whether it works: the server is asked for `/health`.
+//! One paragraph for each settings file: what is installed, and whether it works (the server is
+//! asked for `/health`). `mod.rs` joins the paragraphs.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -1,4 +1,5 @@
-//! The head of a request: where it ends, what it asks for, and where its body ends.
+//! The head of a request: where it ends, what it asks for, where its body ends, and the limits of
+//! all this.
 //!
 //! `httparse` splits the head into its parts, and this file decides what they mean. A
 //! request that can be read in two ways is refused, never guessed at.

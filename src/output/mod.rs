@@ -1,6 +1,6 @@
 //! The output: one log of events, and the sinks that read it, stdout and the readers.
 //!
-//! - This file holds the sinks, decides what each of them gets, and disconnects readers whose
+//! - This file holds the sinks, appends events to the log, decides what each of them gets, and disconnects readers whose
 //!   partly written events need too much memory.
 //! - [`flush`] writes to all of them, and [`sink`] to one.
 //! - [`event_log`] holds the events that they can still get, and the cursors that read them.

@@ -1,4 +1,5 @@
-//! How a client's connection ends: by a deadline, after a response, or at the shutdown.
+//! How a client's connection ends: by a deadline, after a response, or at the shutdown. How long the
+//! deadlines are is in `queues.rs`.
 //!
 //! Closing a Unix socket with unread input turns the peer's end of file into ECONNRESET: the client
 //! could lose its response. So input is discarded first.

@@ -1,5 +1,5 @@
-//! The queues in which clients wait, their deadlines, and what else they share: the poll, the
-//! bodies in flight, the buffer for reading, the clock.
+//! The queues in which clients wait, their deadlines and how long these are, and what else they
+//! share: the poll, the bodies in flight, the buffer for reading, the clock.
 //!
 //! Nothing here knows a client's fields: clients are keys.
 //!

@@ -6,6 +6,9 @@
 //! the middle. So each event is taken for what it surely shows, and the state is the best that
 //! the events allow.
 //!
+//! A session also counts its events, calls and failures, and is quiet if it should be working and no
+//! event has come for `QUIET` seconds (the help in `screen/page.rs` names that time).
+//!
 //! A new state is a variant of [`State`], its sign and style in `screen/table.rs`, and a line of
 //! the help in `screen/page.rs`.
 //!
