@@ -1,6 +1,9 @@
 //! Writes compact JSON in ASCII: no white space between tokens, and an escape for every
 //! character that is not printable ASCII.
 //!
+//! How a character is spelled matters elsewhere too: `claude.rs` looks for tags such as `</summary>`
+//! in strings as they are spelled here.
+//!
 //! Stop 8 of EDU_NOTES.md.
 
 use super::json_text::string_length;

@@ -14,6 +14,9 @@
 //! It is **lagging** from when it loses events until it has everything. Responses wait for the
 //! **prompt** sinks: stdout while it has room, and readers that are not slow.
 //!
+//! What a reader gets before its first event is given to its cursor here: `add_reader` for the output
+//! socket, `add_live_reader` for `/events`, whose head `server/publisher.rs` makes.
+//!
 //! This folder knows no JSON. Of HTTP it knows that a head precedes the events of some readers,
 //! and the path `/events`, which names them in messages.
 //!

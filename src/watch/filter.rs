@@ -1,4 +1,4 @@
-//! Which lines are events, and which of these the user wants to see.
+//! Which lines are JSON objects, and which of these the user wants to see.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -4,7 +4,7 @@
 //! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
 //! - `terminal` takes the terminal, and gives it back.
 //! - `inputs`: the threads that wait for the source, for the client's files, for keys and for signals.
-//! - This file is the loop.
+//! - This file is the loop, and says how often the screen is redrawn at most.
 //!
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
 //! This one waits for a channel: there are always four inputs, and each may block its thread.
