@@ -9,6 +9,8 @@
 //! than YAML requires: libyaml does not use literal blocks for text with a tab, or with a
 //! space before the end of a line, which most source code has.
 //!
+//! On a terminal, texts of many lines are cut here.
+//!
 //! Stop 8 of EDU_NOTES.md.
 
 use std::borrow::Cow;

@@ -10,7 +10,8 @@
 //! writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
 //!
 //! The limits of a turn are in this file. Work on a single item that exceeds them (a large
-//! body) goes to the [`worker`](super::worker).
+//! body) goes to the [`worker`](super::worker). A large body has at least twice the bytes of one
+//! read, whose buffer is in `clients/queues.rs`.
 //!
 //! Stop 13 of EDU_NOTES.md.
 

@@ -9,7 +9,8 @@
 //! A session also counts its events, calls and failures, and is quiet if it should be working and no
 //! event has come for `QUIET` seconds (the help in `screen/page.rs` names that time).
 //!
-//! A new state is a variant of [`State`], its sign and style in `screen/table.rs`, and a line of
+//! The order of the variants of [`State`] is the order of the sessions in the table and on the
+//! screen. A new state is a variant, its sign and style in `screen/table.rs`, and a line of
 //! the help in `screen/page.rs`.
 //!
 //! A session is in a turn or not, and beside that questions are open and subagents run:
