@@ -335,6 +335,30 @@ fn every_configuration_directory_is_read_once() {
     assert_eq!(seen, ["linked idle", "named working", "own idle"]);
 }
 
+/// Payloads name the directories, and the one in the home directory comes first.
+#[test]
+fn at_most_16_configuration_directories_are_read() {
+    let mut home = Home::new();
+    let pid = home.client();
+    let server = Server::start(&[]);
+    for number in 0..20 {
+        let id = format!("s{number}");
+        let directory = home.folder.path().join(format!("d{number}"));
+        fs::create_dir_all(directory.join("sessions")).unwrap();
+        let path = directory.join(format!("sessions/{pid}.json"));
+        fs::write(path, file(pid, &id, "busy").to_string()).unwrap();
+        let transcript = directory.join("projects/shop/s.jsonl");
+        let body = json!({"session_id": id, "transcript_path": transcript});
+        server.post("SessionStart", body.to_string());
+    }
+    let output = home.run(server.socket().to_str().unwrap());
+    let sessions = events(&String::from_utf8(output.stdout).unwrap());
+    let by_client = sessions
+        .iter()
+        .filter(|session| session["source"] == "client");
+    assert_eq!(by_client.count(), 15);
+}
+
 #[test]
 fn the_transcript_tells_branch_model_and_context() {
     let home = Home::new();
@@ -371,7 +395,7 @@ fn the_screen_follows_the_files() {
     let text = file(pid, "s", "waiting").to_string();
     fs::write(home.path(pid), &text[..text.len() / 2]).unwrap();
     fs::write(home.path(pid), &text).unwrap();
-    watch.wait_for("1 waiting · 1 without events: hooks-observatory hooks --install");
+    watch.wait_for("1 waiting · 1 without events: hooks-observatory hooks --status");
     home.write(pid, &file(pid, "s", "busy"));
     watch.wait_for("thinking");
     home.write(pid, &file(pid, "s", "idle"));

@@ -270,3 +270,39 @@ impl Details {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::object::Object;
+    use crate::watch::sessions::Sessions;
+
+    #[test]
+    fn only_a_session_of_this_user_names_a_directory() {
+        let own = geteuid().as_raw();
+        for (uid, path, expected) in [
+            (own, "/h/.claude/projects/a/s.jsonl", Some("/h/.claude")),
+            (own, "/h/.claude/a/s.jsonl", None),
+            (own + 1, "/h/.claude/projects/a/s.jsonl", None),
+        ] {
+            let event = format!(
+                r#"{{"_ts":"","_event":"Stop","_peer_uid":{uid},"session_id":"s","transcript_path":"{path}"}}"#
+            );
+            let mut sessions = Sessions::default();
+            let (session, _) = sessions.apply(&Object::parse(&event), None).unwrap();
+            assert_eq!(
+                directory_of(session),
+                expected.map(Path::new),
+                "{uid} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_absolute_paths_are_read() {
+        let mut files = ClientFiles::new();
+        let before = files.folders.len();
+        files.add(Path::new("relative"));
+        assert_eq!(files.folders.len(), before);
+    }
+}

@@ -137,7 +137,7 @@ fn status_text(app: &App) -> String {
     let counts = counts.collect::<Vec<_>>().join(", ");
     let (dropped, damaged) = (app.model().sessions.dropped, app.model().damaged);
     let silent = app.without_events();
-    let advice = format!("{silent} without events: hooks-observatory hooks --install");
+    let advice = format!("{silent} without events: hooks-observatory hooks --status");
     let parts = [
         (app.is_paused(), "PAUSED".into()),
         (app.has_no_server, "NO SERVER: run hooks-observatory".into()),
