@@ -3,6 +3,7 @@
 //!
 //! The processes are real ones that wait. Only Linux shows when a process began.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -216,7 +217,8 @@ fn a_session_whose_process_left_its_file_is_gone() {
     server.post("UserPromptSubmit", r#"{"session_id":"s"}"#);
     let mut left = file(pid, "s", "waiting");
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
-    let machine = fs::read_to_string("/etc/machine-id").unwrap();
+    // Not every container has a number for its machine. Then nothing shows that it ran here.
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     left["pidDomain"] = json!(format!("linux:{}:{}", machine.trim(), namespace.display()));
     home.write(pid, &left);
     let state = || {
@@ -228,7 +230,13 @@ fn a_session_whose_process_left_its_file_is_gone() {
     // Another process with this number would have begun later.
     left["procStart"] = json!("1");
     home.write(pid, &left);
-    let expected = format!(r#""gone" "process {pid} has ended without SessionEnd""#);
+    let gone = format!(r#""gone" "process {pid} has ended without SessionEnd""#);
+    let is_known = !machine.trim().is_empty();
+    let expected = if is_known {
+        gone
+    } else {
+        r#""working" "thinking""#.into()
+    };
     assert_eq!(state(), expected);
     server.post("SessionEnd", r#"{"session_id":"s","reason":"other"}"#);
     assert_eq!(state(), r#""ended" "other""#);
@@ -444,4 +452,51 @@ fn only_the_sessions_that_wait_are_printed_if_wanted() {
     assert_eq!(events(&waiting(&["--json"]).1)[0]["session_id"], "other");
     home.write(other, &file(other, "other", "idle"));
     assert_eq!(waiting(&[]), (Some(1), String::new()));
+}
+
+/// A pane is named by the environment of its process, and must show that process's terminal: a
+/// process can leave its pane, and the numbers of panes are used again.
+#[test]
+fn the_terminal_of_a_session_is_the_pane_that_shows_it() {
+    if tool("tmux").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let server = home.folder.path().join("tmux");
+    let tmux = |arguments: &[&str]| {
+        let mut tmux = Command::new("tmux");
+        tmux.env_remove("TMUX")
+            .arg("-S")
+            .arg(&server)
+            .args(arguments);
+        String::from_utf8(tmux.output().unwrap().stdout).unwrap()
+    };
+    tmux(&["new-session", "-d", "cat"]);
+    let pane = tmux(&["list-panes", "-F", "#{pane_pid}"]);
+    let inside: u32 = pane.trim().parse().unwrap();
+    let outside = |home: &mut Home, server: &str| {
+        let mut cat = Command::new("setsid");
+        cat.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
+        cat.env("TMUX", format!("{server},1,0"))
+            .env("TMUX_PANE", "%0");
+        home.clients.push(cat.spawn().unwrap());
+        home.clients.last().unwrap().id()
+    };
+    let left = outside(&mut home, server.to_str().unwrap());
+    let elsewhere = outside(&mut home, "/nonexistent");
+    for (pid, session) in [(inside, "inside"), (left, "left"), (elsewhere, "elsewhere")] {
+        home.write(pid, &file(pid, session, "idle"));
+    }
+    let mut seen = BTreeMap::new();
+    for session in home.list() {
+        let id = session["session_id"].as_str().unwrap().to_owned();
+        seen.insert(id, session["terminal"].clone());
+    }
+    tmux(&["kill-server"]);
+    let pane = json!({"kind": "tmux", "server": server, "pane": "%0"});
+    assert_eq!(seen["inside"], pane);
+    assert_eq!(
+        (&seen["left"], &seen["elsewhere"]),
+        (&Value::Null, &Value::Null)
+    );
 }

@@ -168,11 +168,18 @@ mod tests {
     fn a_process_of_another_pid_namespace_does_not_count() {
         let own_namespace = fs::read_link("/proc/self/ns/pid").unwrap();
         let own_namespace = own_namespace.to_str().unwrap();
-        let machine = fs::read_to_string("/etc/machine-id").unwrap();
+        let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        let machine = machine.trim();
+        // Not every container has a number for its machine.
+        let has_ended = if machine.is_empty() {
+            Life::Unknown
+        } else {
+            Life::Ended
+        };
         for (domain, expected) in [
             (
-                format!("linux:{}:{own_namespace}", machine.trim()),
-                [Life::Runs, Life::Ended],
+                format!("linux:{machine}:{own_namespace}"),
+                [Life::Runs, has_ended],
             ),
             (
                 format!("linux:0001:{own_namespace}"),
