@@ -1,8 +1,8 @@
 //! The bytes of consecutive entries, in segments of memory.
 //!
 //! Small entries share a segment, so that a single write can take many of them. A large entry
-//! is a segment of its own. It is moved in, and whoever needs it after it was dropped here shares
-//! its memory. So no step copies more than [`LARGE_ENTRY`] bytes of an entry.
+//! is a segment of its own. It is moved in. A cursor that still needs it after it has left the
+//! log shares its memory. So no step copies more than [`LARGE_ENTRY`] bytes of an entry.
 //!
 //! This file knows no cursor and no limit.
 //!

@@ -175,8 +175,8 @@ fn a_start_that_comes_late_begins_nothing() {
     assert_eq!(start(13), "idle", "the session has begun again");
 }
 
-/// Whoever allows the second call has answered the first question, unless both were asked so close
-/// together that their order is not sure.
+/// The user answers one question after the other. If both were asked within a second, their order
+/// is not known.
 #[test]
 fn the_end_of_a_call_answers_the_questions_before_it() {
     let ends = |second| {

@@ -9,13 +9,6 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// What has changed since the last look.
-#[derive(Debug, Default)]
-pub struct Changed {
-    /// The processes whose files were written.
-    pub pids: HashSet<u32>,
-}
-
 /// Watches folders.
 pub struct Changes {
     /// `None`: there is no inotify.
@@ -51,11 +44,11 @@ impl Changes {
         watch(folder, files | itself) || is_watched
     }
 
-    /// What has changed. After an overflow of inotify names are missing; the caller compares the
+    /// The processes whose files were written since the last call. After an overflow of inotify names are missing; the caller compares the
     /// stamps of all files in any case.
-    pub fn take(&self) -> Changed {
+    pub fn take(&self) -> HashSet<u32> {
         use rustix::fs::inotify::Reader;
-        let mut changed = Changed::default();
+        let mut changed = HashSet::new();
         let Some(inotify) = &self.inotify else {
             return changed;
         };
@@ -63,7 +56,7 @@ impl Changes {
         let mut reports = Reader::new(inotify, &mut buffer);
         while let Ok(report) = reports.next() {
             let name = report.file_name().and_then(|name| name.to_str().ok());
-            changed.pids.extend(name.and_then(super::folder::pid_of));
+            changed.extend(name.and_then(super::folder::pid_of));
         }
         changed
     }
@@ -79,7 +72,7 @@ impl Changes {
         false
     }
 
-    pub fn take(&self) -> Changed {
-        Changed::default()
+    pub fn take(&self) -> HashSet<u32> {
+        HashSet::new()
     }
 }

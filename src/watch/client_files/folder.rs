@@ -25,7 +25,12 @@ pub struct Folder {
 
 /// Tells whether a file was written: its inode, its size, and when it was last modified.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stamp(u64, u64, pub u64);
+pub struct Stamp {
+    inode: u64,
+    size: u64,
+    /// Nanoseconds since 1970.
+    pub modified: u64,
+}
 
 impl Folder {
     pub fn open(path: &Path) -> io::Result<Folder> {
@@ -83,5 +88,9 @@ pub fn pid_of(file_name: &str) -> Option<u32> {
 
 fn stamp(stat: &Stat) -> Stamp {
     let modified = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
-    Stamp(stat.st_ino, stat.st_size as u64, modified as u64)
+    Stamp {
+        inode: stat.st_ino,
+        size: stat.st_size as u64,
+        modified: modified as u64,
+    }
 }

@@ -138,7 +138,7 @@ impl ClientFiles {
 
     fn look(&mut self) {
         let changed = self.changes.take();
-        self.retries = if changed.pids.is_empty() {
+        self.retries = if changed.is_empty() {
             self.retries.saturating_sub(1)
         } else {
             RETRIES
@@ -156,7 +156,7 @@ impl ClientFiles {
                     continue;
                 }
                 let mut entry = before.remove(&key);
-                if changed.pids.contains(&pid)
+                if changed.contains(&pid)
                     && let Some(entry) = &mut entry
                 {
                     entry.stamp = None;
@@ -171,34 +171,21 @@ impl ClientFiles {
 impl Entry {
     /// The file as it is now. `before` is what it was. `None`: it is no file to be read.
     fn read(before: Option<Entry>, folder: &Folder, pid: u32) -> Option<Entry> {
-        if let Some(mut before) = before {
-            let is_unchanged = before.stamp.is_some() && before.stamp == folder.stamp(pid).ok();
-            if is_unchanged {
-                before.check_process();
-                return Some(before);
-            }
+        let mut entry = before.unwrap_or(Entry {
+            stamp: None,
+            file: None,
+            process: Process::Unknown,
+        });
+        if entry.stamp.is_none() || entry.stamp != folder.stamp(pid).ok() {
             let (text, stamp) = folder.read(pid).ok()?;
-            return Some(match parse(pid, &text, stamp) {
-                Some(file) => Entry::new(stamp, file),
-                // The client writes it just now: what it said last holds.
-                None => {
-                    before.check_process();
-                    Entry {
-                        stamp: None,
-                        ..before
-                    }
-                }
-            });
+            if let Some(file) = parse(pid, &text, stamp) {
+                return Some(Entry::new(stamp, file));
+            }
+            // The client writes it just now: what it said last holds.
+            entry.stamp = None;
         }
-        let (text, stamp) = folder.read(pid).ok()?;
-        Some(match parse(pid, &text, stamp) {
-            Some(file) => Entry::new(stamp, file),
-            None => Entry {
-                stamp: None,
-                file: None,
-                process: Process::Unknown,
-            },
-        })
+        entry.check_process();
+        Some(entry)
     }
 
     fn new(stamp: Stamp, file: ClientFile) -> Entry {
@@ -219,7 +206,7 @@ impl Entry {
 
 fn parse(pid: u32, text: &[u8], stamp: Stamp) -> Option<ClientFile> {
     let mut file = ClientFile::parse(pid, text)?;
-    file.word.version = stamp.2;
+    file.word.version = stamp.modified;
     Some(file)
 }
 
