@@ -201,6 +201,11 @@ fn only_the_file_of_a_process_that_runs_counts() {
         "",
         "the process began after the file says so"
     );
+    assert_eq!(
+        with("spare", json!(true)),
+        "",
+        "the process waits for a job in the background"
+    );
     home.write(pid, &file(pid, "s", "busy"));
     home.clients
         .pop()

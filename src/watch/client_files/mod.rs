@@ -110,7 +110,7 @@ impl ClientFiles {
     /// which nothing is known say nothing.
     pub fn words(&self) -> Vec<(String, ClientWord)> {
         let word = |entry: &Entry| {
-            let file = entry.file.as_ref()?;
+            let file = entry.file.as_ref().filter(|file| !file.is_spare)?;
             let mut word = file.word.clone();
             match entry.process {
                 Process::Unknown => return None,
