@@ -1,5 +1,5 @@
 //! The state of one session, derived from its events, and from what the client says in its own
-//! session file ([`client`]) where there is one. `state.rs` joins the two.
+//! session file ([`client`]) where there is one. `state.rs` joins the two. Here are the events.
 //!
 //! Claude Code sends no event when the user grants a permission, refuses one without a text,
 //! or presses Esc. Neighbouring events can arrive in another order, and a record can begin in

@@ -1,5 +1,5 @@
 //! The state of a session by both: what its events say, and what the client says in its session
-//! file. The client's word holds, but for a second after an event.
+//! file. The client's word holds, except in the second after an event.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
