@@ -7,6 +7,7 @@
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
 //! - `messages`: which events repeat a message.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
+//! - `command`: runs a program with a deadline.
 //! - This file connects them, and writes to stdout.
 //!
 //! This folder knows a server only by its sockets and its requests. Only `client_files` reads what
@@ -17,6 +18,7 @@
 mod alerts;
 mod client_files;
 mod clock;
+mod command;
 mod filter;
 mod lines;
 mod messages;

@@ -11,12 +11,17 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 use serde::Serialize;
 
+use crate::watch::command;
+
 /// Bytes of an environment that are read.
 const MAX_ENVIRONMENT: u64 = 256 << 10;
+/// The time that tmux has. It waits for its server, which can be stopped.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The variables that are looked at.
 const VARIABLES: [&str; 10] = [
     "TMUX",
@@ -152,18 +157,10 @@ fn is_in_pane(pid: u32, server: &str, pane: &str) -> bool {
     if !pane.starts_with('%') {
         return false;
     }
-    let tmux = Command::new("tmux")
-        .args([
-            "-S",
-            server,
-            "display-message",
-            "-p",
-            "-t",
-            pane,
-            "#{pane_tty}",
-        ])
-        .output();
-    let Ok(output) = tmux else { return false };
+    let mut tmux = Command::new("tmux");
+    tmux.args(["-S", server, "display-message", "-p", "-t", pane]);
+    let shown = command::output(tmux.arg("#{pane_tty}"), "", Instant::now() + TIMEOUT);
+    let Ok(output) = shown else { return false };
     let tty = String::from_utf8_lossy(&output.stdout);
     let device = fs::metadata(Path::new(tty.trim())).map(|file| file.rdev());
     matches!((device, tty_of(pid)), (Ok(one), Some(other)) if one == other)
