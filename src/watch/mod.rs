@@ -7,6 +7,7 @@
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
 //! - `messages`: which events repeat a message.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
+//! - `command`: runs a program with a deadline.
 //! - This file connects them, and writes to stdout.
 //!
 //! This folder knows a server only by its sockets and its requests. Only `client_files` reads what
@@ -17,6 +18,7 @@
 mod alerts;
 mod client_files;
 mod clock;
+mod command;
 mod filter;
 mod lines;
 mod messages;
@@ -31,7 +33,7 @@ use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 use self::alerts::Alerts;
-use self::client_files::{ClientFiles, Details, directory_of};
+use self::client_files::{ClientFiles, Details, Panes, directory_of};
 use self::clock::now;
 use self::filter::{is_shown, parse};
 use self::lines::Lines;
@@ -86,8 +88,9 @@ pub fn list(
     }
     let text = if options.is_json {
         let is_live = source::is_live(&options.source);
+        let mut panes = Panes::new();
         let line = |session: &Session| {
-            let details = is_live.then(|| Details::of(session));
+            let details = is_live.then(|| Details::of(session, &mut panes));
             table::json(session, &details.unwrap_or_default())
         };
         shown.iter().copied().map(line).collect()

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -38,6 +40,16 @@ impl Home {
     fn client(&mut self) -> u32 {
         let mut cat = Command::new("cat");
         cat.stdin(Stdio::piped()).stdout(Stdio::null());
+        self.clients.push(cat.spawn().unwrap());
+        self.clients.last().unwrap().id()
+    }
+
+    /// The same, without a terminal, but with the variables of the first pane of a tmux server.
+    fn client_outside(&mut self, tmux: &Path) -> u32 {
+        let mut cat = Command::new("setsid");
+        cat.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
+        cat.env("TMUX", format!("{},1,0", tmux.display()))
+            .env("TMUX_PANE", "%0");
         self.clients.push(cat.spawn().unwrap());
         self.clients.last().unwrap().id()
     }
@@ -459,6 +471,49 @@ fn only_the_sessions_that_wait_are_printed_if_wanted() {
     assert_eq!(waiting(&[]), (Some(1), String::new()));
 }
 
+/// A tmux server of a test. It is killed when it is dropped.
+struct Tmux {
+    socket: PathBuf,
+    pid: u32,
+}
+
+impl Tmux {
+    fn start(socket: PathBuf) -> Tmux {
+        let mut tmux = Tmux { socket, pid: 0 };
+        tmux.run(&["-f", "/dev/null", "new-session", "-d", "cat"]);
+        tmux.pid = tmux.number("pid");
+        tmux
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut tmux = Command::new("tmux");
+        tmux.env_remove("TMUX").arg("-S").arg(&self.socket);
+        String::from_utf8(tmux.args(arguments).output().unwrap().stdout).unwrap()
+    }
+
+    /// A number that it knows by this name.
+    fn number(&self, name: &str) -> u32 {
+        let number = self.run(&["display-message", "-p", &format!("#{{{name}}}")]);
+        number.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        signal(self.pid, "KILL");
+    }
+}
+
+/// The terminals of the sessions, by their ids.
+fn terminals(output: &str) -> BTreeMap<String, Value> {
+    let sessions = events(output).into_iter();
+    let terminals = sessions.map(|session| {
+        let id = session["session_id"].as_str().unwrap().to_owned();
+        (id, session["terminal"].clone())
+    });
+    terminals.collect()
+}
+
 /// A pane is named by the environment of its process, and must show that process's terminal: a
 /// process can leave its pane, and the numbers of panes are used again.
 #[test]
@@ -467,41 +522,72 @@ fn the_terminal_of_a_session_is_the_pane_that_shows_it() {
         return;
     }
     let mut home = Home::new();
-    let server = home.folder.path().join("tmux");
-    let tmux = |arguments: &[&str]| {
-        let mut tmux = Command::new("tmux");
-        tmux.env_remove("TMUX")
-            .arg("-S")
-            .arg(&server)
-            .args(arguments);
-        String::from_utf8(tmux.output().unwrap().stdout).unwrap()
-    };
-    tmux(&["new-session", "-d", "cat"]);
-    let pane = tmux(&["list-panes", "-F", "#{pane_pid}"]);
-    let inside: u32 = pane.trim().parse().unwrap();
-    let outside = |home: &mut Home, server: &str| {
-        let mut cat = Command::new("setsid");
-        cat.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
-        cat.env("TMUX", format!("{server},1,0"))
-            .env("TMUX_PANE", "%0");
-        home.clients.push(cat.spawn().unwrap());
-        home.clients.last().unwrap().id()
-    };
-    let left = outside(&mut home, server.to_str().unwrap());
-    let elsewhere = outside(&mut home, "/nonexistent");
-    for (pid, session) in [(inside, "inside"), (left, "left"), (elsewhere, "elsewhere")] {
+    let tmux = Tmux::start(home.folder.path().join("tmux"));
+    let (server, first) = (&tmux.socket, tmux.number("pane_pid"));
+    tmux.run(&["new-window", "cat"]);
+    let second = tmux.number("pane_pid");
+    let left = home.client_outside(server);
+    let elsewhere = home.client_outside(Path::new("/nonexistent"));
+    for (pid, session) in [
+        (first, "first"),
+        (second, "second"),
+        (left, "left"),
+        (elsewhere, "elsewhere"),
+    ] {
         home.write(pid, &file(pid, session, "idle"));
     }
-    let mut seen = BTreeMap::new();
-    for session in home.list() {
-        let id = session["session_id"].as_str().unwrap().to_owned();
-        seen.insert(id, session["terminal"].clone());
-    }
-    tmux(&["kill-server"]);
-    let pane = json!({"kind": "tmux", "server": server, "pane": "%0"});
-    assert_eq!(seen["inside"], pane);
+    let output = home.run("/nonexistent");
+    let seen = terminals(str::from_utf8(&output.stdout).unwrap());
+    let pane = |pane: &str| json!({"kind": "tmux", "server": server, "pane": pane});
+    assert_eq!(
+        (&seen["first"], &seen["second"]),
+        (&pane("%0"), &pane("%1"))
+    );
     assert_eq!(
         (&seen["left"], &seen["elsewhere"]),
         (&Value::Null, &Value::Null)
     );
+}
+
+/// tmux waits for its server. Others still tell, whether they are asked before or after it, and all
+/// of them have a second together.
+#[test]
+fn tmux_servers_that_are_stopped_block_nothing() {
+    if tool("tmux").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let path = |home: &Home, name: &str| home.folder.path().join(name);
+    let [stopped, running] = ["stopped", "running"].map(|name| Tmux::start(path(&home, name)));
+    let mut clients = vec![
+        ("stopped".to_owned(), stopped.number("pane_pid")),
+        ("running".to_owned(), running.number("pane_pid")),
+    ];
+    assert!(signal(stopped.pid, "STOP"));
+    let silent: Vec<_> = (0..20)
+        .map(|number| {
+            let id = format!("silent{number}");
+            let socket = path(&home, &id);
+            clients.push((id, home.client_outside(&socket)));
+            UnixListener::bind(socket).unwrap()
+        })
+        .collect();
+    // Those are asked first that are idle the shortest.
+    for ((id, pid), updated) in clients.iter().zip((0..100).rev()) {
+        let mut file = file(*pid, id, "idle");
+        file["statusUpdatedAt"] = json!(updated * 1000);
+        home.write(*pid, &file);
+    }
+    let mut command = home.command("sessions", "/nonexistent");
+    command.arg("--json").stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let started_at = Instant::now();
+    let stdout = Stream::collect(child.stdout.take());
+    wait_until("it ends", || child.try_wait().unwrap().is_some());
+    let elapsed = started_at.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+    let mut seen = terminals(&stdout.to_end());
+    assert_eq!(seen.remove("running").unwrap()["pane"], "%0");
+    assert_eq!(seen.len(), 1 + silent.len());
+    assert!(seen.values().all(Value::is_null));
 }

@@ -32,7 +32,7 @@ use self::changes::Changes;
 use self::file::ClientFile;
 use self::folder::{Folder, Stamp};
 use self::process::Life;
-pub use self::terminal::Terminal;
+pub use self::terminal::{Panes, Terminal};
 use self::transcript::Transcript;
 use crate::watch::session::Session;
 use crate::watch::session::client::{ClientWord, Status};
@@ -246,14 +246,16 @@ pub struct Details {
 
 impl Details {
     /// Reads both, if they belong to this user.
-    pub fn of(session: &Session) -> Details {
+    pub fn of(session: &Session, panes: &mut Panes) -> Details {
         let is_own = session.uid == Some(geteuid().as_raw());
         let transcript = is_own.then(|| Transcript::read(Path::new(&session.transcript)));
         // Only the client's file has shown which process it is.
-        let client = session.client();
+        let terminal = session
+            .client()
+            .and_then(|client| Terminal::find(client.pid, client.tmux.as_deref(), panes));
         Details {
             transcript: transcript.unwrap_or_default(),
-            terminal: client.and_then(|client| Terminal::find(client.pid, client.tmux.as_deref())),
+            terminal,
         }
     }
 }
