@@ -33,7 +33,7 @@ use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 use self::alerts::Alerts;
-use self::client_files::{ClientFiles, Details, Panes, directory_of};
+use self::client_files::{ClientFiles, Panes, Place, directory_of};
 use self::clock::now;
 use self::filter::{is_shown, parse};
 use self::lines::Lines;
@@ -90,7 +90,7 @@ pub fn list(
         let is_live = source::is_live(&options.source);
         let mut panes = Panes::new();
         let line = |session: &Session| {
-            let details = is_live.then(|| Details::of(session, &mut panes));
+            let details = is_live.then(|| Place::of(session).read(&mut panes));
             table::json(session, &details.unwrap_or_default())
         };
         shown.iter().copied().map(line).collect()

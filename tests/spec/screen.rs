@@ -17,8 +17,8 @@ use crate::harness::*;
 
 /// What the program writes when it takes the terminal, and when it gives it back: the title,
 /// the alternate screen, the cursor.
-const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[?25l";
-const GIVE: &str = "\x1b[?1049l\x1b[?25h\x1b[23;0t";
+const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?1000h\x1b[?1006h";
+const GIVE: &str = "\x1b[?1006l\x1b[?1000l\x1b[10000;1H\r\n\x1b[?1049l\x1b[?25h\x1b[23;0t";
 
 /// `watch` on a terminal. It is killed when it is dropped.
 pub struct Watch {
@@ -42,6 +42,7 @@ impl Watch {
             .arg(run.get_program())
             .args(run.get_args())
             .env("TERM", "xterm-256color")
+            .env("LC_ALL", "C.UTF-8")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
             .env_remove("NO_COLOR")
             .stdin(copy())
@@ -303,8 +304,8 @@ fn while_nothing_happens_the_program_does_not_run() {
             .filter_map(|thread| count(thread.unwrap().path()))
             .collect::<Vec<String>>()
     };
-    // The loop, and one thread for each of its four inputs.
-    wait_until("there are five threads", || threads().len() == 5);
+    // The loop, and one thread for each of its five inputs.
+    wait_until("there are six threads", || threads().len() == 6);
     watch.press("j");
     let mut before = threads();
     let mut since = Instant::now();

@@ -33,7 +33,7 @@ use self::file::ClientFile;
 use self::folder::{Folder, Stamp};
 use self::process::Life;
 pub use self::terminal::{Panes, Terminal};
-use self::transcript::Transcript;
+pub use self::transcript::Transcript;
 use crate::watch::session::Session;
 use crate::watch::session::client::{ClientWord, Status};
 
@@ -238,23 +238,49 @@ pub fn directory_of(session: &Session) -> Option<&Path> {
 }
 
 /// What else tells a session apart: the end of its transcript, and its terminal.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Details {
     pub transcript: Transcript,
     pub terminal: Option<Terminal>,
 }
 
-impl Details {
-    /// Reads both, if they belong to this user.
-    pub fn of(session: &Session, panes: &mut Panes) -> Details {
+/// Where the details of a session are.
+#[derive(Debug)]
+pub struct Place {
+    transcript: Option<PathBuf>,
+    /// The process, and the pane that its session file names.
+    client: Option<(u32, Option<String>)>,
+}
+
+impl Place {
+    /// Only the transcript of a session of this user is read, and only the client's file has shown
+    /// which process it is.
+    pub fn of(session: &Session) -> Place {
         let is_own = session.uid == Some(geteuid().as_raw());
-        let transcript = is_own.then(|| Transcript::read(Path::new(&session.transcript)));
-        // Only the client's file has shown which process it is.
-        let terminal = session
-            .client()
-            .and_then(|client| Terminal::find(client.pid, client.tmux.as_deref(), panes));
+        let client = session.client();
+        Place {
+            transcript: is_own.then(|| PathBuf::from(&session.transcript)),
+            client: client.map(|client| (client.pid, client.tmux.clone())),
+        }
+    }
+
+    #[cfg(feature = "screen")]
+    pub fn without_terminal(self) -> Place {
+        Place {
+            client: None,
+            ..self
+        }
+    }
+
+    pub fn read(&self, panes: &mut Panes) -> Details {
+        let client = self.client.as_ref();
+        let terminal = client.and_then(|(pid, tmux)| Terminal::find(*pid, tmux.as_deref(), panes));
         Details {
-            transcript: transcript.unwrap_or_default(),
+            transcript: self
+                .transcript
+                .as_deref()
+                .map(Transcript::read)
+                .unwrap_or_default(),
             terminal,
         }
     }

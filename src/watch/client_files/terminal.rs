@@ -92,6 +92,17 @@ impl Terminal {
         }
     }
 
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Terminal::Tmux { pane, .. } => format!("tmux pane {pane}"),
+            Terminal::Zellij { session, pane } => format!("Zellij {session}, pane {pane}"),
+            Terminal::Screen { session, window } => format!("screen {session}, window {window}"),
+            Terminal::Kitty { window, .. } => format!("kitty window {window}"),
+            Terminal::WezTerm { pane, .. } => format!("WezTerm pane {pane}"),
+        }
+    }
+
     /// The terminals that the variables name, those first that can run inside of the others: a
     /// program inside of another inherits its variables.
     fn of(variables: &HashMap<String, String>) -> Vec<Terminal> {

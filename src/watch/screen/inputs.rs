@@ -1,4 +1,5 @@
-//! What the loop waits for: lines of the source, session files, keys, and signals.
+//! What the loop waits for: lines of the source, session files, details of the sessions on the
+//! screen, keys and the mouse, and signals.
 //!
 //! Each blocks in a thread of its own, which sends what it gets to one channel. A source that
 //! is faster than the screen waits for room; keys and signals never do.
@@ -18,14 +19,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind, MouseEvent};
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::details::Request;
 use crate::cli::SourceOption;
-use crate::watch::client_files::ClientFiles;
+use crate::watch::client_files::{ClientFiles, Details, Panes};
 use crate::watch::session::client::ClientWord;
 use crate::watch::source::{self, Input, Mode};
 
@@ -49,7 +51,10 @@ pub enum Message {
     /// The past events have been read. With the sessions that the server knows.
     Listed(Vec<String>),
     SourceEnded(Result<(), String>),
+    /// What was read of the session with this number.
+    Details(usize, Details),
     Key(KeyEvent),
+    Mouse(MouseEvent),
     /// The terminal is gone, or keys cannot be read.
     NoKeys(io::Error),
     Quit,
@@ -62,6 +67,8 @@ pub enum Message {
 pub struct Inputs {
     /// Takes further folders of session files, each as a datagram.
     folders: UnixDatagram,
+    /// Takes the sessions of which details are to be read.
+    requests: Sender<Vec<Request>>,
     messages: Receiver<Message>,
     /// Has an element for each batch that was sent and not received.
     batches: Receiver<()>,
@@ -87,6 +94,9 @@ impl Inputs {
             let own = sender.clone();
             spawn("files", move || send_client_words(&receiver, &own))?;
         }
+        let (requests, receiver) = mpsc::channel();
+        let own = sender.clone();
+        spawn("details", move || send_details(&receiver, &own))?;
         let source = source.clone();
         spawn("source", move || {
             let read = || send_lines(&source, &sender, &room);
@@ -96,6 +106,7 @@ impl Inputs {
         })?;
         Ok(Inputs {
             folders,
+            requests,
             messages,
             batches,
         })
@@ -105,6 +116,12 @@ impl Inputs {
     pub fn add_folder(&self, directory: &Path) {
         // It fails if the source is a record, or if there are more than the thread takes.
         let _ = self.folders.send(directory.as_os_str().as_bytes());
+    }
+
+    /// Reads the details of these sessions, one after the other.
+    pub fn read_details(&self, requests: Vec<Request>) {
+        // It fails if the thread has ended, and then nothing is known of them.
+        let _ = self.requests.send(requests);
     }
 
     /// Waits for the next message. `None`: none has come in time.
@@ -218,6 +235,18 @@ fn send_client_words(folders: &UnixDatagram, sender: &Sender<Message>) {
     }
 }
 
+fn send_details(requests: &Receiver<Vec<Request>>, sender: &Sender<Message>) {
+    while let Ok(requests) = requests.recv() {
+        let mut panes = Panes::new();
+        for (number, place) in requests {
+            let details = place.read(&mut panes);
+            if sender.send(Message::Details(number, details)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// Sends keys until there is an error.
 fn send_keys(sender: &Sender<Message>) -> io::Error {
     let terminal = if io::stdin().is_terminal() {
@@ -233,10 +262,12 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         while event::poll(KEY_TIME)? {
-            if let Event::Key(key) = event::read()?
-                && key.kind != KeyEventKind::Release
-                && sender.send(Message::Key(key)).is_err()
-            {
+            let message = match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => Message::Key(key),
+                Event::Mouse(mouse) => Message::Mouse(mouse),
+                _ => continue,
+            };
+            if sender.send(message).is_err() {
                 return Ok(());
             }
         }

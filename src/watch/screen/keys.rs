@@ -15,7 +15,7 @@ const MAX_SEARCH: usize = 100;
 
 impl App {
     /// Takes a key. Breaks when the user quits.
-    pub fn press(&mut self, key: KeyEvent, now: i64) -> ControlFlow<()> {
+    pub fn press(&mut self, key: KeyEvent) -> ControlFlow<()> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             // Terminals that do not make it a signal.
@@ -24,27 +24,24 @@ impl App {
             _ if is_control => {}
             code if self.page.is_some() => self.press_in_page(code),
             KeyCode::Char('q') => return Break(()),
-            code => self.press_in_lists(code, now),
+            code => self.press_in_lists(code),
         }
         Continue(())
     }
 
-    fn press_in_lists(&mut self, code: KeyCode, now: i64) {
+    fn press_in_lists(&mut self, code: KeyCode) {
         match code {
-            KeyCode::Tab | KeyCode::BackTab => {
-                // Another session may become the first one meanwhile.
-                self.select(0);
-                self.focus = match self.focus {
-                    Focus::Sessions => Focus::Events,
-                    Focus::Events => Focus::Sessions,
-                };
-            }
+            KeyCode::Tab | KeyCode::BackTab => self.focus_on(match self.focus {
+                Focus::Sessions => Focus::Events,
+                Focus::Events => Focus::Sessions,
+            }),
             KeyCode::Enter => self.open_entry(),
             KeyCode::Esc => self.leave(),
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char('f') => self.is_urgent_only = !self.is_urgent_only,
             KeyCode::Char('s') => self.toggle_following(),
-            KeyCode::Char(' ') => self.toggle_pause(now),
+            KeyCode::Char('e') => self.is_unfolded = !self.is_unfolded,
+            KeyCode::Char(' ') => self.toggle_pause(),
             KeyCode::Char('?') => {
                 self.page = Some(Page::new("Help".into(), HELP.into(), self.size));
             }
@@ -70,8 +67,15 @@ impl App {
         }
     }
 
+    /// Selects in this list from now on.
+    pub fn focus_on(&mut self, focus: Focus) {
+        // Another session may become the first one meanwhile.
+        self.select(0);
+        self.focus = focus;
+    }
+
     /// Selects another session or entry.
-    fn select(&mut self, rows: isize) {
+    pub fn select(&mut self, rows: isize) {
         let shown = self.shown();
         let moved = |index: usize, count: usize| {
             index

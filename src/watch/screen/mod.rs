@@ -1,23 +1,29 @@
 //! The full-screen view.
 //!
-//! - `app` is the state, with `history`: the events as lines. `keys` changes it.
+//! - `app` is the state, with `history`: the events as lines, and `marks`. `keys` and `mouse`
+//!   change it.
 //! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
+//! - `details` says when to read what the events do not tell.
 //! - `terminal` takes the terminal, and gives it back.
-//! - `inputs`: the threads that wait for the source, for the client's files, for keys and for signals.
+//! - `inputs`: the threads that wait for the source, for the client's files, for keys and for
+//!   signals, and the one that reads the details.
 //! - This file is the loop, and says how often the screen is redrawn at most.
 //!
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
-//! This one waits for a channel: there are always four inputs, and each may block its thread.
+//! This one waits for a channel: there are always five inputs, and each may block its thread.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
 mod app;
+mod details;
 mod draw;
 mod events;
 mod history;
 mod inputs;
 mod keys;
 mod list;
+mod marks;
+mod mouse;
 mod page;
 mod table;
 mod terminal;
@@ -36,13 +42,16 @@ use jiff::tz::TimeZone;
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::app::{App, ScreenLook};
+use self::details::Readings;
+use self::draw::Picture;
 use self::inputs::{Inputs, Message};
 use self::terminal::Screen;
 use super::alerts::Alerts;
 use super::client_files::directory_of;
 use super::clock::now;
 use crate::cli::WatchOptions;
-use crate::terminal::supports_colours;
+use crate::terminal::{supports_colours, supports_unicode};
+use crate::watch::source;
 
 /// The time between two redraws: 20 a second.
 const FRAME: Duration = Duration::from_millis(50);
@@ -51,19 +60,20 @@ const FRAME: Duration = Duration::from_millis(50);
 pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
     let explain = |error: io::Error| format!("cannot use the terminal: {error}");
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(explain)?;
-    let screen = Screen::enter(File::from(stdout)).map_err(explain)?;
+    let mut screen = Screen::enter(File::from(stdout)).map_err(explain)?;
     let inputs = Inputs::start(&options.source).map_err(explain)?;
     let look = ScreenLook {
         has_colours: supports_colours(&io::stdout()),
+        is_ascii: !supports_unicode(),
         zone: TimeZone::system(),
     };
-    let size = screen.size().map_err(explain)?;
-    let app = App::new(options.filter.clone(), look, size);
+    let mut app = App::new(options.filter.clone(), look, screen.size());
+    app.now = now();
     let mut watch = Watch {
         app,
         screen,
         alerts,
-        is_live: false,
+        readings: source::is_live(&options.source).then(Readings::default),
         with_folder: HashSet::new(),
         folders: HashSet::new(),
         is_changed: true,
@@ -77,8 +87,8 @@ struct Watch {
     app: App,
     screen: Screen,
     alerts: Alerts,
-    /// Whether the past events have been read.
-    is_live: bool,
+    /// The readings of details. From a record nothing is read.
+    readings: Option<Readings>,
     /// The sessions whose transcript has told where their client keeps its files.
     with_folder: HashSet<usize>,
     /// These folders.
@@ -93,6 +103,7 @@ impl Watch {
     fn run(&mut self, inputs: &Inputs) -> io::Result<()> {
         let mut drawn: Option<Instant> = None;
         loop {
+            self.app.now = now();
             let frame = drawn.map(|drawn| drawn + FRAME);
             if self.is_changed && frame.is_none_or(|frame| frame <= Instant::now()) {
                 self.draw()?;
@@ -102,10 +113,11 @@ impl Watch {
             let due = if self.is_changed {
                 frame
             } else {
-                self.next_change()
+                self.next_change(inputs)
             };
             let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
             let message = inputs.receive(wait);
+            self.app.now = now();
             self.is_changed = true;
             if let Some(message) = message
                 && self.take(message, inputs)?.is_break()
@@ -117,18 +129,30 @@ impl Watch {
 
     fn draw(&mut self) -> io::Result<()> {
         self.app.settle(Instant::now());
-        let (app, time) = (&self.app, now());
+        let app = &self.app;
         self.is_changed = false;
         self.screen
-            .draw(&app.title(), |frame| draw::draw(app, time, frame))
+            .draw(&app.title(), |frame| draw::draw(app, frame.buffer_mut()))
     }
 
     /// When the screen changes by itself.
-    fn next_change(&mut self) -> Option<Instant> {
+    fn next_change(&mut self, inputs: &Inputs) -> Option<Instant> {
         let settled = self.app.settle(Instant::now());
-        let age = self.app.next_change(now());
+        let age = self.app.next_change();
         let age = age.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-        settled.into_iter().chain(age).min()
+        let read = self.read_details(inputs);
+        [settled, age, read].into_iter().flatten().min()
+    }
+
+    /// Reads what is due of the sessions on the screen. Returns when something is due next.
+    fn read_details(&mut self, inputs: &Inputs) -> Option<Instant> {
+        let picture = Picture::of(&self.app);
+        let readings = self.readings.as_mut()?;
+        let (requests, next) = readings.begin(picture.visible_sessions(), Instant::now());
+        if !requests.is_empty() {
+            inputs.read_details(requests);
+        }
+        next
     }
 
     /// Takes a message. Breaks at the end.
@@ -139,14 +163,12 @@ impl Watch {
                 self.take_lines(&lines, inputs);
             }
             Message::Notice(notice) => self.app.notice = notice,
-            Message::NoServer(notice) => {
-                self.app.has_no_server = true;
-                self.app.notice = notice;
-            }
+            Message::NoServer(notice) => self.app.lose_server(notice),
             Message::ClientWords(words) => self.app.take_client_words(words),
+            Message::Details(number, details) => self.app.take_details(number, details),
             Message::Listed(sessions) => {
-                self.is_live = true;
-                self.app.has_no_server = false;
+                self.app.is_live = true;
+                self.app.lost_at = None;
                 for session in sessions {
                     self.app.take_listed(&session);
                 }
@@ -156,7 +178,8 @@ impl Watch {
                 self.result = Err(error);
                 return Ok(Break(()));
             }
-            Message::Key(key) => return Ok(self.app.press(key, now())),
+            Message::Key(key) => return Ok(self.app.press(key)),
+            Message::Mouse(mouse) => self.app.point(mouse),
             Message::NoKeys(error) => {
                 self.result = Err(format!("cannot read keys: {error}. Use --lines"));
                 return Ok(Break(()));
@@ -168,18 +191,18 @@ impl Watch {
             }
             Message::Resume => {
                 self.screen.resume()?;
-                self.app.resize(self.screen.size()?);
+                self.app.resize(self.screen.size());
             }
             Message::Resize => {
                 self.screen.resize()?;
-                self.app.resize(self.screen.size()?);
+                self.app.resize(self.screen.size());
             }
         }
         Ok(Continue(()))
     }
 
     fn take_lines(&mut self, lines: &[u8], inputs: &Inputs) {
-        let arrived = self.is_live.then(Instant::now);
+        let arrived = self.app.is_live.then(Instant::now);
         let lines = lines.split(|byte| *byte == b'\n');
         for line in lines.filter(|line| !line.is_empty()) {
             let Some((session, change)) = self.app.take(line, arrived) else {

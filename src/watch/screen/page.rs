@@ -4,6 +4,7 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use super::history::Entry;
+use super::list::steady;
 use crate::event::Event;
 use crate::format::Format;
 use crate::format::line_writer::columns;
@@ -20,9 +21,11 @@ Enter        open the selected event whole
 Esc          close it, or leave the events, the filter, the session
 /            show only sessions that contain a text: project, id, state, what they do
 f            show only sessions that wait or failed
+e            list the sessions that ended more than a minute ago, or count them again
 s            show only the selected session, and follow its events
 Space        pause: the screen stays as it is, and events are still received
 ?            this help
+Mouse        a click selects, the wheel moves
 q            close what is open, or quit. Ctrl+C quits, Ctrl+Z suspends
 
 ! waiting    you are asked: a permission, a question, a plan, a form
@@ -33,6 +36,7 @@ q            close what is open, or quit. Ctrl+C quits, Ctrl+Z suspends
 ? unknown    the events that are known do not tell
 . ended      the session has ended
 x gone       its process has ended without saying so
+• (in front) its turn has ended since you last selected it
 
 In the events: ✓ success, ✗ failure, * runs, ! waits for you, ? no event has shown the end.
 
@@ -90,11 +94,11 @@ impl Page {
 }
 
 /// The lines of a text in rows of this width. A tab becomes spaces.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut rows = Vec::new();
     for line in text.lines() {
         let (mut row, mut used) = (String::new(), 0);
-        for char in line.chars() {
+        for char in line.chars().filter_map(steady) {
             let (char, count) = match char {
                 '\t' => (' ', 8 - used % 8),
                 char => (sanitize_char(char), 1),
