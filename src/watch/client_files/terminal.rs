@@ -93,6 +93,7 @@ impl Terminal {
     }
 
     /// Where it is, for people.
+    #[cfg(feature = "screen")]
     pub fn place(&self) -> String {
         match self {
             Terminal::Tmux { pane, .. } => format!("tmux pane {pane}"),
