@@ -13,9 +13,14 @@ fn watch(path: &Path) -> Watch {
     Watch::start(&[path.to_str().unwrap()])
 }
 
-fn append(path: &Path, session: &str) {
+fn append(path: &Path, text: &str) {
     let mut file = File::options().append(true).open(path).unwrap();
-    file.write_all(event(session, "Stop").as_bytes()).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
 }
 
 /// The sessions of the lines that were shown.
@@ -25,16 +30,23 @@ fn shown(watch: &Watch) -> Vec<String> {
     ids.map(|id| id.unwrap().to_owned()).collect()
 }
 
+/// Waits until it has looked at its file so many times.
+fn wait_for_looks(watch: &Watch, looks: u64) {
+    let calls = || {
+        let io = fs::read_to_string(format!("/proc/{}/io", watch.child.id())).unwrap();
+        let calls = io.lines().find_map(|line| line.strip_prefix("syscr: "));
+        calls.unwrap().parse::<u64>().unwrap()
+    };
+    let before = calls();
+    wait_until("it looks again", || calls() >= before + looks);
+}
+
 #[test]
 fn a_copy_a_fifo_and_an_older_file_are_no_successors() {
     let copy = |folder: &Path| {
         fs::write(folder.join("e.2026-02-09.bak1.jsonl"), event("no", "Stop")).unwrap();
     };
-    let fifo = |folder: &Path| {
-        let path = folder.join("e.2026-02-10.jsonl");
-        let made = Command::new("mkfifo").arg(path).status();
-        assert!(made.unwrap().success());
-    };
+    let fifo = |folder: &Path| make_fifo(&folder.join("e.2026-02-10.jsonl"));
     // As in the folder of `logrotate`, where the numbers of older files are higher.
     let older = |folder: &Path| {
         let path = folder.join("e.2026-02-10.jsonl");
@@ -68,14 +80,15 @@ fn a_file_that_is_still_written_is_not_left_for_a_newer_one() {
     let path = |name: &str| folder.path().join(name);
     fs::write(path("e.1.jsonl"), "").unwrap();
     let watch = watch(&path("e.1.jsonl"));
-    for number in 10..40 {
-        append(&path("e.1.jsonl"), &number.to_string());
+    for number in 10..20 {
+        append(&path("e.1.jsonl"), &event(&number.to_string(), "Stop"));
         // Always newer.
         fs::write(path("e.2.jsonl"), event("next", "Stop")).unwrap();
         watch.wait_for(&format!("{number}   Stop"));
+        wait_for_looks(&watch, 3);
     }
     watch.wait_for("next Stop");
-    assert_eq!(shown(&watch).len(), 31);
+    assert_eq!(shown(&watch).len(), 11);
 }
 
 /// The kernel says that a file in `/proc` is empty. A network file system can report a size that a
@@ -94,13 +107,7 @@ fn a_file_that_is_longer_than_its_size_is_read_once() {
     });
     let watch = Watch::start(&[&path]);
     watch.wait_for("one  Stop");
-    let calls = || {
-        let io = fs::read_to_string(format!("/proc/{}/io", watch.child.id())).unwrap();
-        let calls = io.lines().find_map(|line| line.strip_prefix("syscr: "));
-        calls.unwrap().parse::<u64>().unwrap()
-    };
-    let before = calls();
-    wait_until("it looks again", || calls() >= before + 5);
+    wait_for_looks(&watch, 5);
     assert_eq!(shown(&watch), ["one"]);
     shell.kill().unwrap();
     shell.wait().unwrap();
@@ -113,9 +120,10 @@ fn a_file_whose_handle_is_stale_is_opened_again() {
     };
     let folder = folder();
     let path = folder.path().join("events");
-    fs::write(&path, event("one", "Stop")).unwrap();
-    // The first two calls read the file to its end.
-    let inject = "inject=read:error=ESTALE:when=3";
+    fs::write(&path, event("one", "Stop") + "{").unwrap();
+    // The first two calls read the file to its end. It cannot be opened again at once.
+    let stale = "inject=read:error=ESTALE:when=3";
+    let missing = "inject=openat:error=ENOENT:when=2";
     let strace = [
         strace.to_str().unwrap(),
         // The program is the child, and not strace.
@@ -125,7 +133,9 @@ fn a_file_whose_handle_is_stale_is_opened_again() {
         "-P",
         path.to_str().unwrap(),
         "-e",
-        inject,
+        stale,
+        "-e",
+        missing,
     ];
     let watch = Watch::start_with(&[path.to_str().unwrap()], |command| {
         run_under(command, &strace)
@@ -133,7 +143,37 @@ fn a_file_whose_handle_is_stale_is_opened_again() {
     watch
         .stdout
         .wait("the file again", |text| text.matches("one").count() == 2);
-    append(&path, "two");
+    let rest = "\n".to_owned() + &event("two", "Stop");
+    append(&path, &rest);
     watch.wait_for("two  Stop");
     assert_eq!(shown(&watch), ["one", "one", "two"]);
+}
+
+#[test]
+fn of_a_truncated_file_the_unfinished_line_is_forgotten() {
+    let folder = folder();
+    let path = folder.path().join("events");
+    fs::write(&path, event("one", "Stop") + "{").unwrap();
+    let watch = watch(&path);
+    watch.wait_for("one  Stop");
+    fs::write(&path, "").unwrap();
+    wait_for_looks(&watch, 2);
+    append(&path, &event("two", "Stop"));
+    watch.wait_for("two  Stop");
+}
+
+#[test]
+fn a_fifo_in_the_place_of_the_file_is_not_opened() {
+    let folder = folder();
+    let [path, renamed] = ["events", "renamed"].map(|name| folder.path().join(name));
+    fs::write(&path, event("one", "Stop")).unwrap();
+    let watch = watch(&path);
+    watch.wait_for("one  Stop");
+    fs::rename(&path, &renamed).unwrap();
+    make_fifo(&path);
+    append(&renamed, &event("two", "Stop"));
+    watch.wait_for("two  Stop");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, event("thre", "Stop")).unwrap();
+    watch.wait_for("thre Stop");
 }
