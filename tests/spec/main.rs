@@ -10,6 +10,7 @@ mod client_files;
 mod crash;
 mod events;
 mod fleet;
+mod following;
 mod formats;
 mod framing;
 mod harness;

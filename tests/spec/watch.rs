@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use serde_json::json;
@@ -14,18 +14,25 @@ use crate::lines::terminal_of;
 use crate::sessions::{recording, run_with_stdin};
 
 /// A running `watch`, killed when it is dropped.
-struct Watch {
-    child: Child,
-    stdout: Stream,
-    stderr: Stream,
+pub struct Watch {
+    pub child: Child,
+    pub stdout: Stream,
+    pub stderr: Stream,
 }
 
 impl Watch {
-    fn start(arguments: &[&str]) -> Watch {
+    pub fn start(arguments: &[&str]) -> Watch {
+        Watch::start_with(arguments, |command| command)
+    }
+
+    /// Starts a `watch` whose command is modified by `prepare`.
+    pub fn start_with(
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Watch {
         let mut command = program();
-        command
-            .arg("watch")
-            .args(arguments)
+        command.arg("watch").args(arguments);
+        prepare(&mut command)
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
             .env("TZ", "UTC0")
             .stdin(Stdio::null())
@@ -39,7 +46,7 @@ impl Watch {
         }
     }
 
-    fn wait_for(&self, text: &str) {
+    pub fn wait_for(&self, text: &str) {
         self.stdout.wait(text, |shown| shown.contains(text));
     }
 }
@@ -56,7 +63,7 @@ fn lines_of(name: &str) -> String {
     run_with_stdin(&["watch", "-"], recording(name).concat().as_bytes()).0
 }
 
-fn event(session: &str, name: &str) -> String {
+pub fn event(session: &str, name: &str) -> String {
     json!({"_ts": "2026-02-09T10:30:00+00:00", "_event": name, "session_id": session}).to_string()
         + "\n"
 }

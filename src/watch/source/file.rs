@@ -2,16 +2,19 @@
 //!
 //! A record that is kept for long is rotated: its file is renamed and created again, or
 //! truncated, or continued in a file with the next name (`events.2026-02-10.jsonl`). All three
-//! are noticed. Polling finds them on any file system; it costs a few system calls a second.
+//! are noticed. Polling finds them on any file system; it costs a few system calls at each look.
+//!
+//! A network file system may report a size that the file had before, so a file can be longer than
+//! it seems. And the server can forget a file that is open: then its handle is stale.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::input::{Input, Mode, Stop, Taker, error};
 use super::line_splitter::LineSplitter;
@@ -19,120 +22,156 @@ use crate::cli::STDIN;
 
 /// The time between two looks at a file that has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Every so many of these times, look for another file too.
-const ROTATION_INTERVAL: u64 = 5;
+/// After so many looks in a row that found nothing new, the file may continue in the next one.
+const IDLE_LOOKS: u64 = 20;
 
 /// Reads files as if they were one: a line can begin in one and end in the next.
 pub fn read(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), Stop> {
     let mut splitter = LineSplitter::default();
     let mut paths = paths.iter().peekable();
     while let Some(path) = paths.next() {
-        let mut file = open(path)?;
-        read_to_end(&mut file, path, &mut splitter, taker)?;
+        let mut file = open(path).map_err(|cause| error("open", path, cause))?;
+        let size = file.metadata().ok().filter(Metadata::is_file);
+        let size = size.map(|file| file.len());
+        read_to_end(&mut file, &mut splitter, taker)?
+            .map_err(|cause| error("read", path, cause))?;
         let is_last = paths.peek().is_none() && path != Path::new(STDIN);
-        if is_last && mode == Mode::Follow && file.metadata().is_ok_and(|file| file.is_file()) {
-            follow(file, path.clone(), &mut splitter, taker)?;
+        if let Some(size) = size.filter(|_| is_last && mode == Mode::Follow) {
+            let followed = Followed::new(path.clone(), file, size);
+            follow(followed, &mut splitter, taker)?;
         }
     }
     splitter.take_rest(|line| taker.take(line))
 }
 
-fn open(path: &Path) -> Result<File, Stop> {
-    let opened = if path == Path::new(STDIN) {
+fn open(path: &Path) -> io::Result<File> {
+    if path == Path::new(STDIN) {
         // Opening the path would fail if stdin is a socket.
-        let copy = rustix::io::dup(io::stdin());
-        copy.map(File::from).map_err(io::Error::from)
+        Ok(File::from(rustix::io::dup(io::stdin())?))
     } else {
         File::open(path)
-    };
-    opened.map_err(|cause| error("open", path, cause))
+    }
 }
 
+/// Returns how many bytes it has read. The inner error is about the file.
 fn read_to_end(
     file: &mut File,
-    path: &Path,
     splitter: &mut LineSplitter,
     taker: &mut Taker,
-) -> Result<(), Stop> {
+) -> Result<io::Result<usize>, Stop> {
+    let mut total = 0;
     loop {
         taker.take(Input::Pause)?;
         match splitter.fill(|room| file.read(room)) {
-            Ok(0) => return Ok(()),
-            Ok(_) => splitter.take_lines(|line| taker.take(line))?,
+            Ok(0) => return Ok(Ok(total)),
+            Ok(count) => {
+                total += count;
+                splitter.take_lines(|line| taker.take(line))?;
+            }
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(error("read", path, cause)),
+            Err(cause) => return Ok(Err(cause)),
         }
+    }
+}
+
+/// A file that is followed.
+struct Followed {
+    path: PathBuf,
+    /// `None`: its handle is stale.
+    file: Option<File>,
+    /// What it had when it was last looked at.
+    size: u64,
+    /// Looks in a row that have found nothing new.
+    idle_looks: u64,
+}
+
+impl Followed {
+    fn new(path: PathBuf, file: File, size: u64) -> Followed {
+        Followed {
+            path,
+            file: Some(file),
+            size,
+            idle_looks: 0,
+        }
+    }
+
+    /// Reads what is new.
+    fn read(&mut self, splitter: &mut LineSplitter, taker: &mut Taker) -> Result<(), Stop> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let size = file.metadata().map_or(self.size, |now| now.len());
+        if size < self.size {
+            *splitter = LineSplitter::default();
+            file.rewind()
+                .map_err(|cause| error("read", &self.path, cause))?;
+        }
+        self.size = size;
+        match read_to_end(file, splitter, taker)? {
+            Ok(0) => self.idle_looks += 1,
+            Ok(_) => self.idle_looks = 0,
+            Err(cause) if cause.kind() == io::ErrorKind::StaleNetworkFileHandle => {
+                *splitter = LineSplitter::default();
+                self.file = None;
+            }
+            Err(cause) => return Err(error("read", &self.path, cause)),
+        }
+        Ok(())
+    }
+
+    /// The file that is to be read instead: another one has the path, or this one is no longer
+    /// written and continues in another one.
+    fn next(&self) -> Option<PathBuf> {
+        let own = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let named = fs::metadata(&self.path).ok().filter(Metadata::is_file);
+        let identity = |file: &Metadata| (file.dev(), file.ino());
+        if named.is_some() && named.as_ref().map(identity) != own.as_ref().map(identity) {
+            return Some(self.path.clone());
+        }
+        let is_idle = self.idle_looks > 0 && self.idle_looks.is_multiple_of(IDLE_LOOKS);
+        successor(&self.path, own.filter(|_| is_idle)?.modified().ok()?)
     }
 }
 
 /// Reads on, for ever.
 fn follow(
-    mut file: File,
-    mut path: PathBuf,
+    mut followed: Followed,
     splitter: &mut LineSplitter,
     taker: &mut Taker,
 ) -> Result<(), Stop> {
-    for look in 1_u64.. {
+    loop {
         thread::sleep(POLL_INTERVAL);
         // Look before reading: what the file gets until it is given up is read then.
-        let next = if was_truncated(&file) {
-            Next::Truncated
-        } else if look % ROTATION_INTERVAL == 0 {
-            next_file(&file, &path)
-        } else {
-            Next::Same
+        let next = followed.next();
+        followed.read(splitter, taker)?;
+        let Some(path) = next else {
+            continue;
         };
-        read_to_end(&mut file, &path, splitter, taker)?;
-        match next {
-            Next::Same => {}
-            Next::Truncated => {
-                *splitter = LineSplitter::default();
-                file.rewind().map_err(|cause| error("read", &path, cause))?;
-            }
-            Next::File(next) => {
-                file = open(&next)?;
-                path = next;
-            }
+        match File::open(&path) {
+            Ok(file) => followed = Followed::new(path, file, 0),
+            // It was renamed meanwhile.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(error("open", &path, cause)),
         }
     }
-    Ok(())
 }
 
-/// Where a record continues.
-enum Next {
-    Same,
-    Truncated,
-    File(PathBuf),
-}
-
-fn was_truncated(mut file: &File) -> bool {
-    match (file.metadata(), file.stream_position()) {
-        (Ok(metadata), Ok(position)) => metadata.len() < position,
-        _ => false,
-    }
-}
-
-fn next_file(file: &File, path: &Path) -> Next {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(open), Ok(named)) if (named.dev(), named.ino()) != (open.dev(), open.ino()) => {
-            Next::File(path.to_owned())
-        }
-        _ => successor(path).map_or(Next::Same, Next::File),
-    }
-}
-
-/// The file beside `path` with the next numbers in its name, if names differ only in digits and
-/// what is between them: `events.2026-02-09.jsonl` and `events.2026-02-10.jsonl`.
-fn successor(path: &Path) -> Option<PathBuf> {
+/// The file beside `path` with the next numbers in its name, of those that are not older than
+/// `time`. All else in their names is the same: `events.2026-02-09.jsonl` and
+/// `events.2026-02-10.jsonl`.
+fn successor(path: &Path, time: SystemTime) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
-    let (start, end) = around_digits(name)?;
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let later = names.filter(|other| {
-        numbers(other) > numbers(name) && around_digits(other) == Some((start, end))
+        numbers(other) > numbers(name)
+            && without_numbers(other) == without_numbers(name)
+            && fs::metadata(path.with_file_name(other)).is_ok_and(|file| {
+                file.is_file() && file.modified().is_ok_and(|modified| modified >= time)
+            })
     });
     Some(path.with_file_name(later.min_by_key(|other| numbers(other))?))
 }
@@ -146,11 +185,10 @@ fn numbers(name: &str) -> Vec<u128> {
         .collect()
 }
 
-/// What is before the first digit and after the last one.
-fn around_digits(name: &str) -> Option<(&str, &str)> {
-    let is_digit = |char: char| char.is_ascii_digit();
-    let (first, last) = (name.find(is_digit)?, name.rfind(is_digit)?);
-    Some((&name[..first], &name[last + 1..]))
+/// What is before, between and after the numbers in a name.
+fn without_numbers(name: &str) -> Vec<&str> {
+    let texts = name.split(|char: char| char.is_ascii_digit());
+    texts.filter(|text| !text.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -160,16 +198,26 @@ mod tests {
     #[test]
     fn the_next_file_is_the_one_with_the_next_number() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["e.2-9.log", "e.2-10.log", "e.11-1.log", "f.2-9"] {
-            fs::write(folder.path().join(name), "").unwrap();
+        let time = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (name, written) in [
+            ("e.2-9.log", 5),
+            ("e.2-9b1.log", 9),
+            ("e.2-10.log", 6),
+            ("e.2-11.log", 5),
+            ("e.11-1.log", 7),
+            ("f.2-9.log", 9),
+        ] {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_modified(time(written)).unwrap();
         }
-        for (name, next) in [
-            ("e.2-9.log", Some("e.2-10.log")),
-            ("e.2-10.log", Some("e.11-1.log")),
-            ("e.11-1.log", None),
+        for (name, written, next) in [
+            ("e.2-9.log", 5, Some("e.2-10.log")),
+            ("e.2-10.log", 6, Some("e.11-1.log")),
+            ("e.11-1.log", 7, None),
         ] {
             let next = next.map(|next| folder.path().join(next));
-            assert_eq!(successor(&folder.path().join(name)), next, "{name}");
+            let found = successor(&folder.path().join(name), time(written));
+            assert_eq!(found, next, "{name}");
         }
     }
 }
