@@ -16,6 +16,8 @@ mod harness;
 mod hooks;
 mod http;
 mod install;
+#[cfg(feature = "screen")]
+mod jump;
 mod limits;
 mod lines;
 mod live;

@@ -63,8 +63,12 @@ pub struct App {
     pub is_urgent_only: bool,
     /// Whether only the selected session is shown.
     pub is_following: bool,
+    /// Whether the user wants to go to the terminal of the selected session.
+    pub is_jump_wanted: bool,
     /// What the source last reported.
     pub notice: String,
+    /// What the last key came to, if that must be said.
+    pub answer: String,
     /// Whether no server answers.
     pub has_no_server: bool,
 }
@@ -85,7 +89,9 @@ impl App {
             is_typing: false,
             is_urgent_only: false,
             is_following: false,
+            is_jump_wanted: false,
             notice: String::new(),
+            answer: String::new(),
             has_no_server: false,
         }
     }
@@ -206,6 +212,12 @@ impl App {
     pub fn selection(&self, shown: &[&Session]) -> usize {
         let is_selected = |session: &&Session| self.selected.as_ref() == Some(&session.id);
         shown.iter().position(is_selected).unwrap_or(0)
+    }
+
+    /// The selected session.
+    pub fn selected_session(&self) -> Option<&Session> {
+        let shown = self.shown();
+        shown.get(self.selection(&shown)).copied()
     }
 
     /// The entries of the selected session.

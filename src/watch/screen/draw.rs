@@ -43,7 +43,7 @@ pub fn draw(app: &App, now: i64, frame: &mut Frame) {
     let shown = app.shown();
     let now = app.time(now);
     let is_full = area.height >= FULL_HEIGHT;
-    let has_foot = is_full || app.is_typing || !app.notice.is_empty();
+    let has_foot = is_full || app.is_typing || !foot_text(app).is_empty();
     let rows = [Length(1), Fill(1), Length(has_foot.into())];
     let [status, body, foot] = Layout::vertical(rows).areas(area);
 
@@ -156,10 +156,14 @@ fn status_text(app: &App) -> String {
 
 /// What the user types, what the source reports, or the keys.
 fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
-    const KEYS: [&str; 8] = [
+    let enter = match app.focus {
+        Focus::Sessions => "Enter terminal",
+        Focus::Events => "Enter open",
+    };
+    let keys = [
         "? help",
         "q quit",
-        "Enter open",
+        enter,
         "Tab events",
         "/ filter",
         "f needs you",
@@ -169,17 +173,26 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     if app.is_typing {
         return put(&format!("/{}_", app.search), Modifier::BOLD, area, buffer);
     }
-    if !app.notice.is_empty() {
-        return put(&app.notice, Modifier::BOLD, area, buffer);
+    if !foot_text(app).is_empty() {
+        return put(foot_text(app), Modifier::BOLD, area, buffer);
     }
     let mut text = String::new();
-    for key in KEYS {
+    for key in keys {
         let separator = if text.is_empty() { "" } else { " | " };
         if text.len() + separator.len() + key.len() <= area.width.into() {
             text = text + separator + key;
         }
     }
     put(&text, Modifier::DIM, area, buffer);
+}
+
+/// What there is to say: of the last key, or else of the source.
+fn foot_text(app: &App) -> &str {
+    if app.answer.is_empty() {
+        &app.notice
+    } else {
+        &app.answer
+    }
 }
 
 fn draw_page(page: &Page, area: Rect, buffer: &mut Buffer) {

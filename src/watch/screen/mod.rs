@@ -2,6 +2,7 @@
 //!
 //! - `app` is the state, with `history`: the events as lines. `keys` changes it.
 //! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
+//! - `jump` goes to the terminal of a session.
 //! - `terminal` takes the terminal, and gives it back.
 //! - `inputs`: the threads that wait for the source, for the client's files, for keys and for signals.
 //! - This file is the loop, and says how often the screen is redrawn at most.
@@ -16,6 +17,7 @@ mod draw;
 mod events;
 mod history;
 mod inputs;
+mod jump;
 mod keys;
 mod list;
 mod page;
@@ -37,6 +39,7 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use self::app::{App, ScreenLook};
 use self::inputs::{Inputs, Message};
+use self::page::Page;
 use self::terminal::Screen;
 use super::alerts::Alerts;
 use super::client_files::directory_of;
@@ -156,7 +159,13 @@ impl Watch {
                 self.result = Err(error);
                 return Ok(Break(()));
             }
-            Message::Key(key) => return Ok(self.app.press(key, now())),
+            Message::Key(key) => {
+                let next = self.app.press(key, now());
+                if std::mem::take(&mut self.app.is_jump_wanted) {
+                    self.jump();
+                }
+                return Ok(next);
+            }
             Message::NoKeys(error) => {
                 self.result = Err(format!("cannot read keys: {error}. Use --lines"));
                 return Ok(Break(()));
@@ -176,6 +185,17 @@ impl Watch {
             }
         }
         Ok(Continue(()))
+    }
+
+    /// Goes to the terminal of the selected session.
+    fn jump(&mut self) {
+        let Some(session) = self.app.selected_session() else {
+            return;
+        };
+        if let Err(text) = jump::go(session) {
+            let title = format!("Terminal of {}", session.name());
+            self.app.page = Some(Page::new(title, text, self.app.size));
+        }
     }
 
     fn take_lines(&mut self, lines: &[u8], inputs: &Inputs) {
