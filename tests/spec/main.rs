@@ -17,6 +17,8 @@ mod harness;
 mod hooks;
 mod http;
 mod install;
+#[cfg(feature = "screen")]
+mod jump;
 mod limits;
 mod lines;
 mod live;

@@ -80,10 +80,14 @@ pub struct App {
     pub is_unfolded: bool,
     /// Whether only the selected session is shown.
     pub is_following: bool,
+    /// Whether the user wants to go to the terminal of the selected session.
+    pub is_jump_wanted: bool,
     /// What the source last reported.
     pub notice: String,
     /// Since when no server answers, in seconds since 1970.
     pub lost_at: Option<i64>,
+    /// What the last key came to, if that must be said.
+    pub answer: String,
 }
 
 impl App {
@@ -105,8 +109,10 @@ impl App {
             is_urgent_only: false,
             is_unfolded: false,
             is_following: false,
+            is_jump_wanted: false,
             notice: String::new(),
             lost_at: None,
+            answer: String::new(),
         }
     }
 
@@ -276,6 +282,12 @@ impl App {
     pub fn selection(&self, shown: &[&Session]) -> usize {
         let is_selected = |session: &&Session| self.selected.as_ref() == Some(&session.id);
         shown.iter().position(is_selected).unwrap_or(0)
+    }
+
+    /// The selected session.
+    pub fn selected_session(&self) -> Option<&Session> {
+        let shown = self.shown();
+        shown.get(self.selection(&shown)).copied()
     }
 
     /// The entries of the selected session.

@@ -302,10 +302,14 @@ fn status_text(app: &App) -> String {
 
 /// What the user types, what the source reports, or the keys.
 fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
-    const KEYS: [&str; 8] = [
+    let enter = match app.focus {
+        Focus::Sessions => "Enter terminal",
+        Focus::Events => "Enter open",
+    };
+    let keys = [
         "? help",
         "q quit",
-        "Enter open",
+        enter,
         "Tab events",
         "/ filter",
         "f needs you",
@@ -315,12 +319,13 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     if app.is_typing {
         return put(&format!("/{}_", app.search), Modifier::BOLD, area, buffer);
     }
-    if !app.notice.is_empty() {
-        let rows = Text::from_iter(notice_rows(app));
+    let rows = notice_rows(app);
+    if !rows.is_empty() {
+        let rows = Text::from_iter(rows);
         return rows.style(Modifier::BOLD).render(area, buffer);
     }
     let mut text = String::new();
-    for key in KEYS {
+    for key in keys {
         let separator = if text.is_empty() { "" } else { " | " };
         if text.len() + separator.len() + key.len() <= area.width.into() {
             text = text + separator + key;
@@ -329,10 +334,16 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     put(&text, Modifier::DIM, area, buffer);
 }
 
-/// What the source reports, in the rows that it needs: a third of the screen at most.
+/// What there is to say, of the last key or else of the source, in the rows that it needs: a third
+/// of the screen at most.
 fn notice_rows(app: &App) -> Vec<String> {
     let (width, height) = app.size;
-    let mut rows = wrap(&app.notice, width.into());
+    let text = if app.answer.is_empty() {
+        &app.notice
+    } else {
+        &app.answer
+    };
+    let mut rows = wrap(text, width.into());
     rows.truncate(usize::from(height / 3).max(1));
     rows
 }

@@ -16,6 +16,7 @@ const MAX_SEARCH: usize = 100;
 impl App {
     /// Takes a key. Breaks when the user quits.
     pub fn press(&mut self, key: KeyEvent) -> ControlFlow<()> {
+        self.answer.clear();
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             // Terminals that do not make it a signal.
@@ -35,7 +36,8 @@ impl App {
                 Focus::Sessions => Focus::Events,
                 Focus::Events => Focus::Sessions,
             }),
-            KeyCode::Enter => self.open_entry(),
+            KeyCode::Enter if self.focus == Focus::Sessions => self.is_jump_wanted = true,
+            KeyCode::Enter | KeyCode::Char('o') => self.open_entry(),
             KeyCode::Esc => self.leave(),
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char('f') => self.is_urgent_only = !self.is_urgent_only,

@@ -4,6 +4,7 @@
 //!   change it.
 //! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
 //! - `details` says when to read what the events do not tell.
+//! - `jump` goes to the terminal of a session.
 //! - `terminal` takes the terminal, and gives it back.
 //! - `inputs`: the threads that wait for the source, for the client's files, for keys and for
 //!   signals, and the one that reads the details.
@@ -20,6 +21,7 @@ mod draw;
 mod events;
 mod history;
 mod inputs;
+mod jump;
 mod keys;
 mod list;
 mod marks;
@@ -45,6 +47,7 @@ use self::app::{App, ScreenLook};
 use self::details::Readings;
 use self::draw::Picture;
 use self::inputs::{Inputs, Message};
+use self::page::Page;
 use self::terminal::Screen;
 use super::alerts::Alerts;
 use super::client_files::directory_of;
@@ -178,7 +181,13 @@ impl Watch {
                 self.result = Err(error);
                 return Ok(Break(()));
             }
-            Message::Key(key) => return Ok(self.app.press(key)),
+            Message::Key(key) => {
+                let next = self.app.press(key);
+                if std::mem::take(&mut self.app.is_jump_wanted) {
+                    self.jump();
+                }
+                return Ok(next);
+            }
             Message::Mouse(mouse) => self.app.point(mouse),
             Message::NoKeys(error) => {
                 self.result = Err(format!("cannot read keys: {error}. Use --lines"));
@@ -199,6 +208,17 @@ impl Watch {
             }
         }
         Ok(Continue(()))
+    }
+
+    /// Goes to the terminal of the selected session.
+    fn jump(&mut self) {
+        let Some(session) = self.app.selected_session() else {
+            return;
+        };
+        if let Err(text) = jump::go(session) {
+            let title = format!("Terminal of {}", session.name());
+            self.app.page = Some(Page::new(title, text, self.app.size));
+        }
     }
 
     fn take_lines(&mut self, lines: &[u8], inputs: &Inputs) {

@@ -17,7 +17,8 @@ j k ↓ ↑      select a session, or an event
 Tab          select among the events, or among the sessions again
 PgDn PgUp    the same, a page at a time
 g G          the first, the last. The last event is followed
-Enter        open the selected event whole
+Enter        go to the session's terminal, or open the selected event whole
+o            open the session's newest event, or the selected one
 Esc          close it, or leave the events, the filter, the session
 /            show only sessions that contain a text: project, id, state, what they do
 f            show only sessions that wait or failed

@@ -273,7 +273,7 @@ fn every_size_with_any_number_of_sessions_and_any_text_is_drawn() {
                 let mut view = View::new(size);
                 fill(&mut view, sessions, text);
                 for keys in [
-                    "", "<Tab>", "<Tab>kk", "s", "f", " ", "<Esc>/x", text, "<Enter>", "<Enter>",
+                    "", "<Tab>", "<Tab>kk", "s", "f", " ", "<Esc>/x", text, "<Enter>", "o",
                     "<PgDn>G", "q?",
                 ] {
                     let keys = keys.replace(|char: char| char.is_control(), "");
@@ -431,9 +431,9 @@ fn without_a_selection_the_first_session_is_shown() {
 }
 
 #[test]
-fn enter_opens_the_newest_event_or_the_selected_one_and_it_can_be_scrolled() {
+fn o_opens_the_newest_event_or_enter_the_selected_one_and_it_can_be_scrolled() {
     let mut view = morning((100, 10));
-    let _ = view.press("<Enter>");
+    let _ = view.press("o");
     let text = view.text();
     let start = "Bash · 2026-02-09T10:32:23+00:00 · 9/18 · Esc closes\n---\n_event: ";
     assert!(text.starts_with(start), "{text}");
@@ -452,7 +452,7 @@ fn an_open_event_is_whole_and_shows_no_byte_that_a_terminal_obeys() {
     let mut view = View::new((20, 5));
     let text = format!("{}{HOSTILE}\n\ttabs\n{}", "Q".repeat(500), "last");
     view.event("a", "Stop", json!({"last_assistant_message": text}));
-    let _ = view.press("<Enter>");
+    let _ = view.press("o");
     let page = view.app.page.as_ref().unwrap();
     assert_eq!(page.rows.concat().matches('Q').count(), 500);
     let is_safe = |row: &String| row.width() <= 20 && row.chars().all(is_printable);
@@ -517,7 +517,7 @@ fn space_stops_the_screen_and_not_the_events() {
     view.bash_succeeds("webshop", "3", "rm -r build node_modules", 5);
     assert_eq!(view.text(), paused);
     // Keys still work.
-    let _ = view.press("j<Enter>");
+    let _ = view.press("jo");
     assert!(view.text().starts_with("StopFailure"));
     let _ = view.press("<Esc> ");
     assert_eq!(view.table()[0], "waiting docs");
@@ -527,7 +527,7 @@ fn space_stops_the_screen_and_not_the_events() {
 fn the_help_lists_every_key_and_closes() {
     let mut view = View::new((100, 40));
     let _ = view.press("?");
-    view.shows("Enter        open the selected event whole");
+    view.shows("Enter        go to the session's terminal, or open the selected event whole");
     let _ = view.press("<Esc>");
     view.shows("No sessions yet.");
 }
