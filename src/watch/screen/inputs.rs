@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -15,15 +15,19 @@ use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Pid;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::guest;
+use super::terminal::keyboard;
 use crate::cli::SourceOption;
 use crate::watch::client_files::ClientFiles;
 use crate::watch::session::client::ClientWord;
@@ -56,6 +60,8 @@ pub enum Message {
     Suspend,
     Resume,
     Resize,
+    /// The guest has ended.
+    GuestEnded,
 }
 
 /// The receiving end.
@@ -63,6 +69,8 @@ pub struct Inputs {
     /// Takes further folders of session files, each as a datagram.
     folders: UnixDatagram,
     messages: Receiver<Message>,
+    sender: Sender<Message>,
+    loan: Arc<Loan>,
     /// Has an element for each batch that was sent and not received.
     batches: Receiver<()>,
 }
@@ -73,11 +81,12 @@ impl Inputs {
         let (sender, messages) = mpsc::channel();
         let (room, batches) = mpsc::sync_channel(MAX_BATCHES);
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
-        let own = sender.clone();
-        spawn("signals", move || send_signals(signals, &own))?;
-        let own = sender.clone();
+        let loan = Arc::<Loan>::default();
+        let (own, shared) = (sender.clone(), Arc::clone(&loan));
+        spawn("signals", move || send_signals(signals, &shared, &own))?;
+        let (own, shared) = (sender.clone(), Arc::clone(&loan));
         spawn("keys", move || {
-            let error = send_keys(&own);
+            let error = send_keys(&shared, &own);
             // It fails if the program is about to end. The same holds below.
             let _ = own.send(Message::NoKeys(error));
         })?;
@@ -87,16 +96,18 @@ impl Inputs {
             let own = sender.clone();
             spawn("files", move || send_client_words(&receiver, &own))?;
         }
-        let source = source.clone();
+        let (source, own) = (source.clone(), sender.clone());
         spawn("source", move || {
-            let read = || send_lines(&source, &sender, &room);
+            let read = || send_lines(&source, &own, &room);
             let result = catch_unwind(AssertUnwindSafe(read));
             let result = result.unwrap_or_else(|_| Err("reading events failed".into()));
-            let _ = sender.send(Message::SourceEnded(result));
+            let _ = own.send(Message::SourceEnded(result));
         })?;
         Ok(Inputs {
             folders,
             messages,
+            sender,
+            loan,
             batches,
         })
     }
@@ -105,6 +116,26 @@ impl Inputs {
     pub fn add_folder(&self, directory: &Path) {
         // It fails if the source is a record, or if there are more than the thread takes.
         let _ = self.folders.send(directory.as_os_str().as_bytes());
+    }
+
+    /// Lends the terminal to another program: until it is taken back, keys are not read, and the
+    /// signals of keys are ignored.
+    pub fn lend_terminal(&self) {
+        *self.loan.lock() = true;
+    }
+
+    pub fn take_terminal_back(&self) {
+        *self.loan.lock() = false;
+        self.loan.is_over.notify_one();
+    }
+
+    /// Reports the end of the guest, and asks to suspend this program each time that it stops.
+    pub fn watch_guest(&self, pid: Pid) -> io::Result<()> {
+        let own = self.sender.clone();
+        spawn("guest", move || {
+            guest::wait(pid, || drop(own.send(Message::Suspend)));
+            let _ = own.send(Message::GuestEnded);
+        })
     }
 
     /// Waits for the next message. `None`: none has come in time.
@@ -118,6 +149,25 @@ impl Inputs {
             let _ = self.batches.try_recv();
         }
         message.ok()
+    }
+}
+
+/// Whether another program has the terminal. The thread of keys holds the lock while it reads.
+#[derive(Default)]
+struct Loan {
+    is_lent: Mutex<bool>,
+    is_over: Condvar,
+}
+
+impl Loan {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_lent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until this program has the terminal. It keeps it as long as the guard is there.
+    fn wait(&self) -> MutexGuard<'_, bool> {
+        let guard = self.is_over.wait_while(self.lock(), |is_lent| *is_lent);
+        guard.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -219,12 +269,7 @@ fn send_client_words(folders: &UnixDatagram, sender: &Sender<Message>) {
 }
 
 /// Sends keys until there is an error.
-fn send_keys(sender: &Sender<Message>) -> io::Error {
-    let terminal = if io::stdin().is_terminal() {
-        io::stdin().as_fd().try_clone_to_owned().map(File::from)
-    } else {
-        File::open("/dev/tty")
-    };
+fn send_keys(loan: &Loan, sender: &Sender<Message>) -> io::Error {
     let read = |terminal: File| loop {
         // crossterm would try for ever to read from a terminal that is gone.
         let mut fds = [PollFd::new(&terminal, PollFlags::IN)];
@@ -232,6 +277,8 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
         if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        // What has come meanwhile may be read already, by the other program.
+        let _reading = loan.wait();
         while event::poll(KEY_TIME)? {
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
@@ -241,14 +288,16 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
             }
         }
     };
-    let result: io::Result<()> = terminal.and_then(read);
+    let result: io::Result<()> = keyboard().and_then(read);
     result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())
 }
 
-fn send_signals(mut signals: Signals, sender: &Sender<Message>) {
+fn send_signals(mut signals: Signals, loan: &Loan, sender: &Sender<Message>) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
         let message = match signal {
+            // The terminal sends them to the program that has it, and to this one.
+            SIGINT | SIGQUIT | SIGTSTP if *loan.lock() => continue,
             SIGTSTP => Message::Suspend,
             SIGCONT => Message::Resume,
             SIGWINCH => Message::Resize,
