@@ -25,6 +25,8 @@ pub struct WatchOptions {
     pub notifies: bool,
     /// The command that runs then.
     pub on_wait: Option<String>,
+    /// The command that goes to the terminal of a session.
+    pub jump: Option<String>,
 }
 
 /// What [`watch`](crate::watch) lists.
@@ -112,6 +114,11 @@ struct WatchArguments {
     /// run a shell command when a session begins to wait, with the session as JSON on stdin
     #[argh(option, arg_name = "command")]
     on_wait: Option<String>,
+
+    /// run a shell command when you press Enter on a session, with the session as JSON on stdin,
+    /// instead of going to its terminal
+    #[argh(option, arg_name = "command")]
+    jump: Option<String>,
 }
 
 /// Prints which sessions wait for the user, failed, are idle or work, and exits.
@@ -146,8 +153,14 @@ struct SessionsArguments {
 /// The options of `sessions` that take a value.
 pub(super) const SESSIONS_VALUED: [&str; 2] = ["--socket", "--session"];
 /// The options of `watch` that take a value.
-pub(super) const WATCH_VALUED: [&str; 5] =
-    ["--socket", "--session", "--event", "--tool", "--on-wait"];
+pub(super) const WATCH_VALUED: [&str; 6] = [
+    "--socket",
+    "--session",
+    "--event",
+    "--tool",
+    "--on-wait",
+    "--jump",
+];
 
 pub(super) fn parse_watch(
     arguments: &[OsString],
@@ -171,6 +184,7 @@ pub(super) fn parse_watch(
         },
         notifies: arguments.notify,
         on_wait: arguments.on_wait,
+        jump: arguments.jump,
     })
 }
 

@@ -18,8 +18,8 @@ use crate::harness::*;
 
 /// A home directory with the client's configuration directory, and processes that are clients.
 pub struct Home {
-    folder: TempDir,
-    clients: Vec<Child>,
+    pub folder: TempDir,
+    pub clients: Vec<Child>,
 }
 
 impl Home {
@@ -37,7 +37,7 @@ impl Home {
     }
 
     /// Starts a process that waits until it is dropped. Returns its pid.
-    fn client(&mut self) -> u32 {
+    pub fn client(&mut self) -> u32 {
         let mut cat = Command::new("cat");
         cat.stdin(Stdio::piped()).stdout(Stdio::null());
         self.clients.push(cat.spawn().unwrap());

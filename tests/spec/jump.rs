@@ -1,25 +1,30 @@
 //! Enter on a session goes to its terminal, with real servers of tmux. A process in a pane plays
 //! the client.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::client_files::{Home, file};
 use crate::harness::*;
+use crate::screen::{GIVE, TAKE, Watch, resize};
 
 /// A server of tmux. It is ended when it is dropped.
 struct Tmux {
     folder: TempDir,
+    pid: u32,
 }
 
 impl Tmux {
     /// Starts it with a session of this name, which runs a command.
     fn start(name: &str, command: &[&str]) -> Tmux {
-        let tmux = Tmux { folder: folder() };
+        let mut tmux = Tmux {
+            folder: folder(),
+            pid: 0,
+        };
         tmux.run(
             &[
                 &["-f", "/dev/null", "new-session", "-d", "-s", name],
@@ -27,6 +32,10 @@ impl Tmux {
             ]
             .concat(),
         );
+        tmux.pid = tmux
+            .run(&["display-message", "-p", "#{pid}"])
+            .parse()
+            .unwrap();
         tmux
     }
 
@@ -84,8 +93,8 @@ impl Tmux {
     }
 
     /// Runs `watch` in a session of this name, and waits until it shows sessions. Returns its pane.
-    fn watch(&self, home: &Home, name: &str) -> String {
-        let watch = home.command("watch", "/nonexistent");
+    fn view(&self, home: &Home, name: &str) -> String {
+        let watch = watch(home, &[]);
         let mut words = vec!["env".to_owned(), "-u".into(), "CLAUDE_CONFIG_DIR".into()];
         for (name, value) in watch.get_envs() {
             let value = value.map(|value| format!("{}={}", name.display(), value.display()));
@@ -109,8 +118,8 @@ impl Tmux {
 
 impl Drop for Tmux {
     fn drop(&mut self) {
-        // It fails if the server has ended.
-        let _ = self.command(&["kill-server"]).output();
+        // It may be stopped.
+        signal(self.pid, "KILL");
     }
 }
 
@@ -155,6 +164,23 @@ impl Drop for Client {
     }
 }
 
+/// `watch` outside of every multiplexer.
+fn watch(home: &Home, arguments: &[&str]) -> Command {
+    let mut watch = home.command("watch", "/nonexistent");
+    for name in ["TMUX", "STY", "ZELLIJ_SESSION_NAME"] {
+        watch.env_remove(name);
+    }
+    watch.args(arguments);
+    watch
+}
+
+/// Starts it, and waits until it shows sessions.
+fn view(command: &Command) -> Watch {
+    let view = Watch::start(command);
+    view.wait_for("waiting");
+    view
+}
+
 fn are_tools_missing() -> bool {
     tool("tmux").is_none() || tool("setsid").is_none()
 }
@@ -169,7 +195,7 @@ fn inside_of_tmux_enter_takes_this_client_to_the_pane_and_no_other() {
     tmux.cat(&["new-window", "-t", "work"]);
     let pane = tmux.cat(&["split-window", "-t", "work:1"]);
     tmux.play(&home, &pane, "s");
-    let view = tmux.watch(&home, "view");
+    let view = tmux.view(&home, "view");
     tmux.cat(&["new-session", "-s", "other"]);
     // Of the two that show the view, the first one has the key.
     let clients = ["view", "view", "other"].map(|session| tmux.attach(session));
@@ -193,7 +219,7 @@ fn without_a_client_that_shows_the_view_no_other_one_is_taken() {
     let home = Home::new();
     let tmux = Tmux::start("work", &["cat"]);
     tmux.play(&home, "%0", "s");
-    let view = tmux.watch(&home, "view");
+    let view = tmux.view(&home, "view");
     tmux.cat(&["new-session", "-s", "other"]);
     let client = tmux.attach("other");
     let shown = tmux.shown_by(&client);
@@ -203,4 +229,287 @@ fn without_a_client_that_shows_the_view_no_other_one_is_taken() {
     // Enter closes what it has opened.
     tmux.run(&["send-keys", "-t", &view, "Enter"]);
     tmux.wait_for_text(&view, "PROJECT");
+}
+
+#[test]
+fn outside_of_tmux_the_pane_is_shown_here_until_it_is_detached() {
+    if are_tools_missing() {
+        return;
+    }
+    let home = Home::new();
+    let tmux = Tmux::start("work", &["cat"]);
+    tmux.cat(&["new-window", "-t", "work"]);
+    let pane = tmux.cat(&["split-window", "-t", "work:1"]);
+    tmux.play(&home, &pane, "s");
+    let mut view = view(&watch(&home, &[]));
+    for round in 0..2 {
+        view.press("\r");
+        let shown = || tmux.run(&["list-clients", "-F", "#{pane_id}"]);
+        wait_until("the pane is shown", || shown() == pane);
+        // Each key arrives.
+        for number in 0..10 {
+            let line = format!("line {number} of round {round}, and q is no command");
+            view.press(&format!("{line}\r"));
+            tmux.wait_for_text(&pane, &line);
+        }
+        let before = view.screen.text().len();
+        view.press("\x02d");
+        view.wait_for_more(before, TAKE);
+        view.wait_for_more(before, "waiting");
+    }
+    view.press("?");
+    view.wait_for("Help");
+    view.press("qq");
+    assert_eq!(view.end(), Some(0));
+}
+
+#[test]
+fn a_view_that_ends_while_a_pane_is_shown_detaches_it() {
+    if are_tools_missing() {
+        return;
+    }
+    let home = Home::new();
+    let tmux = Tmux::start("work", &["cat"]);
+    tmux.play(&home, "%0", "s");
+    let mut view = view(&watch(&home, &[]));
+    view.press("\r");
+    let clients = || tmux.run(&["list-clients"]);
+    wait_until("the pane is shown", || !clients().is_empty());
+    assert!(signal(view.child.id(), "TERM"));
+    assert_eq!(view.end(), Some(0));
+    assert_eq!(clients(), "");
+}
+
+#[test]
+fn from_another_server_the_user_is_told_where_the_session_is() {
+    if are_tools_missing() {
+        return;
+    }
+    let home = Home::new();
+    let (tmux, other) = (
+        Tmux::start("here", &["cat"]),
+        Tmux::start("there", &["cat"]),
+    );
+    other.play(&home, "%0", "s");
+    let pane = tmux.view(&home, "view");
+    let client = tmux.attach("view");
+    client.press("\r");
+    let command = format!("tmux -S {} attach-session -t %0", other.socket().display());
+    tmux.wait_for_text(&pane, &command);
+    assert_eq!(other.run(&["list-clients"]), "");
+}
+
+#[test]
+fn the_own_pane_is_no_other_place() {
+    if are_tools_missing() {
+        return;
+    }
+    let home = Home::new();
+    let tmux = Tmux::start("work", &["cat"]);
+    // The client is suspended, and the view runs in front of it.
+    let words = watch(&home, &[]);
+    let words: Vec<_> = words
+        .get_args()
+        .map(|word| word.display().to_string())
+        .collect();
+    let shell = format!(
+        "echo $$; (sleep 1000 & echo $! >{0}/pid; wait) & HOME={0} {BINARY} {1}",
+        home.folder.path().display(),
+        words.join(" ")
+    );
+    let pane = tmux.run(&["new-session", "-d", "-P", "-F", "#{pane_id}", &shell]);
+    let pid = home.folder.path().join("pid");
+    let mut client = String::new();
+    wait_until("the client runs", || {
+        client = fs::read_to_string(&pid).unwrap_or_default();
+        client.ends_with('\n')
+    });
+    let client = client.trim().parse().unwrap();
+    home.write(client, &file(client, "s", "waiting"));
+    tmux.wait_for_text(&pane, "waiting");
+    tmux.run(&["send-keys", "-t", &pane, "Enter"]);
+    tmux.wait_for_text(&pane, "The session runs in the terminal of this view");
+}
+
+#[test]
+fn a_session_that_is_in_no_pane_is_nowhere_to_go() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let server = Server::start(&[]);
+    let pid = home.client();
+    home.write(pid, &file(pid, "a", "waiting"));
+    server.post("PermissionRequest", r#"{"session_id":"b"}"#);
+    for (session, text) in [
+        ("a", "is in no pane or window"),
+        ("b", "It is not known where this session runs"),
+    ] {
+        let mut command = home.command("watch", server.socket().to_str().unwrap());
+        let view = view(command.args(["--session", session]));
+        view.press("\r");
+        view.wait_for(text);
+    }
+}
+
+#[test]
+fn a_server_of_tmux_that_is_stopped_does_not_stop_the_view() {
+    if are_tools_missing() {
+        return;
+    }
+    let home = Home::new();
+    let tmux = Tmux::start("work", &["cat"]);
+    tmux.play(&home, "%0", "s");
+    let view = view(&watch(&home, &[]));
+    assert!(signal(tmux.pid, "STOP"));
+    view.press("\r");
+    view.wait_for("is in no pane or window");
+}
+
+/// Starts a client with these variables of a terminal.
+fn client_in(home: &mut Home, variables: &[(&str, &str)]) -> u32 {
+    let mut cat = Command::new("cat");
+    for name in ["TMUX", "ZELLIJ_SESSION_NAME", "STY", "KITTY_LISTEN_ON"] {
+        cat.env_remove(name);
+    }
+    cat.envs(variables.iter().copied());
+    cat.stdin(Stdio::piped()).stdout(Stdio::null());
+    home.clients.push(cat.spawn().unwrap());
+    home.clients.last().unwrap().id()
+}
+
+/// Presses Enter in a view with the variables of a terminal. The session's terminal has others.
+/// Returns the view, and the command that it has run, of a program that prints its arguments.
+fn command_of(program: &str, own: &[(&str, &str)], session: &[(&str, &str)]) -> (Watch, String) {
+    let mut home = Home::new();
+    let pid = client_in(&mut home, session);
+    home.write(pid, &file(pid, "s", "waiting"));
+    let folder = home.folder.path().to_owned();
+    let log = folder.join("log");
+    script(
+        &folder.join(program),
+        &format!(
+            "echo $WEZTERM_UNIX_SOCKET $STY $ZELLIJ \"$@\" >>{}\necho refused >&2\nexit 7",
+            log.display()
+        ),
+    );
+    let path = std::env::var("PATH").unwrap();
+    let mut command = watch(&home, &[]);
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    let view = view(command.envs(own.iter().copied()));
+    view.press("\r");
+    let mut ran = String::new();
+    wait_until("the program has run", || {
+        ran = fs::read_to_string(&log).unwrap_or_default();
+        ran.ends_with('\n')
+    });
+    view.wait_for("refused");
+    (view, ran.trim().to_owned())
+}
+
+#[test]
+fn kitty_and_wezterm_are_told_to_show_the_window() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let kitty = [("KITTY_LISTEN_ON", "unix:@k"), ("KITTY_WINDOW_ID", "2")];
+    let (view, ran) = command_of("kitty", &[], &kitty);
+    assert_eq!(ran, "@ --to unix:@k focus-window --match id:2");
+    view.wait_for("kitty @ --to unix:@k focus-window --match id:2");
+    let socket = folder();
+    let socket = socket.path().to_str().unwrap();
+    let wezterm = [("WEZTERM_UNIX_SOCKET", socket), ("WEZTERM_PANE", "3")];
+    let (_view, ran) = command_of("wezterm", &[], &wezterm);
+    assert_eq!(ran, format!("{socket} cli activate-pane --pane-id 3"));
+}
+
+#[test]
+fn gnu_screen_and_zellij_show_the_session_here_or_switch() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let screen = [("STY", "1.a"), ("WINDOW", "2")];
+    let (_view, ran) = command_of("screen", &[], &screen);
+    assert_eq!(ran, "-x 1.a -p 2");
+    let same = [("STY", "1.a"), ("WINDOW", "0")];
+    let (_view, ran) = command_of("screen", &same, &screen);
+    assert_eq!(ran, "1.a -S 1.a -p 2 -X select 2");
+    let zellij = [("ZELLIJ_SESSION_NAME", "a b"), ("ZELLIJ_PANE_ID", "2")];
+    let (_view, ran) = command_of("zellij", &[("ZELLIJ", "0")], &zellij);
+    assert_eq!(ran, "attach a b");
+    let same = [("ZELLIJ_SESSION_NAME", "a b"), ("ZELLIJ_PANE_ID", "1")];
+    let (_view, ran) = command_of("zellij", &same, &zellij);
+    assert_eq!(ran, "--session a b action focus-pane-id 2");
+}
+
+/// A view with a session, and a command for Enter.
+fn view_with(home: &mut Home, command: &str) -> Watch {
+    let pid = home.client();
+    home.write(pid, &file(pid, "s", "waiting"));
+    view(&watch(home, &["--jump", command]))
+}
+
+#[test]
+fn a_command_of_the_user_gets_the_session_and_its_failure_is_shown() {
+    if are_tools_missing() {
+        return;
+    }
+    let home = Home::new();
+    let tmux = Tmux::start("work", &["cat"]);
+    tmux.play(&home, "%0", "s");
+    let path = home.folder.path().join("session");
+    let command = format!("cat >{}; echo no such place >&2; exit 3", path.display());
+    let view = view(&watch(&home, &["--jump", &command]));
+    view.press("\r");
+    view.wait_for("the command that goes to the terminal failed: exit status: 3 no such place");
+    let session = &events(&fs::read_to_string(path).unwrap())[0];
+    assert_eq!(session["session_id"], "s");
+    assert_eq!(session["state"], "waiting");
+    assert_eq!(session["terminal"]["pane"], "%0");
+    // The next key removes the message.
+    let before = view.screen.text().len();
+    view.press("j");
+    view.wait_for_more(before, "no server");
+}
+
+#[test]
+fn a_command_that_has_the_terminal_gets_its_keys_and_signals() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let command =
+        "trap 'exit 5' INT; echo ready; while read -r line; do echo \"<$line>\"; done </dev/tty";
+    let view = view_with(&mut home, command);
+    view.press("\r");
+    view.wait_for("ready");
+    let given = view.screen.text().rfind(GIVE).unwrap();
+    // Neither is for the screen.
+    resize(&view.terminal, 80, 20);
+    assert!(signal(view.child.id(), "CONT"));
+    view.press("q\r");
+    view.wait_for("<q>");
+    view.press("\x03");
+    view.wait_for("exit status: 5");
+    let shown = view.screen.text();
+    let taken = given + shown[given..].find(TAKE).unwrap();
+    assert_eq!(&shown[given + GIVE.len()..taken], "ready\r\nq\r\n<q>\r\n^C");
+}
+
+#[test]
+fn a_command_that_is_suspended_suspends_the_view() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let view = view_with(&mut home, "kill -STOP $$; exit 6");
+    let stat = format!("/proc/{}/stat", view.child.id());
+    let is_stopped = || fs::read_to_string(&stat).unwrap().contains(") T ");
+    view.press("\r");
+    wait_until("the view is stopped", is_stopped);
+    // As `fg` does.
+    let group = format!("-{}", view.child.id());
+    let kill = Command::new("kill").args(["-CONT", "--", &group]).status();
+    assert!(kill.unwrap().success());
+    view.wait_for("exit status: 6");
 }

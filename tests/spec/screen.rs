@@ -17,15 +17,15 @@ use crate::harness::*;
 
 /// What the program writes when it takes the terminal, and when it gives it back: the title,
 /// the alternate screen, the cursor.
-const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?1000h\x1b[?1006h";
-const GIVE: &str = "\x1b[?1006l\x1b[?1000l\x1b[10000;1H\r\n\x1b[?1049l\x1b[?25h\x1b[23;0t";
+pub const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?1000h\x1b[?1006h";
+pub const GIVE: &str = "\x1b[?1006l\x1b[?1000l\x1b[10000;1H\r\n\x1b[?1049l\x1b[?25h\x1b[23;0t";
 
 /// `watch` on a terminal. It is killed when it is dropped.
 pub struct Watch {
-    child: Child,
+    pub child: Child,
     pub screen: Stream,
     keys: File,
-    terminal: File,
+    pub terminal: File,
     modes: String,
 }
 
@@ -94,7 +94,7 @@ impl Watch {
     }
 
     /// Waits until the program ends. The terminal must be as before.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         let mut status = None;
         wait_until("the program ends", || {
             status = self.child.try_wait().unwrap();
@@ -123,7 +123,7 @@ fn words(shown: &str) -> String {
     others.replace_all(&words, "").into_owned()
 }
 
-fn resize(terminal: &File, columns: u16, rows: u16) {
+pub fn resize(terminal: &File, columns: u16, rows: u16) {
     let size = Winsize {
         ws_row: rows,
         ws_col: columns,

@@ -8,7 +8,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -16,16 +16,20 @@ use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind, MouseEvent};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::Pid;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::details::Request;
+use super::guest;
+use super::terminal::keyboard;
 use crate::cli::SourceOption;
 use crate::watch::client_files::{ClientFiles, Details, Panes};
 use crate::watch::session::client::ClientWord;
@@ -61,6 +65,8 @@ pub enum Message {
     Suspend,
     Resume,
     Resize,
+    /// The guest has ended.
+    GuestEnded,
 }
 
 /// The receiving end.
@@ -70,6 +76,8 @@ pub struct Inputs {
     /// Takes the sessions of which details are to be read.
     requests: Sender<Vec<Request>>,
     messages: Receiver<Message>,
+    sender: Sender<Message>,
+    loan: Arc<Loan>,
     /// Has an element for each batch that was sent and not received.
     batches: Receiver<()>,
 }
@@ -80,11 +88,12 @@ impl Inputs {
         let (sender, messages) = mpsc::channel();
         let (room, batches) = mpsc::sync_channel(MAX_BATCHES);
         let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
-        let own = sender.clone();
-        spawn("signals", move || send_signals(signals, &own))?;
-        let own = sender.clone();
+        let loan = Arc::<Loan>::default();
+        let (own, shared) = (sender.clone(), Arc::clone(&loan));
+        spawn("signals", move || send_signals(signals, &shared, &own))?;
+        let (own, shared) = (sender.clone(), Arc::clone(&loan));
         spawn("keys", move || {
-            let error = send_keys(&own);
+            let error = send_keys(&shared, &own);
             // It fails if the program is about to end. The same holds below.
             let _ = own.send(Message::NoKeys(error));
         })?;
@@ -97,17 +106,19 @@ impl Inputs {
         let (requests, receiver) = mpsc::channel();
         let own = sender.clone();
         spawn("details", move || send_details(&receiver, &own))?;
-        let source = source.clone();
+        let (source, own) = (source.clone(), sender.clone());
         spawn("source", move || {
-            let read = || send_lines(&source, &sender, &room);
+            let read = || send_lines(&source, &own, &room);
             let result = catch_unwind(AssertUnwindSafe(read));
             let result = result.unwrap_or_else(|_| Err("reading events failed".into()));
-            let _ = sender.send(Message::SourceEnded(result));
+            let _ = own.send(Message::SourceEnded(result));
         })?;
         Ok(Inputs {
             folders,
             requests,
             messages,
+            sender,
+            loan,
             batches,
         })
     }
@@ -124,6 +135,26 @@ impl Inputs {
         let _ = self.requests.send(requests);
     }
 
+    /// Lends the terminal to another program: until it is taken back, keys are not read, and the
+    /// signals of keys are ignored.
+    pub fn lend_terminal(&self) {
+        *self.loan.lock() = true;
+    }
+
+    pub fn take_terminal_back(&self) {
+        *self.loan.lock() = false;
+        self.loan.is_over.notify_one();
+    }
+
+    /// Reports the end of the guest, and asks to suspend this program each time that it stops.
+    pub fn watch_guest(&self, pid: Pid) -> io::Result<()> {
+        let own = self.sender.clone();
+        spawn("guest", move || {
+            guest::wait(pid, || drop(own.send(Message::Suspend)));
+            let _ = own.send(Message::GuestEnded);
+        })
+    }
+
     /// Waits for the next message. `None`: none has come in time.
     pub fn receive(&self, timeout: Option<Duration>) -> Option<Message> {
         let message = match timeout {
@@ -135,6 +166,25 @@ impl Inputs {
             let _ = self.batches.try_recv();
         }
         message.ok()
+    }
+}
+
+/// Whether another program has the terminal. The thread of keys holds the lock while it reads.
+#[derive(Default)]
+struct Loan {
+    is_lent: Mutex<bool>,
+    is_over: Condvar,
+}
+
+impl Loan {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_lent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until this program has the terminal. It keeps it as long as the guard is there.
+    fn wait(&self) -> MutexGuard<'_, bool> {
+        let guard = self.is_over.wait_while(self.lock(), |is_lent| *is_lent);
+        guard.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -248,12 +298,7 @@ fn send_details(requests: &Receiver<Vec<Request>>, sender: &Sender<Message>) {
 }
 
 /// Sends keys until there is an error.
-fn send_keys(sender: &Sender<Message>) -> io::Error {
-    let terminal = if io::stdin().is_terminal() {
-        io::stdin().as_fd().try_clone_to_owned().map(File::from)
-    } else {
-        File::open("/dev/tty")
-    };
+fn send_keys(loan: &Loan, sender: &Sender<Message>) -> io::Error {
     let read = |terminal: File| loop {
         // crossterm would try for ever to read from a terminal that is gone.
         let mut fds = [PollFd::new(&terminal, PollFlags::IN)];
@@ -261,6 +306,8 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
         if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        // What has come meanwhile may be read already, by the other program.
+        let _reading = loan.wait();
         while event::poll(KEY_TIME)? {
             let message = match event::read()? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => Message::Key(key),
@@ -272,14 +319,16 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
             }
         }
     };
-    let result: io::Result<()> = terminal.and_then(read);
+    let result: io::Result<()> = keyboard().and_then(read);
     result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())
 }
 
-fn send_signals(mut signals: Signals, sender: &Sender<Message>) {
+fn send_signals(mut signals: Signals, loan: &Loan, sender: &Sender<Message>) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
         let message = match signal {
+            // The terminal sends them to the program that has it, and to this one.
+            SIGINT | SIGQUIT | SIGTSTP if *loan.lock() => continue,
             SIGTSTP => Message::Suspend,
             SIGCONT => Message::Resume,
             SIGWINCH => Message::Resize,

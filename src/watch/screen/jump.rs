@@ -7,35 +7,93 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::io;
+use std::io::{self, Seek, Write};
+use std::mem::discriminant;
 use std::process::{self, Command};
 use std::time::{Duration, Instant};
 
+use super::terminal::keyboard;
+use crate::cli::WatchOptions;
 use crate::hooks::quote_text;
-use crate::watch::client_files::{Panes, Terminal};
-use crate::watch::command;
+use crate::watch::client_files::{Panes, Place, Terminal};
 use crate::watch::session::Session;
 use crate::watch::session::client::Status;
+use crate::watch::{command, source, table};
 
 /// The time that a command has. The server that it talks to can be stopped.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Goes to the terminal of a session. The error tells the user where that is, and how to get there.
-pub fn go(session: &Session) -> Result<(), String> {
+/// What the user wants Enter to do.
+pub struct Jump {
+    /// The command that replaces all this.
+    command: Option<String>,
+    /// Whether the sessions are of now. In a record they are not: nothing is read for them.
+    is_live: bool,
+}
+
+/// How to get to a terminal.
+enum Way {
+    /// A command that goes there at once.
+    Switch(Vec<String>),
+    /// A command that shows it here as long as it runs.
+    Attach(Vec<String>),
+}
+
+impl Jump {
+    pub fn new(options: &WatchOptions) -> Jump {
+        Jump {
+            command: options.jump.clone(),
+            is_live: source::is_live(&options.source),
+        }
+    }
+
+    /// Goes to the terminal of a session at once, or returns a command that is to have the terminal
+    /// of the screen as long as it runs. The error says where the session is, and how to get there.
+    pub fn go(&self, session: &Session) -> Result<Option<Command>, String> {
+        match &self.command {
+            Some(command) => {
+                let command = self.custom(command, session).map(Some);
+                command.map_err(|error| format!("The command of --jump cannot run: {error}"))
+            }
+            None => go_to(session),
+        }
+    }
+
+    /// The user's command, with the session on its stdin.
+    fn custom(&self, command: &str, session: &Session) -> io::Result<Command> {
+        let details = self
+            .is_live
+            .then(|| Place::of(session).read(&mut Panes::new()));
+        let mut file = tempfile::tempfile()?;
+        file.write_all(table::json(session, &details.unwrap_or_default()).as_bytes())?;
+        file.rewind()?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command]).stdin(file);
+        Ok(shell)
+    }
+}
+
+fn go_to(session: &Session) -> Result<Option<Command>, String> {
     let mut panes = Panes::new();
-    let target = find(session, &mut panes)?;
+    let target = &find(session, &mut panes)?;
     let own = Terminal::find(process::id(), None, &mut panes);
-    if own.as_ref() == Some(&target) {
+    if own.as_ref() == Some(target) {
         return Err(
             "The session runs in the terminal of this view, suspended or in the background.\n\
              Quit the view, and continue it with fg."
                 .into(),
         );
     }
-    let switch = switch(own.as_ref(), &target)?;
-    match switch {
-        Some(words) => run(&words).map(drop),
-        None => Err(describe(&target)),
+    let own = own.as_ref();
+    let is_elsewhere = own.is_some_and(|own| are_of_one_kind(own, target));
+    match way(own, target)? {
+        Way::Switch(words) => run(&words).map(|_| None),
+        Way::Attach(words) if is_elsewhere => Err(format!(
+            "The session is in another server or session of the program that shows this view.\n\
+             In a terminal outside of that program, this command shows it:\n\n{}",
+            shell_text(&words)
+        )),
+        Way::Attach(words) => attach(&words).map(Some),
     }
 }
 
@@ -60,136 +118,104 @@ fn find(session: &Session, panes: &mut Panes) -> Result<Terminal, String> {
     })
 }
 
-/// The command that goes from one terminal to the other at once. `None`: there is none.
-fn switch(own: Option<&Terminal>, target: &Terminal) -> Result<Option<Vec<String>>, String> {
+fn way(own: Option<&Terminal>, target: &Terminal) -> Result<Way, String> {
     use Terminal::{Kitty, Screen, Tmux, WezTerm, Zellij};
-    Ok(Some(match (own, target) {
-        (
-            Some(Tmux {
-                server: here,
-                pane: own,
-            }),
-            Tmux { server, pane },
-        ) if here == server => {
-            let client = client_of(server, own)?;
-            words(&[
-                "tmux",
-                "-S",
-                server,
-                "switch-client",
-                "-c",
-                &client,
-                "-t",
-                pane,
-            ])
+    use Way::{Attach, Switch};
+    let (host, place) = parts(target);
+    // The own place, if the same server or session shows it.
+    let own = own.filter(|own| are_of_one_kind(own, target)).map(parts);
+    let here = own.filter(|own| own.0 == host).map(|own| own.1);
+    Ok(match (target, here) {
+        (Tmux { .. }, Some(here)) => {
+            let client = client_of(host, here)?;
+            let values = [host, &client, place];
+            Switch(words("tmux -S {} switch-client -c {} -t {}", &values))
         }
-        (Some(Screen { session: here, .. }), Screen { session, window }) if here == session => {
-            words(&[
-                "screen", "-S", session, "-p", window, "-X", "select", window,
-            ])
+        (Tmux { .. }, None) => Attach(words("tmux -S {} attach-session -t {}", &[host, place])),
+        (Screen { .. }, Some(_)) => {
+            let values = [host, place, place];
+            Switch(words("screen -S {} -p {} -X select {}", &values))
         }
-        (Some(Zellij { session: here, .. }), Zellij { session, pane }) if here == session => {
-            words(&[
-                "zellij",
-                "--session",
-                session,
-                "action",
-                "focus-pane-id",
-                pane,
-            ])
+        (Screen { .. }, None) => Attach(words("screen -x {} -p {}", &[host, place])),
+        (Zellij { .. }, Some(_)) => {
+            let values = [host, place];
+            Switch(words(
+                "zellij --session {} action focus-pane-id {}",
+                &values,
+            ))
         }
-        (_, Kitty { server, window }) => {
-            let window = format!("id:{window}");
-            words(&[
-                "kitty",
-                "@",
-                "--to",
-                server,
-                "focus-window",
-                "--match",
-                &window,
-            ])
+        // No option of it names a pane.
+        (Zellij { .. }, None) => Attach(words("zellij attach {}", &[host])),
+        (Kitty { .. }, _) => {
+            let values = [host, place];
+            Switch(words("kitty @ --to {} focus-window --match id:{}", &values))
         }
-        (_, WezTerm { server, pane }) => {
-            let socket = format!("WEZTERM_UNIX_SOCKET={server}");
-            words(&[
-                "env",
-                &socket,
-                "wezterm",
-                "cli",
-                "activate-pane",
-                "--pane-id",
-                pane,
-            ])
+        (WezTerm { .. }, _) => {
+            let template = "env WEZTERM_UNIX_SOCKET={} wezterm cli activate-pane --pane-id {}";
+            Switch(words(template, &[host, place]))
         }
-        _ => return Ok(None),
-    }))
+    })
+}
+
+/// The server or the session that shows a terminal, and the pane or the window in it.
+fn parts(terminal: &Terminal) -> (&str, &str) {
+    use Terminal::{Kitty, Screen, Tmux, WezTerm, Zellij};
+    match terminal {
+        Tmux { server, pane } | WezTerm { server, pane } => (server, pane),
+        Kitty { server, window } => (server, window),
+        Zellij { session, pane } => (session, pane),
+        Screen { session, window } => (session, window),
+    }
+}
+
+fn are_of_one_kind(one: &Terminal, other: &Terminal) -> bool {
+    discriminant(one) == discriminant(other)
 }
 
 /// The client that shows a pane of tmux. Of several, it is the one that had the last key. Without
 /// `-c`, `switch-client` would take another session's client if this one's has none.
 fn client_of(server: &str, pane: &str) -> Result<String, String> {
     let format = "#{?session_attached,#{client_name},}";
-    let show = [
-        "tmux",
-        "-S",
-        server,
-        "display-message",
-        "-p",
-        "-t",
-        pane,
-        format,
-    ];
-    match run(&words(&show))? {
+    let show = words(
+        "tmux -S {} display-message -p -t {} {}",
+        &[server, pane, format],
+    );
+    match run(&show)? {
         client if client.is_empty() => Err("No client of tmux shows this view.".into()),
         client => Ok(client),
     }
 }
 
-/// Where a session is, and the command that shows it in a terminal outside of multiplexers.
-fn describe(target: &Terminal) -> String {
-    let (place, command) = match target {
-        Terminal::Tmux { server, pane } => (
-            format!("pane {pane} of another server of tmux"),
-            words(&["tmux", "-S", server, "attach-session", "-t", pane]),
-        ),
-        Terminal::Screen { session, window } => (
-            format!("window {window} of another session of GNU screen"),
-            words(&["screen", "-x", session, "-p", window]),
-        ),
-        Terminal::Zellij { session, pane } => (
-            format!("pane {pane} of another session of Zellij"),
-            words(&["zellij", "attach", session]),
-        ),
-        Terminal::Kitty { .. } | Terminal::WezTerm { .. } => return String::new(),
+/// The words of a command. Each `{}` stands for the next value, whatever that contains.
+fn words(template: &str, values: &[&str]) -> Vec<String> {
+    let mut values = values.iter();
+    let fill = |word: &str| match word.split_once("{}") {
+        Some((before, _)) => before.to_owned() + values.next().unwrap_or(&""),
+        None => word.to_owned(),
     };
-    format!(
-        "The session is in {place}. Outside of this one:\n\n{}",
-        shell_text(&command)
-    )
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
+    template.split(' ').map(fill).collect()
 }
 
 /// Words as a shell reads them.
 fn shell_text(words: &[String]) -> String {
-    let is_plain = |word: &str| {
-        word.chars()
-            .all(|char| char.is_ascii_alphanumeric() || "-_./@%:".contains(char))
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./@%:=".contains(char);
+    let quote = |word: &String| match word.chars().all(is_plain) {
+        true => word.clone(),
+        false => quote_text(word),
     };
-    let quoted: Vec<String> = words
-        .iter()
-        .map(|word| {
-            if is_plain(word) {
-                word.clone()
-            } else {
-                quote_text(word)
-            }
-        })
-        .collect();
-    quoted.join(" ")
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+/// A command that shows a terminal here. This program may have been started inside of a
+/// multiplexer and shown outside of it: then the multiplexer would refuse.
+fn attach(words: &[String]) -> Result<Command, String> {
+    let terminal = keyboard().map_err(|error| format!("The terminal cannot be opened: {error}"))?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).stdin(terminal);
+    for name in ["TMUX", "STY", "ZELLIJ"] {
+        command.env_remove(name);
+    }
+    Ok(command)
 }
 
 /// Runs a command. Returns what it prints.

@@ -4,14 +4,15 @@
 //!   change it.
 //! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
 //! - `details` says when to read what the events do not tell.
-//! - `jump` goes to the terminal of a session.
+//! - `jump` goes to the terminal of a session. `guest` is a program that shows it here.
 //! - `terminal` takes the terminal, and gives it back.
-//! - `inputs`: the threads that wait for the source, for the client's files, for keys and for
-//!   signals, and the one that reads the details.
+//! - `inputs`: the threads that wait for the source, for the client's files, for keys, for signals
+//!   and for the guest, and the one that reads the details.
 //! - This file is the loop, and says how often the screen is redrawn at most.
 //!
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
-//! This one waits for a channel: there are always five inputs, and each may block its thread.
+//! This one waits for a channel: there are five inputs and sometimes a guest, and each may block
+//! its thread.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -19,6 +20,7 @@ mod app;
 mod details;
 mod draw;
 mod events;
+mod guest;
 mod history;
 mod inputs;
 mod jump;
@@ -38,6 +40,7 @@ use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -46,7 +49,9 @@ use rustix::process::{Signal, getpid, kill_process};
 use self::app::{App, ScreenLook};
 use self::details::Readings;
 use self::draw::Picture;
+use self::guest::Guest;
 use self::inputs::{Inputs, Message};
+use self::jump::Jump;
 use self::page::Page;
 use self::terminal::Screen;
 use super::alerts::Alerts;
@@ -74,6 +79,8 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
     app.now = now();
     let mut watch = Watch {
         app,
+        jump: Jump::new(options),
+        guest: None,
         screen,
         alerts,
         readings: source::is_live(&options.source).then(Readings::default),
@@ -88,6 +95,9 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
 
 struct Watch {
     app: App,
+    jump: Jump,
+    /// The program that has the terminal instead of the screen.
+    guest: Option<Guest>,
     screen: Screen,
     alerts: Alerts,
     /// The readings of details. From a record nothing is read.
@@ -161,6 +171,12 @@ impl Watch {
     /// Takes a message. Breaks at the end.
     fn take(&mut self, message: Message, inputs: &Inputs) -> io::Result<ControlFlow<()>> {
         match message {
+            // The guest has the terminal.
+            Message::Key(_) | Message::Resume | Message::Resize if self.guest.is_some() => {}
+            Message::GuestEnded => {
+                let result = self.guest.take().map_or(Ok(()), Guest::result);
+                self.take_terminal_back(result, inputs)?;
+            }
             Message::Lines(lines, damaged) => {
                 self.app.take_damaged(damaged);
                 self.take_lines(&lines, inputs);
@@ -184,7 +200,7 @@ impl Watch {
             Message::Key(key) => {
                 let next = self.app.press(key);
                 if std::mem::take(&mut self.app.is_jump_wanted) {
-                    self.jump();
+                    self.jump(inputs)?;
                 }
                 return Ok(next);
             }
@@ -211,14 +227,46 @@ impl Watch {
     }
 
     /// Goes to the terminal of the selected session.
-    fn jump(&mut self) {
+    fn jump(&mut self, inputs: &Inputs) -> io::Result<()> {
         let Some(session) = self.app.selected_session() else {
-            return;
+            return Ok(());
         };
-        if let Err(text) = jump::go(session) {
-            let title = format!("Terminal of {}", session.name());
-            self.app.page = Some(Page::new(title, text, self.app.size));
+        match self.jump.go(session) {
+            Ok(None) => {}
+            Ok(Some(command)) => self.lend_terminal(command, inputs)?,
+            Err(text) => {
+                let title = format!("Terminal of {}", session.name());
+                self.app.page = Some(Page::new(title, text, self.app.size));
+            }
         }
+        Ok(())
+    }
+
+    /// Runs a command on the terminal, in place of the screen.
+    fn lend_terminal(&mut self, command: Command, inputs: &Inputs) -> io::Result<()> {
+        inputs.lend_terminal();
+        self.screen.suspend();
+        let start = || {
+            let guest = Guest::start(command)?;
+            inputs.watch_guest(guest.pid())?;
+            Ok(guest)
+        };
+        match start() {
+            Ok(guest) => self.guest = Some(guest),
+            Err(error) => self.take_terminal_back(Err(error), inputs)?,
+        }
+        Ok(())
+    }
+
+    /// Shows the screen again, and why the guest has failed, if it has.
+    fn take_terminal_back(&mut self, result: io::Result<()>, inputs: &Inputs) -> io::Result<()> {
+        self.screen.resume()?;
+        self.app.resize(self.screen.size());
+        inputs.take_terminal_back();
+        if let Err(error) = result {
+            self.app.answer = format!("the command that goes to the terminal failed: {error}");
+        }
+        Ok(())
     }
 
     fn take_lines(&mut self, lines: &[u8], inputs: &Inputs) {
