@@ -4,6 +4,7 @@
 //!   I/O.
 //! - `source`: where lines come from. `filter`: which of them are shown. `client_files`: the
 //!   client's own session files.
+//! - `inputs`: the threads that wait for the source and for the client's files.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
 //! - `messages`: which events repeat a message.
 //! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
@@ -20,6 +21,8 @@ mod client_files;
 mod clock;
 mod command;
 mod filter;
+#[cfg(feature = "screen")]
+mod inputs;
 mod lines;
 mod messages;
 #[cfg(feature = "screen")]

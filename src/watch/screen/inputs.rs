@@ -1,21 +1,14 @@
-//! What the loop waits for: lines of the source, session files, keys, and signals.
+//! What the loop waits for besides the source and session files: keys, and signals.
 //!
-//! Each blocks in a thread of its own, which sends what it gets to one channel. A source that
-//! is faster than the screen waits for room; keys and signals never do.
+//! Each blocks in a thread of its own, which sends what it gets to the channel of
+//! `watch/inputs.rs`. They never wait for room.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::thread;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
@@ -25,30 +18,15 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::cli::SourceOption;
-use crate::watch::client_files::ClientFiles;
-use crate::watch::session::client::ClientWord;
-use crate::watch::source::{self, Input, Mode};
+use crate::watch::inputs::{self, Message, spawn};
 
-/// Lines are collected up to this size.
-const BATCH_SIZE: usize = 256 << 10;
-/// Batches of lines that wait for the loop.
-const MAX_BATCHES: usize = 2;
 /// A loop that has not ended for so long after a signal is stuck.
 const QUIT_TIME: Duration = Duration::from_secs(1);
 /// How long crossterm may look for a key that has arrived. With no time at all it does not look.
 const KEY_TIME: Duration = Duration::from_millis(10);
 
-pub enum Message {
-    /// Lines, each with its newline, and the number of those that were damaged.
-    Lines(Vec<u8>, u64),
-    Notice(String),
-    /// No server answers: why.
-    NoServer(String),
-    /// What the client's session files say.
-    ClientWords(Vec<(String, ClientWord)>),
-    /// The past events have been read. With the sessions that the server knows.
-    Listed(Vec<String>),
-    SourceEnded(Result<(), String>),
+/// What the user does.
+pub enum UserInput {
     Key(KeyEvent),
     /// The terminal is gone, or keys cannot be read.
     NoKeys(io::Error),
@@ -58,168 +36,25 @@ pub enum Message {
     Resize,
 }
 
-/// The receiving end.
-pub struct Inputs {
-    /// Takes further folders of session files, each as a datagram.
-    folders: UnixDatagram,
-    messages: Receiver<Message>,
-    /// Has an element for each batch that was sent and not received.
-    batches: Receiver<()>,
-}
+pub type Inputs = inputs::Inputs<UserInput>;
 
-impl Inputs {
-    /// Starts the threads. They end with the process.
-    pub fn start(source: &SourceOption) -> io::Result<Inputs> {
-        let (sender, messages) = mpsc::channel();
-        let (room, batches) = mpsc::sync_channel(MAX_BATCHES);
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
-        let own = sender.clone();
-        spawn("signals", move || send_signals(signals, &own))?;
-        let own = sender.clone();
-        spawn("keys", move || {
-            let error = send_keys(&own);
-            // It fails if the program is about to end. The same holds below.
-            let _ = own.send(Message::NoKeys(error));
-        })?;
-        let (folders, receiver) = UnixDatagram::pair()?;
-        folders.set_nonblocking(true)?;
-        if source::is_live(source) {
-            let own = sender.clone();
-            spawn("files", move || send_client_words(&receiver, &own))?;
-        }
-        let source = source.clone();
-        spawn("source", move || {
-            let read = || send_lines(&source, &sender, &room);
-            let result = catch_unwind(AssertUnwindSafe(read));
-            let result = result.unwrap_or_else(|_| Err("reading events failed".into()));
-            let _ = sender.send(Message::SourceEnded(result));
-        })?;
-        Ok(Inputs {
-            folders,
-            messages,
-            batches,
-        })
-    }
-
-    /// Reads the session files of this configuration directory too.
-    pub fn add_folder(&self, directory: &Path) {
-        // It fails if the source is a record, or if there are more than the thread takes.
-        let _ = self.folders.send(directory.as_os_str().as_bytes());
-    }
-
-    /// Waits for the next message. `None`: none has come in time.
-    pub fn receive(&self, timeout: Option<Duration>) -> Option<Message> {
-        let message = match timeout {
-            Some(timeout) => self.messages.recv_timeout(timeout),
-            None => self.messages.recv().map_err(RecvTimeoutError::from),
-        };
-        if let Ok(Message::Lines(..)) = message {
-            // There is one.
-            let _ = self.batches.try_recv();
-        }
-        message.ok()
-    }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(run)?;
-    Ok(())
-}
-
-fn send_lines(
-    source: &SourceOption,
-    sender: &Sender<Message>,
-    room: &SyncSender<()>,
-) -> Result<(), String> {
-    let mut batch = Batch {
-        lines: Vec::new(),
-        damaged: 0,
-        sender,
-        room,
-    };
-    // Asked for before the events: what it names and the past events do not has left the history.
-    // (An output socket would not answer, so a path is not asked.)
-    let mut listed = match source {
-        SourceOption::Server(_) => source::listed_sessions(source),
-        SourceOption::Paths(_) => Vec::new(),
-    };
-    source::read(source, Mode::Follow, &mut |input| {
-        match input {
-            Input::Line(line) => batch.add(line)?,
-            Input::TooLong => batch.damaged += 1,
-            Input::NoServer(notice) => drop(sender.send(Message::NoServer(notice))),
-            Input::Notice(notice) => drop(sender.send(Message::Notice(notice))),
-            Input::Pause => batch.send()?,
-            Input::Live => {
-                batch.send()?;
-                drop(sender.send(Message::Listed(std::mem::take(&mut listed))));
-            }
-        }
-        ControlFlow::Continue(())
+/// Starts the threads. They end with the process.
+pub fn start(source: &SourceOption) -> io::Result<Inputs> {
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
+    let inputs = Inputs::start(source)?;
+    let own = inputs.sender();
+    spawn("signals", move || send_signals(signals, &own))?;
+    let own = inputs.sender();
+    spawn("keys", move || {
+        let error = send_keys(&own);
+        // It fails if the program is about to end. The same holds below.
+        let _ = own.send(Message::User(UserInput::NoKeys(error)));
     })?;
-    let _ = batch.send();
-    Ok(())
-}
-
-/// Lines that are sent together.
-struct Batch<'s> {
-    lines: Vec<u8>,
-    damaged: u64,
-    sender: &'s Sender<Message>,
-    room: &'s SyncSender<()>,
-}
-
-impl Batch<'_> {
-    fn add(&mut self, line: &[u8]) -> ControlFlow<()> {
-        self.lines.extend_from_slice(line);
-        self.lines.push(b'\n');
-        if self.lines.len() < BATCH_SIZE {
-            return ControlFlow::Continue(());
-        }
-        self.send()
-    }
-
-    /// Waits for room, and sends what there is. Breaks when the loop has ended.
-    fn send(&mut self) -> ControlFlow<()> {
-        if self.lines.is_empty() && self.damaged == 0 {
-            return ControlFlow::Continue(());
-        }
-        let lines = std::mem::take(&mut self.lines);
-        let batch = Message::Lines(lines, std::mem::take(&mut self.damaged));
-        if self.room.send(()).is_ok() && self.sender.send(batch).is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    }
-}
-
-/// Sends what the client's session files say, now and when they change.
-fn send_client_words(folders: &UnixDatagram, sender: &Sender<Message>) {
-    let mut files = ClientFiles::new();
-    files.read();
-    let mut last = None;
-    while folders.set_nonblocking(true).is_ok() {
-        let words = files.words();
-        if last.as_ref() != Some(&words) {
-            last = Some(words.clone());
-            if sender.send(Message::ClientWords(words)).is_err() {
-                return;
-            }
-        }
-        if files.wait(folders.as_fd()).is_err() {
-            return;
-        }
-        let mut path = [0; 4096];
-        while let Ok(length) = folders.recv(&mut path) {
-            files.add(Path::new(OsStr::from_bytes(&path[..length])));
-            files.read();
-        }
-    }
+    Ok(inputs)
 }
 
 /// Sends keys until there is an error.
-fn send_keys(sender: &Sender<Message>) -> io::Error {
+fn send_keys(sender: &Sender<Message<UserInput>>) -> io::Error {
     let terminal = if io::stdin().is_terminal() {
         io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
@@ -235,7 +70,7 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
         while event::poll(KEY_TIME)? {
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
-                && sender.send(Message::Key(key)).is_err()
+                && sender.send(Message::User(UserInput::Key(key))).is_err()
             {
                 return Ok(());
             }
@@ -245,13 +80,13 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
     result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())
 }
 
-fn send_signals(mut signals: Signals, sender: &Sender<Message>) {
+fn send_signals(mut signals: Signals, sender: &Sender<Message<UserInput>>) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
-        let message = match signal {
-            SIGTSTP => Message::Suspend,
-            SIGCONT => Message::Resume,
-            SIGWINCH => Message::Resize,
+        let input = match signal {
+            SIGTSTP => UserInput::Suspend,
+            SIGCONT => UserInput::Resume,
+            SIGWINCH => UserInput::Resize,
             _ if first.is_some_and(|first| first.elapsed() > QUIT_TIME) => {
                 // The loop is stuck, perhaps in a terminal that takes nothing.
                 let _ = emulate_default_handler(signal);
@@ -259,9 +94,9 @@ fn send_signals(mut signals: Signals, sender: &Sender<Message>) {
             }
             _ => {
                 first.get_or_insert_with(Instant::now);
-                Message::Quit
+                UserInput::Quit
             }
         };
-        let _ = sender.send(message);
+        let _ = sender.send(Message::User(input));
     }
 }

@@ -3,7 +3,8 @@
 //! - `app` is the state, with `history`: the events as lines. `keys` changes it.
 //! - `draw` makes the screen from it, with `table`, `events`, `list` and `page`.
 //! - `terminal` takes the terminal, and gives it back.
-//! - `inputs`: the threads that wait for the source, for the client's files, for keys and for signals.
+//! - `inputs`: the threads that wait for keys and for signals. Those that wait for the source and for
+//!   the client's files are in `watch/inputs.rs`.
 //! - This file is the loop, and says how often the screen is redrawn at most.
 //!
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
@@ -24,23 +25,21 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use rustix::process::{Signal, getpid, kill_process};
 
 use self::app::{App, ScreenLook};
-use self::inputs::{Inputs, Message};
+use self::inputs::{Inputs, UserInput};
 use self::terminal::Screen;
 use super::alerts::Alerts;
-use super::client_files::directory_of;
 use super::clock::now;
+use super::inputs::Message;
 use crate::cli::WatchOptions;
 use crate::terminal::supports_colours;
 
@@ -52,7 +51,7 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
     let explain = |error: io::Error| format!("cannot use the terminal: {error}");
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(explain)?;
     let screen = Screen::enter(File::from(stdout)).map_err(explain)?;
-    let inputs = Inputs::start(&options.source).map_err(explain)?;
+    let mut inputs = inputs::start(&options.source).map_err(explain)?;
     let look = ScreenLook {
         has_colours: supports_colours(&io::stdout()),
         zone: TimeZone::system(),
@@ -64,12 +63,10 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
         screen,
         alerts,
         is_live: false,
-        with_folder: HashSet::new(),
-        folders: HashSet::new(),
         is_changed: true,
         result: Ok(()),
     };
-    let drawn = watch.run(&inputs);
+    let drawn = watch.run(&mut inputs);
     watch.result.and(drawn.map_err(explain))
 }
 
@@ -79,10 +76,6 @@ struct Watch {
     alerts: Alerts,
     /// Whether the past events have been read.
     is_live: bool,
-    /// The sessions whose transcript has told where their client keeps its files.
-    with_folder: HashSet<usize>,
-    /// These folders.
-    folders: HashSet<PathBuf>,
     /// Whether the screen shows an old state.
     is_changed: bool,
     result: Result<(), String>,
@@ -90,7 +83,7 @@ struct Watch {
 
 impl Watch {
     /// Runs until the user quits, or the terminal fails.
-    fn run(&mut self, inputs: &Inputs) -> io::Result<()> {
+    fn run(&mut self, inputs: &mut Inputs) -> io::Result<()> {
         let mut drawn: Option<Instant> = None;
         loop {
             let frame = drawn.map(|drawn| drawn + FRAME);
@@ -132,7 +125,11 @@ impl Watch {
     }
 
     /// Takes a message. Breaks at the end.
-    fn take(&mut self, message: Message, inputs: &Inputs) -> io::Result<ControlFlow<()>> {
+    fn take(
+        &mut self,
+        message: Message<UserInput>,
+        inputs: &mut Inputs,
+    ) -> io::Result<ControlFlow<()>> {
         match message {
             Message::Lines(lines, damaged) => {
                 self.app.take_damaged(damaged);
@@ -144,7 +141,7 @@ impl Watch {
                 self.app.notice = notice;
             }
             Message::ClientWords(words) => self.app.take_client_words(words),
-            Message::Listed(sessions) => {
+            Message::Live(sessions) => {
                 self.is_live = true;
                 self.app.has_no_server = false;
                 for session in sessions {
@@ -156,21 +153,28 @@ impl Watch {
                 self.result = Err(error);
                 return Ok(Break(()));
             }
-            Message::Key(key) => return Ok(self.app.press(key, now())),
-            Message::NoKeys(error) => {
+            Message::User(input) => return self.take_user_input(input),
+        }
+        Ok(Continue(()))
+    }
+
+    fn take_user_input(&mut self, input: UserInput) -> io::Result<ControlFlow<()>> {
+        match input {
+            UserInput::Key(key) => return Ok(self.app.press(key, now())),
+            UserInput::NoKeys(error) => {
                 self.result = Err(format!("cannot read keys: {error}. Use --lines"));
                 return Ok(Break(()));
             }
-            Message::Quit => return Ok(Break(())),
-            Message::Suspend => {
+            UserInput::Quit => return Ok(Break(())),
+            UserInput::Suspend => {
                 self.screen.suspend();
                 kill_process(getpid(), Signal::STOP)?;
             }
-            Message::Resume => {
+            UserInput::Resume => {
                 self.screen.resume()?;
                 self.app.resize(self.screen.size()?);
             }
-            Message::Resize => {
+            UserInput::Resize => {
                 self.screen.resize()?;
                 self.app.resize(self.screen.size()?);
             }
@@ -178,20 +182,14 @@ impl Watch {
         Ok(Continue(()))
     }
 
-    fn take_lines(&mut self, lines: &[u8], inputs: &Inputs) {
+    fn take_lines(&mut self, lines: &[u8], inputs: &mut Inputs) {
         let arrived = self.is_live.then(Instant::now);
         let lines = lines.split(|byte| *byte == b'\n');
         for line in lines.filter(|line| !line.is_empty()) {
             let Some((session, change)) = self.app.take(line, arrived) else {
                 continue;
             };
-            if !session.transcript.is_empty()
-                && self.with_folder.insert(session.number)
-                && let Some(directory) = directory_of(session)
-                && self.folders.insert(directory.to_owned())
-            {
-                inputs.add_folder(directory);
-            }
+            inputs.add_folder_of(session);
             if let Err(error) = self.alerts.take(session, &change) {
                 self.app.notice = error;
             }
