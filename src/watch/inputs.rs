@@ -41,7 +41,10 @@ pub enum Message<U> {
     ClientWords(Vec<(String, ClientWord)>),
     /// The past events have been read. With the sessions that the server knows.
     Live(Vec<String>),
+    /// All that there was at the start has been read, also the session files.
+    Ready,
     SourceEnded(Result<(), String>),
+    #[cfg_attr(not(feature = "screen"), expect(dead_code))]
     User(U),
 }
 
@@ -89,6 +92,7 @@ impl<U: Send + 'static> Inputs<U> {
     }
 
     /// Where else messages can come from.
+    #[cfg(feature = "screen")]
     pub fn sender(&self) -> Sender<Message<U>> {
         self.sender.clone()
     }
@@ -111,11 +115,22 @@ impl<U: Send + 'static> Inputs<U> {
             Some(timeout) => self.messages.recv_timeout(timeout),
             None => self.messages.recv().map_err(RecvTimeoutError::from),
         };
-        if let Ok(Message::Lines(..)) = message {
+        match message {
             // There is one.
-            let _ = self.batches.try_recv();
+            Ok(Message::Lines(..)) => drop(self.batches.try_recv()),
+            Ok(Message::Live(_) | Message::NoServer(_)) => self.ask_for_files(),
+            _ => {}
         }
         message.ok()
+    }
+
+    /// Asks for [`Message::Ready`] after the folders that past events have named: with an empty
+    /// datagram, since the thread takes them in their order.
+    fn ask_for_files(&self) {
+        if self.folders.send(&[]).is_err() {
+            // There is no such thread, since the source is a record, or it does not keep up.
+            let _ = self.sender.send(Message::Ready);
+        }
     }
 }
 
@@ -197,6 +212,7 @@ fn send_client_words<U>(folders: &UnixDatagram, sender: &Sender<Message<U>>) {
     let mut files = ClientFiles::new();
     files.read();
     let mut last = None;
+    let mut is_asked = false;
     while folders.set_nonblocking(true).is_ok() {
         let words = files.words();
         if last.as_ref() != Some(&words) {
@@ -205,13 +221,20 @@ fn send_client_words<U>(folders: &UnixDatagram, sender: &Sender<Message<U>>) {
                 return;
             }
         }
+        if std::mem::take(&mut is_asked) && sender.send(Message::Ready).is_err() {
+            return;
+        }
         if files.wait(folders.as_fd()).is_err() {
             return;
         }
         let mut path = [0; 4096];
         while let Ok(length) = folders.recv(&mut path) {
-            files.add(Path::new(OsStr::from_bytes(&path[..length])));
-            files.read();
+            if length == 0 {
+                is_asked = true;
+            } else {
+                files.add(Path::new(OsStr::from_bytes(&path[..length])));
+                files.read();
+            }
         }
     }
 }

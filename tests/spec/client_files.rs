@@ -17,13 +17,13 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 /// A home directory with the client's configuration directory, and processes that are clients.
-struct Home {
-    folder: TempDir,
-    clients: Vec<Child>,
+pub struct Home {
+    pub folder: TempDir,
+    pub clients: Vec<Child>,
 }
 
 impl Home {
-    fn new() -> Home {
+    pub fn new() -> Home {
         let home = Home {
             folder: folder(),
             clients: Vec::new(),
@@ -37,7 +37,7 @@ impl Home {
     }
 
     /// Starts a process that waits until it is dropped. Returns its pid.
-    fn client(&mut self) -> u32 {
+    pub fn client(&mut self) -> u32 {
         let mut cat = Command::new("cat");
         cat.stdin(Stdio::piped()).stdout(Stdio::null());
         self.clients.push(cat.spawn().unwrap());
@@ -59,11 +59,11 @@ impl Home {
     }
 
     /// Writes the file of a process as the client does.
-    fn write(&self, pid: u32, file: &Value) {
+    pub fn write(&self, pid: u32, file: &Value) {
         fs::write(self.path(pid), file.to_string()).unwrap();
     }
 
-    fn command(&self, subcommand: &str, socket: &str) -> Command {
+    pub fn command(&self, subcommand: &str, socket: &str) -> Command {
         let mut command = program();
         command.env("HOME", self.folder.path());
         command.args([subcommand, "--socket", socket]);
@@ -108,7 +108,7 @@ fn start_of(pid: u32) -> String {
 }
 
 /// The file of a session.
-fn file(pid: u32, session: &str, status: &str) -> Value {
+pub fn file(pid: u32, session: &str, status: &str) -> Value {
     json!({"pid": pid, "sessionId": session, "cwd": "/home/dev/shop", "name": "shop-1",
         "procStart": start_of(pid), "status": status, "statusUpdatedAt": 1_795_915_941_668_i64,
         "waitingFor": "permission prompt"})

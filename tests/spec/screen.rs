@@ -74,7 +74,7 @@ impl Watch {
         watch
     }
 
-    fn press(&self, keys: &str) {
+    pub fn press(&self, keys: &str) {
         (&self.keys).write_all(keys.as_bytes()).unwrap();
     }
 

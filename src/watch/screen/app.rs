@@ -65,6 +65,8 @@ pub struct App {
     pub is_following: bool,
     /// What the source last reported.
     pub notice: String,
+    /// What last failed that the user has asked for. It stays until a key is pressed.
+    pub failure: String,
     /// Whether no server answers.
     pub has_no_server: bool,
 }
@@ -86,6 +88,7 @@ impl App {
             is_urgent_only: false,
             is_following: false,
             notice: String::new(),
+            failure: String::new(),
             has_no_server: false,
         }
     }
@@ -110,6 +113,11 @@ impl App {
 
     pub fn take_damaged(&mut self, count: u64) {
         self.model.damaged += count;
+    }
+
+    /// The sessions as they are, also while paused.
+    pub fn sessions(&self) -> &Sessions {
+        &self.model.sessions
     }
 
     /// Takes what the server lists of a session.

@@ -43,7 +43,7 @@ pub fn draw(app: &App, now: i64, frame: &mut Frame) {
     let shown = app.shown();
     let now = app.time(now);
     let is_full = area.height >= FULL_HEIGHT;
-    let has_foot = is_full || app.is_typing || !app.notice.is_empty();
+    let has_foot = is_full || app.is_typing || !notice(app).is_empty();
     let rows = [Length(1), Fill(1), Length(has_foot.into())];
     let [status, body, foot] = Layout::vertical(rows).areas(area);
 
@@ -154,7 +154,15 @@ fn status_text(app: &App) -> String {
     shown.join(" · ")
 }
 
-/// What the user types, what the source reports, or the keys.
+/// What has failed, or what the source reports.
+fn notice(app: &App) -> &str {
+    match &*app.failure {
+        "" => &app.notice,
+        failure => failure,
+    }
+}
+
+/// What the user types, what was reported, or the keys.
 fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     const KEYS: [&str; 8] = [
         "? help",
@@ -169,8 +177,8 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     if app.is_typing {
         return put(&format!("/{}_", app.search), Modifier::BOLD, area, buffer);
     }
-    if !app.notice.is_empty() {
-        return put(&app.notice, Modifier::BOLD, area, buffer);
+    if !notice(app).is_empty() {
+        return put(notice(app), Modifier::BOLD, area, buffer);
     }
     let mut text = String::new();
     for key in KEYS {

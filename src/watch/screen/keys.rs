@@ -17,6 +17,7 @@ impl App {
     /// Takes a key. Breaks when the user quits.
     pub fn press(&mut self, key: KeyEvent, now: i64) -> ControlFlow<()> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        self.failure.clear();
         match key.code {
             // Terminals that do not make it a signal.
             KeyCode::Char('c') if is_control => return Break(()),

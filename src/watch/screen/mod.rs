@@ -47,7 +47,7 @@ use crate::terminal::supports_colours;
 const FRAME: Duration = Duration::from_millis(50);
 
 /// Shows the screen until the user quits. The error is for the user.
-pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
+pub fn run(options: &WatchOptions, alerts: Option<Alerts>) -> Result<(), String> {
     let explain = |error: io::Error| format!("cannot use the terminal: {error}");
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(explain)?;
     let screen = Screen::enter(File::from(stdout)).map_err(explain)?;
@@ -73,7 +73,7 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
 struct Watch {
     app: App,
     screen: Screen,
-    alerts: Alerts,
+    alerts: Option<Alerts>,
     /// Whether the past events have been read.
     is_live: bool,
     /// Whether the screen shows an old state.
@@ -97,13 +97,30 @@ impl Watch {
             } else {
                 self.next_change()
             };
-            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
-            let message = inputs.receive(wait);
-            self.is_changed = true;
+            let now = Instant::now();
+            let look = self
+                .alerts
+                .as_ref()
+                .and_then(|alerts| alerts.next_look(now));
+            let next = due.into_iter().chain(look).min();
+            let message = inputs.receive(next.map(|next| next.saturating_duration_since(now)));
+            self.is_changed |= message.is_some() || due.is_some_and(|due| due <= Instant::now());
             if let Some(message) = message
                 && self.take(message, inputs)?.is_break()
             {
                 return Ok(());
+            }
+            self.raise_alerts();
+        }
+    }
+
+    fn raise_alerts(&mut self) {
+        let now = Instant::now();
+        if let Some(alerts) = &mut self.alerts {
+            self.app.settle(now);
+            if let Some(failure) = alerts.look(self.app.sessions(), now).pop() {
+                self.app.failure = failure;
+                self.is_changed = true;
             }
         }
     }
@@ -153,6 +170,11 @@ impl Watch {
                 self.result = Err(error);
                 return Ok(Break(()));
             }
+            Message::Ready => {
+                if let Some(alerts) = &mut self.alerts {
+                    alerts.begin();
+                }
+            }
             Message::User(input) => return self.take_user_input(input),
         }
         Ok(Continue(()))
@@ -183,15 +205,10 @@ impl Watch {
     }
 
     fn take_lines(&mut self, lines: &[u8], inputs: &mut Inputs) {
-        let arrived = self.is_live.then(Instant::now);
         let lines = lines.split(|byte| *byte == b'\n');
         for line in lines.filter(|line| !line.is_empty()) {
-            let Some((session, change)) = self.app.take(line, arrived) else {
-                continue;
-            };
-            inputs.add_folder_of(session);
-            if let Err(error) = self.alerts.take(session, &change) {
-                self.app.notice = error;
+            if let Some((session, _)) = self.app.take(line, self.is_live.then(Instant::now)) {
+                inputs.add_folder_of(session);
             }
         }
     }

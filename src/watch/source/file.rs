@@ -28,9 +28,15 @@ pub fn read(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), Stop
     let mut paths = paths.iter().peekable();
     while let Some(path) = paths.next() {
         let mut file = open(path)?;
+        let is_followed = paths.peek().is_none() && mode == Mode::Follow;
+        let is_record = file.metadata().is_ok_and(|file| file.is_file());
+        if is_followed && !is_record {
+            // A pipe brings what happens now.
+            taker.take(Input::Live)?;
+        }
         read_to_end(&mut file, path, &mut splitter, taker)?;
-        let is_last = paths.peek().is_none() && path != Path::new(STDIN);
-        if is_last && mode == Mode::Follow && file.metadata().is_ok_and(|file| file.is_file()) {
+        if is_followed && is_record && path != Path::new(STDIN) {
+            taker.take(Input::Live)?;
             follow(file, path.clone(), &mut splitter, taker)?;
         }
     }
