@@ -16,37 +16,69 @@ use rustix::process::{Pid, Signal, kill_process_group};
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Runs a program with a text on its stdin, and returns its output once it has ended. After the
-/// deadline it is killed, with the processes that it has started, and this fails with `TimedOut`.
+/// deadline this fails with `TimedOut`.
 pub fn output(command: &mut Command, stdin: &str, deadline: Instant) -> io::Result<Output> {
     // Files: a pipe could be full, or be held open by a process that the program leaves behind.
-    let (mut input, stdout, stderr) = (file()?, file()?, file()?);
-    input.write_all(stdin.as_bytes())?;
-    input.rewind()?;
-    let command = command.stdin(input).process_group(0);
+    let (stdout, stderr) = (file()?, file()?);
     let command = command.stdout(stdout.try_clone()?);
-    let mut child = command.stderr(stderr.try_clone()?).spawn()?;
+    let mut running = start(command.stderr(stderr.try_clone()?), stdin, deadline)?;
+    let status = loop {
+        match running.status(Instant::now())? {
+            Some(status) => break status,
+            None => thread::sleep(POLL_INTERVAL),
+        }
+    };
     Ok(Output {
-        status: wait(&mut child, deadline)?,
+        status,
         stdout: read(stdout)?,
         stderr: read(stderr)?,
     })
 }
 
-fn file() -> io::Result<File> {
-    tempfile::tempfile()
+/// Starts a program with a text on its stdin.
+pub fn start(command: &mut Command, stdin: &str, deadline: Instant) -> io::Result<Running> {
+    let mut input = file()?;
+    input.write_all(stdin.as_bytes())?;
+    input.rewind()?;
+    Ok(Running {
+        child: command.stdin(input).process_group(0).spawn()?,
+        deadline,
+        has_ended: false,
+    })
 }
 
-fn wait(child: &mut Child, deadline: Instant) -> io::Result<ExitStatus> {
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
+/// A program that runs. Dropping it kills it, with the processes that it has started.
+pub struct Running {
+    child: Child,
+    deadline: Instant,
+    /// Then its number can belong to another process.
+    has_ended: bool,
+}
+
+impl Running {
+    /// How the program has ended. `None`: it runs. From the deadline on, this fails with `TimedOut`.
+    pub fn status(&mut self, now: Instant) -> io::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        self.has_ended = status.is_some();
+        if status.is_none() && now >= self.deadline {
+            return Err(io::ErrorKind::TimedOut.into());
         }
-        thread::sleep(POLL_INTERVAL);
+        Ok(status)
     }
-    // It fails if the program ends just now.
-    let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
-    child.wait()?;
-    Err(io::ErrorKind::TimedOut.into())
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            // They fail if the program ends just now.
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn file() -> io::Result<File> {
+    tempfile::tempfile()
 }
 
 fn read(mut file: File) -> io::Result<Vec<u8>> {

@@ -133,6 +133,10 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
+    pub fn get(&self, id: &str) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
     /// The sessions, in any order.
     pub fn iter(&self) -> impl Iterator<Item = &Session> {
         self.sessions.values()

@@ -1,43 +1,106 @@
-//! `watch --notify` and `watch --on-wait`: what happens when a session begins to wait.
+//! `watch --notify`, `--on-wait` and `--on-idle`: what happens when a session begins to wait, and
+//! when a long turn has ended.
+//!
+//! That nothing happens for one session is seen when something has happened for another one that
+//! came later.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use crate::client_files::{Home, file};
 use crate::harness::*;
 
 /// `watch --lines`, killed when it is dropped.
-struct Watch(Child);
+struct Watch {
+    child: Child,
+    stderr: Stream,
+}
 
 impl Watch {
-    /// Starts it, and waits until it reads from the server, which must have `--trace`.
-    fn start(
-        server: &Server,
-        arguments: &[&str],
-        prepare: impl FnOnce(&mut Command) -> &mut Command,
-    ) -> Watch {
-        let mut command = program();
+    fn run(command: &mut Command) -> Watch {
         command
-            .args(["watch", "--lines", "--socket"])
-            .arg(server.socket())
-            .args(arguments)
+            .arg("--lines")
+            .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let watch = Watch(prepare(&mut command).spawn().unwrap());
-        server
-            .stderr
-            .wait("the reader", |text| text.contains("becomes a reader"));
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stderr = Stream::collect(child.stderr.take());
+        Watch { child, stderr }
+    }
+
+    /// Starts it, and waits until it reads from the server, which must have `--trace`. An event
+    /// that is posted then is no past one.
+    fn of(server: &Server, arguments: &[&str]) -> Watch {
+        let mut command = program();
+        let command = command.args(["watch", "--socket"]).arg(server.socket());
+        let watch = Watch::run(command.args(arguments));
+        wait_for_readers(server, 1);
         watch
+    }
+
+    fn wait_for_error(&self, text: &str) {
+        self.stderr.wait(text, |stderr| stderr.contains(text));
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for_readers(server: &Server, count: usize) {
+    let is_one = |text: &str| text.matches("becomes a reader").count() >= count;
+    server.stderr.wait("the reader", is_one);
+}
+
+/// A file to which commands add what they get on stdin.
+struct Log {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl Log {
+    fn new() -> Log {
+        let folder = folder();
+        let path = folder.path().join("log");
+        Log { folder, path }
+    }
+
+    fn command(&self) -> String {
+        format!("cat >> {}", self.path.display())
+    }
+
+    /// The sessions that the commands have got so far.
+    fn sessions(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.path).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        events(whole)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let sessions = self.sessions().into_iter();
+        let id = |session: Value| session["session_id"].as_str().unwrap().to_owned();
+        sessions.map(id).collect()
+    }
+
+    /// Waits until there are so many, and returns their ids in order.
+    fn wait(&self, count: usize) -> Vec<String> {
+        wait_until("the commands have run", || self.ids().len() >= count);
+        let mut ids = self.ids();
+        ids.sort_unstable();
+        ids
     }
 }
 
@@ -52,33 +115,73 @@ fn ask(server: &Server, session: &str, id: &str) {
     server.post("PermissionRequest", call(session, id));
 }
 
-fn wait_for_lines(path: &Path, count: usize) -> String {
-    let mut text = String::new();
-    wait_until("the commands have written", || {
-        text = fs::read_to_string(path).unwrap_or_default();
-        text.lines().count() >= count && text.ends_with('\n')
+/// A server that `watch` takes for an older one: its history and its live events have other times
+/// than the ones at which they arrive. It ends with its listener.
+fn server_with_events(socket: &Path, past: Vec<Value>, live: Vec<Value>) {
+    let listener = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let target = read_until(&mut stream, |text| text.ends_with("\r\n\r\n"));
+            if !target.starts_with("GET /events") {
+                continue;
+            }
+            let head = events_head("0123456789abcdef", 0, past.len() as u64);
+            let events = past.iter().chain(&live).map(|event| format!("{event}\n"));
+            let text = head + &events.collect::<String>();
+            stream.write_all(text.as_bytes()).unwrap();
+            // It stays open.
+            thread::park();
+        }
     });
-    text
 }
 
 #[test]
-fn a_session_that_begins_to_wait_rings_and_notifies() {
+fn each_question_notifies_once_in_the_way_that_the_terminal_knows() {
     let server = Server::start(&["--trace"]);
-    let (screen, slave) = terminal();
-    let watch = Watch::start(&server, &["--notify"], |command| command.stdout(slave));
+    let terminals = [
+        ("xterm-256color", "iTerm.app", "\x1b]9;a,b waits: TEXT\x07"),
+        ("xterm-kitty", "", "\x1b]99;;a,b waits: TEXT\x1b\\"),
+        ("foot", "", "\x1b]777;notify;a,b waits;TEXT\x07"),
+        ("tmux-256color", "tmux", ""),
+    ];
+    let mut shown = Vec::new();
+    for (index, (term, name, _)) in terminals.iter().enumerate() {
+        let (screen, slave) = terminal();
+        let mut command = program();
+        let command = command.args(["watch", "--notify", "--socket"]);
+        command
+            .env_clear()
+            .env("TERM", term)
+            .env("TERM_PROGRAM", name);
+        let command = command.arg(server.socket()).arg("--lines");
+        let child = command.stdin(Stdio::null()).stdout(slave).spawn().unwrap();
+        let stderr = Stream::collect(None::<fs::File>);
+        shown.push((screen, Watch { child, stderr }));
+        wait_for_readers(&server, index + 1);
+    }
     server.post("UserPromptSubmit", call("a;b", "1"));
     ask(&server, "a;b", "1");
     // The client notifies the user of the same request.
     let notification = json!({"session_id": "a;b", "message": "Claude needs your permission",
         "notification_type": "permission_prompt"});
     server.post("Notification", notification.to_string());
-    server.post("SessionEnd", call("a;b", "1"));
-    let shown = screen.wait("the end", |text| text.contains("SessionEnd"));
-    let notice = "\x07\x1b]9;a,b waits: permission for Bash: touch 1\x07\
-                  \x1b]777;notify;a,b waits;permission for Bash: touch 1\x07";
-    assert_eq!(shown.matches(notice).count(), 1, "{shown:?}");
-    assert_eq!(shown.matches('\x07').count(), 3, "{shown:?}");
-    drop(watch);
+    ask(&server, "a;b", "2");
+    for ((screen, _), (_, _, sequence)) in shown.iter().zip(terminals) {
+        let notice = |id: &str| {
+            let text = format!("permission for Bash: touch {id}");
+            format!("\x07{}", sequence.replace("TEXT", &text))
+        };
+        let rings = 2 * notice("").matches('\x07').count();
+        let text = screen.wait("both", |text| text.matches('\x07').count() >= rings);
+        assert!(
+            text.contains(&notice("1")) && text.contains(&notice("2")),
+            "{text:?}"
+        );
+        let others = ["\x1b]9;", "\x1b]99;", "\x1b]777;"];
+        let count: usize = others.iter().map(|own| text.matches(own).count()).sum();
+        assert_eq!(count, if sequence.is_empty() { 0 } else { 2 }, "{text:?}");
+    }
 }
 
 #[test]
@@ -93,81 +196,319 @@ fn without_a_terminal_notify_is_refused() {
 }
 
 #[test]
-fn the_command_gets_the_session_and_runs_once_for_each_question() {
+fn the_command_gets_the_session_and_runs_for_each_question() {
     let server = Server::start(&["--trace"]);
-    let path = server.folder.path().join("waits");
-    let command = format!("echo to nobody; cat >> {}", path.display());
-    let watch = Watch::start(&server, &["--on-wait", &command], |command| command);
+    let log = Log::new();
+    let transcript = log.folder.path().join("transcript");
+    let line = json!({"type": "user", "gitBranch": "main"});
+    fs::write(&transcript, format!("{line}\n")).unwrap();
+    let command = format!("echo to nobody; {}", log.command());
+    let _watch = Watch::of(&server, &["--on-wait", &command]);
+    let start = json!({"session_id": "a", "transcript_path": transcript});
+    server.post("SessionStart", start.to_string());
     ask(&server, "a", "1");
-    let first = wait_for_lines(&path, 1);
-    assert_eq!(first.lines().count(), 1);
-    let session = &events(&first)[0];
-    assert_eq!(session["session_id"], "a");
-    assert_eq!(session["state"], "waiting");
-    assert_eq!(session["detail"], "permission for Bash: touch 1");
-    // The first command may still run: then the next one runs after it.
+    log.wait(1);
+    let session = &log.sessions()[0];
+    let expected = json!({"session_id": "a", "state": "waiting", "source": "events",
+        "detail": "permission for Bash: touch 1", "branch": "main", "terminal": null});
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&session[name], value, "{name}");
+    }
     server.post("PostToolUse", call("a", "1"));
     ask(&server, "a", "2");
     ask(&server, "b", "1");
-    let all = events(&wait_for_lines(&path, 3));
-    let mut ids: Vec<_> = all
-        .iter()
-        .map(|event| event["session_id"].as_str().unwrap())
-        .collect();
-    ids.sort_unstable();
-    assert_eq!(ids, ["a", "a", "b"]);
-    drop(watch);
+    assert_eq!(log.wait(3), ["a", "a", "b"]);
 }
 
 #[test]
-fn the_command_never_runs_twice_at_once_for_a_session_and_is_killed_after_10_seconds() {
+fn a_question_that_is_answered_within_a_second_causes_nothing() {
     let server = Server::start(&["--trace"]);
-    let path = server.folder.path().join("pids");
-    // The command and a process that it starts. Later it ends at once.
-    let command = format!(
-        "if [ -e {0} ] && grep -q ^a {0}; then echo again >> {0}; else sleep 1000 & echo a $$ $! >> {0}; wait; fi",
-        path.display()
-    );
-    let watch = Watch::start(&server, &["--on-wait", &command], |command| command);
-    for id in ["1", "2", "3"] {
-        ask(&server, "a", id);
+    let log = Log::new();
+    let _watch = Watch::of(&server, &["--on-wait", &log.command()]);
+    ask(&server, "answered", "1");
+    server.post("PostToolUse", call("answered", "1"));
+    ask(&server, "open", "1");
+    assert_eq!(log.wait(1), ["open"]);
+}
+
+/// Where the clock of the server is behind or ahead, so are the times of its events.
+#[test]
+fn what_is_new_does_not_depend_on_the_time_of_an_event() {
+    for time in ["2020-02-09T10:30:00+00:00", "2099-02-09T10:30:00+00:00"] {
+        let log = Log::new();
+        let socket = log.folder.path().join("socket");
+        let request = |session: &str| {
+            json!({"_ts": time, "_event": "PermissionRequest", "session_id": session,
+                "tool_name": "Bash"})
+        };
+        server_with_events(&socket, vec![request("past")], vec![request("new")]);
+        let mut command = program();
+        let command = command.args(["watch", "--socket"]).arg(&socket);
+        let _watch = Watch::run(command.args(["--on-wait", &log.command()]));
+        assert_eq!(log.wait(1), ["new"], "{time}");
     }
-    let first = wait_for_lines(&path, 1);
-    let pids: Vec<&str> = first.split_whitespace().skip(1).collect();
-    let is_running = |pid: &&str| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        !stat.is_empty() && !stat.contains(") Z ")
-    };
-    assert!(pids.len() == 2 && pids.iter().all(is_running), "{first}");
-    assert_eq!(fs::read_to_string(&path).unwrap(), first);
-    wait_until("both are killed", || !pids.iter().any(is_running));
-    // It runs once for the two questions that came in between.
-    assert_eq!(wait_for_lines(&path, 2), format!("{first}again\n"));
-    drop(watch);
 }
 
 #[test]
 fn past_events_and_other_sessions_cause_no_command() {
     let server = Server::start(&["--trace"]);
-    let path = server.folder.path().join("waits");
-    let record = server.folder.path().join("record");
-    let event = json!({"_ts": "2026-02-09T10:30:00+00:00", "_event": "PermissionRequest",
-        "session_id": "old", "tool_name": "Bash"});
-    fs::write(&record, format!("{event}\n")).unwrap();
-    let command = format!("cat >> {}", path.display());
-    let output = program()
-        .args(["watch", "--on-wait", &command, "-"])
-        .stdin(fs::File::open(&record).unwrap())
-        .output();
-    assert!(output.unwrap().status.success());
-    let watch = Watch::start(
-        &server,
-        &["--session", "b", "--on-wait", &command],
-        |command| command,
-    );
+    ask(&server, "b-past", "1");
+    let log = Log::new();
+    let _watch = Watch::of(&server, &["--session", "b", "--on-wait", &log.command()]);
     ask(&server, "a", "1");
     ask(&server, "b", "1");
-    let session = &events(&wait_for_lines(&path, 1))[0];
-    assert_eq!(session["session_id"], "b");
-    drop(watch);
+    assert_eq!(log.wait(1), ["b"]);
+}
+
+/// A file has past events, and a pipe has none.
+#[test]
+fn a_record_causes_alerts_for_what_is_added_to_it() {
+    let log = Log::new();
+    let record = log.folder.path().join("record");
+    let request = |session: &str| {
+        let event = json!({"_ts": "2026-02-09T10:30:00+00:00", "_event": "PermissionRequest",
+            "session_id": session, "tool_name": "Bash"});
+        format!("{event}\n")
+    };
+    fs::write(&record, request("past")).unwrap();
+    let mut command = program();
+    let command = command.args(["watch", "--on-wait", &log.command()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut follower = command.arg(&record).spawn().unwrap();
+    let shown = Stream::collect(follower.stdout.take());
+    shown.wait("the past event", |text| text.contains("past"));
+    let mut file = OpenOptions::new().append(true).open(&record).unwrap();
+    let mut asked = 0;
+    // Until the end of the record is reached, this is a past event too.
+    wait_until("the command has run", || {
+        file.write_all(request(&format!("new{asked}")).as_bytes())
+            .unwrap();
+        asked += 1;
+        thread::sleep(Duration::from_millis(20));
+        !log.ids().is_empty()
+    });
+    assert!(log.ids()[0].starts_with("new"));
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+
+    let log = Log::new();
+    let mut command = program();
+    command.args(["watch", "--on-wait", &log.command(), "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut reader = command.spawn().unwrap();
+    let mut pipe = reader.stdin.take().unwrap();
+    pipe.write_all(request("piped").as_bytes()).unwrap();
+    assert_eq!(log.wait(1), ["piped"]);
+    drop(pipe);
+    reader.wait().unwrap();
+}
+
+/// Flips the file of a session until `watch` has noticed, which shows that it follows the files.
+fn wait_for_files(home: &mut Home, log: &Log) {
+    let pid = home.client();
+    let mut statuses = ["busy", "waiting"].into_iter().cycle();
+    wait_until("the files are followed", || {
+        home.write(pid, &file(pid, "flipped", statuses.next().unwrap()));
+        log.ids().contains(&"flipped".into())
+    });
+    home.write(pid, &file(pid, "flipped", "busy"));
+}
+
+#[test]
+fn where_a_session_has_a_file_it_says_whether_it_asks() {
+    let mut home = Home::new();
+    let (one, other) = (home.client(), home.client());
+    let write = |home: &Home, pid: u32, session: &str, status: &str, what: &str| {
+        let mut file = file(pid, session, status);
+        file["waitingFor"] = json!(what);
+        home.write(pid, &file);
+    };
+    write(&home, one, "with-file", "busy", "");
+    write(&home, other, "at-start", "waiting", "permission prompt");
+    let server = Server::start(&["--trace"]);
+    let log = Log::new();
+    let mut command = home.command("watch", server.socket().to_str().unwrap());
+    let _watch = Watch::run(command.args(["--on-wait", &log.command()]));
+    wait_for_readers(&server, 1);
+    wait_for_files(&mut home, &log);
+    let own = || {
+        let mut sessions = log.sessions();
+        sessions.retain(|session| session["session_id"] != "flipped");
+        sessions
+    };
+    // Another hook answers the first request.
+    ask(&server, "with-file", "1");
+    ask(&server, "without", "1");
+    wait_until("one without a file asks", || !own().is_empty());
+    assert_eq!(own()[0]["session_id"], "without");
+    server.post("PostToolUse", call("with-file", "1"));
+    ask(&server, "with-file", "2");
+    write(&home, one, "with-file", "waiting", "permission prompt");
+    wait_until("the file says that it asks", || own().len() > 1);
+    let session = &own()[1];
+    assert_eq!(session["session_id"], "with-file");
+    assert_eq!(session["source"], "client");
+    assert_eq!(session["detail"], "permission for Bash: touch 2");
+    // The user opens a dialog, and closes it: that is still the same question.
+    write(&home, one, "with-file", "waiting", "dialog open");
+    write(&home, one, "with-file", "waiting", "permission prompt");
+    write(&home, other, "at-start", "waiting", "dialog open");
+    // Of this one only its file tells.
+    let third = home.client();
+    write(&home, third, "only-file", "waiting", "input needed");
+    wait_until("only the file tells", || own().len() > 2);
+    let session = &own()[2];
+    assert_eq!(session["session_id"], "only-file");
+    assert_eq!(session["detail"], "input needed");
+    write(&home, one, "with-file", "busy", "");
+    wait_until("another question", || {
+        write(&home, one, "with-file", "busy", "");
+        write(&home, one, "with-file", "waiting", "permission prompt");
+        own().len() > 3
+    });
+    assert_eq!(own()[3]["session_id"], "with-file");
+}
+
+#[test]
+fn without_a_server_the_files_alone_cause_alerts() {
+    let mut home = Home::new();
+    let log = Log::new();
+    let mut command = home.command("watch", "/nonexistent");
+    let _watch = Watch::run(command.args(["--on-wait", &log.command()]));
+    wait_for_files(&mut home, &log);
+}
+
+/// A fifo. Who reads it waits until the test opens it.
+fn gate(log: &Log) -> PathBuf {
+    let path = log.folder.path().join("gate");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    path
+}
+
+/// Lets those go on who read the gate.
+fn open(gate: &Path) {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    // It fails if nobody does.
+    let _ = OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(gate);
+}
+
+#[test]
+fn more_than_16_commands_wait_their_turn_and_an_answered_question_runs_none() {
+    let server = Server::start(&["--trace"]);
+    let log = Log::new();
+    let gate = gate(&log);
+    let command = format!("{}; cat {}", log.command(), gate.display());
+    let watch = Watch::of(&server, &["--on-wait", &command]);
+    for number in 0..16 {
+        ask(&server, &format!("early{number}"), "1");
+    }
+    log.wait(16);
+    ask(&server, "answered", "1");
+    ask(&server, "late", "1");
+    // A command can only wait for its turn once its question has been open for a second.
+    thread::sleep(Duration::from_millis(1500));
+    server.post("PostToolUse", call("answered", "1"));
+    ask(&server, "last", "1");
+    let ids = || log.ids().split_off(16);
+    assert_eq!(ids(), [""; 0]);
+    wait_until("the others run", || {
+        open(&gate);
+        ids().len() >= 2
+    });
+    assert_eq!(ids(), ["late", "last"]);
+    assert_eq!(watch.stderr.text(), "");
+}
+
+#[test]
+fn a_session_has_one_command_at_once_which_is_killed_after_10_seconds() {
+    let server = Server::start(&["--trace"]);
+    let log = Log::new();
+    let path = log.path.display();
+    // The command and a process that it starts. Later it ends at once.
+    let command = format!(
+        "if [ -e {path} ]; then echo again >> {path}; else sleep 1000 & echo $$ $! >> {path}; wait; fi"
+    );
+    let watch = Watch::of(&server, &["--on-wait", &command]);
+    ask(&server, "a", "1");
+    let mut first = String::new();
+    wait_until("it runs", || {
+        first = fs::read_to_string(&log.path).unwrap_or_default();
+        first.ends_with('\n')
+    });
+    for id in ["2", "3"] {
+        ask(&server, "a", id);
+    }
+    let pids: Vec<&str> = first.split_whitespace().collect();
+    let is_running = |pid: &&str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    assert!(pids.len() == 2 && pids.iter().all(is_running), "{first}");
+    watch.wait_for_error("the command of --on-wait for a was killed: it took 10 seconds\n");
+    assert!(!pids.iter().any(is_running));
+    // It runs once for the two questions that came in between.
+    let text = || fs::read_to_string(&log.path).unwrap();
+    wait_until("it runs again", || text() == format!("{first}again\n"));
+    ask(&server, "b", "1");
+    wait_until("another one runs", || text().matches("again").count() == 2);
+}
+
+#[test]
+fn a_command_that_fails_is_reported() {
+    for (command, expected) in [
+        ("nonexistent-command", "failed (exit status: 127): sh: "),
+        ("exit 3", "failed (exit status: 3)\n"),
+        ("kill $$", "failed (signal: 15 (SIGTERM))\n"),
+    ] {
+        let server = Server::start(&["--trace"]);
+        let watch = Watch::of(&server, &["--on-wait", command]);
+        ask(&server, command, "1");
+        let name: String = command.chars().take(8).collect();
+        watch.wait_for_error(&format!("the command of --on-wait for {name} {expected}"));
+    }
+}
+
+#[cfg(feature = "screen")]
+#[test]
+fn the_screen_reports_a_command_that_fails_until_a_key_is_pressed() {
+    use crate::screen;
+    if tool("setsid").is_none() {
+        return;
+    }
+    let server = Server::start(&["--trace"]);
+    let mut command = program();
+    command.args(["watch", "--on-wait", "exit 3", "--socket"]);
+    let watch = screen::Watch::start(command.arg(server.socket()));
+    wait_for_readers(&server, 1);
+    ask(&server, "a", "1");
+    watch.wait_for("the command of --on-wait for a failed (exit status: 3)");
+    // Other events come.
+    let before = watch.screen.text().len();
+    server.post("SessionStart", call("another", "1"));
+    watch.wait_for_more(before, "another");
+    let before = watch.screen.text().len();
+    watch.press("f");
+    watch.wait_for_more(before, "? help");
+}
+
+#[test]
+fn the_end_of_a_turn_of_ten_seconds_runs_a_command() {
+    let server = Server::start(&["--trace"]);
+    let log = Log::new();
+    let _watch = Watch::of(&server, &["--on-idle", &log.command()]);
+    for session in ["short", "long", "ends"] {
+        server.post("UserPromptSubmit", call(session, "1"));
+    }
+    server.post("Stop", call("short", "1"));
+    // The time is what this is about.
+    thread::sleep(Duration::from_secs(11));
+    ask(&server, "asks", "1");
+    server.post("SessionEnd", call("ends", "1"));
+    server.post("Stop", call("long", "1"));
+    assert_eq!(log.wait(1), ["long"]);
+    assert_eq!(log.sessions()[0]["state"], "idle");
 }

@@ -14,7 +14,6 @@
 mod changes;
 mod file;
 mod folder;
-#[cfg(feature = "screen")]
 mod follow;
 mod process;
 mod terminal;
@@ -71,7 +70,6 @@ enum Process {
     /// It has ended, and left its file.
     Ended,
     /// It runs, and the descriptor (a pidfd) reports its end. Only `follow` waits for it.
-    #[cfg_attr(not(feature = "screen"), expect(dead_code))]
     Watched(OwnedFd),
     /// It runs. The kernel has no such descriptor.
     Running,

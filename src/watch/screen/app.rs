@@ -86,8 +86,8 @@ pub struct App {
     pub notice: String,
     /// Since when no server answers, in seconds since 1970.
     pub lost_at: Option<i64>,
-    /// What the last key came to, if that must be said.
-    pub answer: String,
+    /// What failed that the user has asked for. It stays until a key is pressed.
+    pub failure: String,
 }
 
 impl App {
@@ -112,7 +112,7 @@ impl App {
             is_jump_wanted: false,
             notice: String::new(),
             lost_at: None,
-            answer: String::new(),
+            failure: String::new(),
         }
     }
 
@@ -136,6 +136,11 @@ impl App {
 
     pub fn take_damaged(&mut self, count: u64) {
         self.model.damaged += count;
+    }
+
+    /// The sessions as they are, also while paused.
+    pub fn sessions(&self) -> &Sessions {
+        &self.model.sessions
     }
 
     /// Takes what the server lists of a session.
@@ -167,11 +172,15 @@ impl App {
     /// Time has passed. Returns when a state next changes by itself.
     pub fn settle(&mut self, now: Instant) -> Option<Instant> {
         self.model.sessions.settle(now);
+        self.model.sessions.next_settlement()
+    }
+
+    /// Marks the sessions whose turn has ended.
+    pub fn mark(&mut self) {
         if self.is_live {
             let selected = self.selected.as_deref();
             self.model.marks.update(&self.model.sessions, selected);
         }
-        self.model.sessions.next_settlement()
     }
 
     pub fn resize(&mut self, size: (u16, u16)) {

@@ -300,7 +300,7 @@ fn status_text(app: &App) -> String {
     shown.join(" · ")
 }
 
-/// What the user types, what the source reports, or the keys.
+/// What the user types, what was reported, or the keys.
 fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     let enter = match app.focus {
         Focus::Sessions => "Enter terminal",
@@ -334,14 +334,14 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     put(&text, Modifier::DIM, area, buffer);
 }
 
-/// What there is to say, of the last key or else of the source, in the rows that it needs: a third
-/// of the screen at most.
+/// What has failed, or what the source reports, in the rows that it needs: a third of the screen at
+/// most.
 fn notice_rows(app: &App) -> Vec<String> {
     let (width, height) = app.size;
-    let text = if app.answer.is_empty() {
+    let text = if app.failure.is_empty() {
         &app.notice
     } else {
-        &app.answer
+        &app.failure
     };
     let mut rows = wrap(text, width.into());
     rows.truncate(usize::from(height / 3).max(1));

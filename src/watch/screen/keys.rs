@@ -16,8 +16,8 @@ const MAX_SEARCH: usize = 100;
 impl App {
     /// Takes a key. Breaks when the user quits.
     pub fn press(&mut self, key: KeyEvent) -> ControlFlow<()> {
-        self.answer.clear();
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        self.failure.clear();
         match key.code {
             // Terminals that do not make it a signal.
             KeyCode::Char('c') if is_control => return Break(()),

@@ -6,8 +6,9 @@
 //! - `details` says when to read what the events do not tell.
 //! - `jump` goes to the terminal of a session. `guest` is a program that shows it here.
 //! - `terminal` takes the terminal, and gives it back.
-//! - `inputs`: the threads that wait for the source, for the client's files, for keys, for signals
-//!   and for the guest, and the one that reads the details.
+//! - `inputs`: the threads that wait for keys, for signals and for the guest, and the one that reads
+//!   the details. Those that wait for the source and for the client's files are in
+//!   `watch/inputs.rs`.
 //! - This file is the loop, and says how often the screen is redrawn at most.
 //!
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
@@ -34,12 +35,10 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -50,13 +49,13 @@ use self::app::{App, ScreenLook};
 use self::details::Readings;
 use self::draw::Picture;
 use self::guest::Guest;
-use self::inputs::{Inputs, Message};
+use self::inputs::{Inputs, ScreenInput};
 use self::jump::Jump;
 use self::page::Page;
 use self::terminal::Screen;
 use super::alerts::Alerts;
-use super::client_files::directory_of;
 use super::clock::now;
+use super::inputs::Message;
 use crate::cli::WatchOptions;
 use crate::terminal::{supports_colours, supports_unicode};
 use crate::watch::source;
@@ -65,11 +64,11 @@ use crate::watch::source;
 const FRAME: Duration = Duration::from_millis(50);
 
 /// Shows the screen until the user quits. The error is for the user.
-pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
+pub fn run(options: &WatchOptions, alerts: Option<Alerts>) -> Result<(), String> {
     let explain = |error: io::Error| format!("cannot use the terminal: {error}");
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(explain)?;
     let mut screen = Screen::enter(File::from(stdout)).map_err(explain)?;
-    let inputs = Inputs::start(&options.source).map_err(explain)?;
+    let mut inputs = Inputs::start(&options.source).map_err(explain)?;
     let look = ScreenLook {
         has_colours: supports_colours(&io::stdout()),
         is_ascii: !supports_unicode(),
@@ -84,12 +83,10 @@ pub fn run(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
         screen,
         alerts,
         readings: source::is_live(&options.source).then(Readings::default),
-        with_folder: HashSet::new(),
-        folders: HashSet::new(),
         is_changed: true,
         result: Ok(()),
     };
-    let drawn = watch.run(&inputs);
+    let drawn = watch.run(&mut inputs);
     watch.result.and(drawn.map_err(explain))
 }
 
@@ -99,13 +96,9 @@ struct Watch {
     /// The program that has the terminal instead of the screen.
     guest: Option<Guest>,
     screen: Screen,
-    alerts: Alerts,
+    alerts: Option<Alerts>,
     /// The readings of details. From a record nothing is read.
     readings: Option<Readings>,
-    /// The sessions whose transcript has told where their client keeps its files.
-    with_folder: HashSet<usize>,
-    /// These folders.
-    folders: HashSet<PathBuf>,
     /// Whether the screen shows an old state.
     is_changed: bool,
     result: Result<(), String>,
@@ -113,7 +106,7 @@ struct Watch {
 
 impl Watch {
     /// Runs until the user quits, or the terminal fails.
-    fn run(&mut self, inputs: &Inputs) -> io::Result<()> {
+    fn run(&mut self, inputs: &mut Inputs) -> io::Result<()> {
         let mut drawn: Option<Instant> = None;
         loop {
             self.app.now = now();
@@ -128,20 +121,37 @@ impl Watch {
             } else {
                 self.next_change(inputs)
             };
-            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
-            let message = inputs.receive(wait);
+            let asked_at = Instant::now();
+            let alerts = self.alerts.as_ref();
+            let look = alerts.and_then(|alerts| alerts.next_look(asked_at));
+            let next = due.into_iter().chain(look).min();
+            let wait = next.map(|next| next.saturating_duration_since(asked_at));
+            let message = inputs.common.receive(wait);
             self.app.now = now();
-            self.is_changed = true;
+            self.is_changed |= message.is_some() || due.is_some_and(|due| due <= Instant::now());
             if let Some(message) = message
                 && self.take(message, inputs)?.is_break()
             {
                 return Ok(());
+            }
+            self.raise_alerts();
+        }
+    }
+
+    fn raise_alerts(&mut self) {
+        let now = Instant::now();
+        if let Some(alerts) = &mut self.alerts {
+            self.app.settle(now);
+            if let Some(failure) = alerts.look(self.app.sessions(), now).pop() {
+                self.app.failure = failure;
+                self.is_changed = true;
             }
         }
     }
 
     fn draw(&mut self) -> io::Result<()> {
         self.app.settle(Instant::now());
+        self.app.mark();
         let app = &self.app;
         self.is_changed = false;
         self.screen
@@ -169,14 +179,12 @@ impl Watch {
     }
 
     /// Takes a message. Breaks at the end.
-    fn take(&mut self, message: Message, inputs: &Inputs) -> io::Result<ControlFlow<()>> {
+    fn take(
+        &mut self,
+        message: Message<ScreenInput>,
+        inputs: &mut Inputs,
+    ) -> io::Result<ControlFlow<()>> {
         match message {
-            // The guest has the terminal.
-            Message::Key(_) | Message::Resume | Message::Resize if self.guest.is_some() => {}
-            Message::GuestEnded => {
-                let result = self.guest.take().map_or(Ok(()), Guest::result);
-                self.take_terminal_back(result, inputs)?;
-            }
             Message::Lines(lines, damaged) => {
                 self.app.take_damaged(damaged);
                 self.take_lines(&lines, inputs);
@@ -184,8 +192,7 @@ impl Watch {
             Message::Notice(notice) => self.app.notice = notice,
             Message::NoServer(notice) => self.app.lose_server(notice),
             Message::ClientWords(words) => self.app.take_client_words(words),
-            Message::Details(number, details) => self.app.take_details(number, details),
-            Message::Listed(sessions) => {
+            Message::Live(sessions) => {
                 self.app.is_live = true;
                 self.app.lost_at = None;
                 for session in sessions {
@@ -197,28 +204,51 @@ impl Watch {
                 self.result = Err(error);
                 return Ok(Break(()));
             }
-            Message::Key(key) => {
+            Message::Ready => {
+                if let Some(alerts) = &mut self.alerts {
+                    alerts.begin();
+                }
+            }
+            Message::Other(input) => return self.take_input(input, inputs),
+        }
+        Ok(Continue(()))
+    }
+
+    fn take_input(&mut self, input: ScreenInput, inputs: &Inputs) -> io::Result<ControlFlow<()>> {
+        match input {
+            // The guest has the terminal.
+            ScreenInput::Key(_)
+            | ScreenInput::Mouse(_)
+            | ScreenInput::Resume
+            | ScreenInput::Resize
+                if self.guest.is_some() => {}
+            ScreenInput::GuestEnded => {
+                let result = self.guest.take().map_or(Ok(()), Guest::result);
+                self.take_terminal_back(result, inputs)?;
+            }
+            ScreenInput::Details(number, details) => self.app.take_details(number, details),
+            ScreenInput::Key(key) => {
                 let next = self.app.press(key);
                 if std::mem::take(&mut self.app.is_jump_wanted) {
                     self.jump(inputs)?;
                 }
                 return Ok(next);
             }
-            Message::Mouse(mouse) => self.app.point(mouse),
-            Message::NoKeys(error) => {
+            ScreenInput::Mouse(mouse) => self.app.point(mouse),
+            ScreenInput::NoKeys(error) => {
                 self.result = Err(format!("cannot read keys: {error}. Use --lines"));
                 return Ok(Break(()));
             }
-            Message::Quit => return Ok(Break(())),
-            Message::Suspend => {
+            ScreenInput::Quit => return Ok(Break(())),
+            ScreenInput::Suspend => {
                 self.screen.suspend();
                 kill_process(getpid(), Signal::STOP)?;
             }
-            Message::Resume => {
+            ScreenInput::Resume => {
                 self.screen.resume()?;
                 self.app.resize(self.screen.size());
             }
-            Message::Resize => {
+            ScreenInput::Resize => {
                 self.screen.resize()?;
                 self.app.resize(self.screen.size());
             }
@@ -264,27 +294,16 @@ impl Watch {
         self.app.resize(self.screen.size());
         inputs.take_terminal_back();
         if let Err(error) = result {
-            self.app.answer = format!("the command that goes to the terminal failed: {error}");
+            self.app.failure = format!("the command that goes to the terminal failed: {error}");
         }
         Ok(())
     }
 
-    fn take_lines(&mut self, lines: &[u8], inputs: &Inputs) {
-        let arrived = self.app.is_live.then(Instant::now);
+    fn take_lines(&mut self, lines: &[u8], inputs: &mut Inputs) {
         let lines = lines.split(|byte| *byte == b'\n');
         for line in lines.filter(|line| !line.is_empty()) {
-            let Some((session, change)) = self.app.take(line, arrived) else {
-                continue;
-            };
-            if !session.transcript.is_empty()
-                && self.with_folder.insert(session.number)
-                && let Some(directory) = directory_of(session)
-                && self.folders.insert(directory.to_owned())
-            {
-                inputs.add_folder(directory);
-            }
-            if let Err(error) = self.alerts.take(session, &change) {
-                self.app.notice = error;
+            if let Some((session, _)) = self.app.take(line, self.app.is_live.then(Instant::now)) {
+                inputs.common.add_folder_of(session);
             }
         }
     }

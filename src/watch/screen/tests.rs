@@ -599,8 +599,8 @@ fn sessions_that_ended_long_ago_are_one_row_until_e() {
 #[test]
 fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
     let mut view = morning((100, 30));
-    let settle = |view: &mut View| {
-        view.app.settle(Instant::now());
+    let mark = |view: &mut View| {
+        view.app.mark();
     };
     let marked = |view: &View| {
         let rows = view.rows().into_iter();
@@ -608,9 +608,9 @@ fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
         rows.map(|row| row.split_whitespace().nth(4).unwrap().to_owned())
             .collect::<Vec<_>>()
     };
-    settle(&mut view);
+    mark(&mut view);
     view.app.is_live = true;
-    settle(&mut view);
+    mark(&mut view);
     assert!(marked(&view).is_empty(), "what ended before is not new");
     for (session, name) in [
         ("docs", "Stop"),
@@ -619,23 +619,23 @@ fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
     ] {
         view.app.now += 1;
         view.prompt(session, "go on");
-        settle(&mut view);
+        mark(&mut view);
         view.event(session, name, json!({}));
-        settle(&mut view);
+        mark(&mut view);
     }
     let _ = view.press("G");
     view.prompt("webshop", "go on");
-    settle(&mut view);
+    mark(&mut view);
     view.event("webshop", "Stop", json!({}));
-    settle(&mut view);
+    mark(&mut view);
     assert_eq!(marked(&view), ["infra", "webshop", "docs"]);
     let _ = view.press("g");
-    settle(&mut view);
+    mark(&mut view);
     assert_eq!(marked(&view), ["webshop", "docs"]);
     view.prompt("docs", "go on");
-    settle(&mut view);
+    mark(&mut view);
     let _ = view.press("j");
-    settle(&mut view);
+    mark(&mut view);
     assert!(marked(&view).is_empty(), "{:#?}", view.rows());
 }
 

@@ -106,6 +106,7 @@ impl Session {
             since: time.clone(),
             is_requested: event.string("_event") == Some("PermissionRequest"),
             is_answered: false,
+            arrived: None,
         };
         push(&mut self.questions, question);
     }

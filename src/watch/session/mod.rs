@@ -249,7 +249,7 @@ impl Session {
     /// What a person wants to know about the state.
     pub fn detail(&self) -> String {
         match (self.state(), self.question()) {
-            (State::Waiting, Some(question)) => self.with_agent(question),
+            (State::Waiting, Some(question)) => self.describe(question),
             (State::Waiting, None) => match self.client_status() {
                 Some(Status::Waiting(what)) => what.clone(),
                 _ => String::new(),
@@ -275,7 +275,8 @@ impl Session {
         }
     }
 
-    fn with_agent(&self, question: &Question) -> String {
+    /// What a question asks, and which agent asks it.
+    pub fn describe(&self, question: &Question) -> String {
         let Some(agent_id) = &question.agent_id else {
             return question.detail.clone();
         };
@@ -341,6 +342,9 @@ impl Session {
         if !self.is_over() || begins {
             change = self.transition(&name, event, time);
             change.is_new_question = self.questions.len() > questions;
+            if let Some(question) = self.questions.get_mut(questions) {
+                question.arrived = arrived;
+            }
         }
         if self.cwd.is_empty() {
             self.cwd = parts::path(event, "cwd");
