@@ -5,7 +5,7 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
@@ -73,6 +73,8 @@ pub struct App {
     pub page: Option<Page>,
     /// Text that a session must contain to be shown.
     pub search: String,
+    /// The sessions that contain it, by their numbers.
+    found: HashSet<usize>,
     /// Whether keys are written to `search`.
     pub is_typing: bool,
     pub is_urgent_only: bool,
@@ -82,12 +84,14 @@ pub struct App {
     pub is_following: bool,
     /// Whether the user wants to go to the terminal of the selected session.
     pub is_jump_wanted: bool,
+    /// What the user wants in the clipboard.
+    pub copied: Option<String>,
     /// What the source last reported.
     pub notice: String,
     /// Since when no server answers, in seconds since 1970.
     pub lost_at: Option<i64>,
-    /// What failed that the user has asked for. It stays until a key is pressed.
-    pub failure: String,
+    /// What came of what the user has asked for. It stays until a key is pressed.
+    pub answer: String,
 }
 
 impl App {
@@ -105,14 +109,16 @@ impl App {
             focus: Focus::Sessions,
             page: None,
             search: String::new(),
+            found: HashSet::new(),
             is_typing: false,
             is_urgent_only: false,
             is_unfolded: false,
             is_following: false,
             is_jump_wanted: false,
+            copied: None,
             notice: String::new(),
             lost_at: None,
-            failure: String::new(),
+            answer: String::new(),
         }
     }
 
@@ -175,12 +181,30 @@ impl App {
         self.model.sessions.next_settlement()
     }
 
-    /// Marks the sessions whose turn has ended.
-    pub fn mark(&mut self) {
+    /// Looks which sessions contain what the user searches, and whose turn has ended.
+    pub fn refresh(&mut self) {
+        self.find();
         if self.is_live {
             let selected = self.selected.as_deref();
             self.model.marks.update(&self.model.sessions, selected);
         }
+    }
+
+    /// Looks which sessions contain what the user searches: what is known of them, or an event.
+    pub fn find(&mut self) {
+        let search = self.search.to_lowercase();
+        self.found.clear();
+        if search.is_empty() {
+            return;
+        }
+        let contains = |text: &str| text.to_lowercase().contains(&search);
+        let model = self.frozen.as_ref().map_or(&self.model, |(model, _)| model);
+        let found = model.sessions.iter().filter(|session| {
+            let mut entries = model.histories.of(session).into_iter();
+            contains(&searched(session))
+                || entries.any(|entry| contains(&entry.name) || contains(&entry.text))
+        });
+        self.found.extend(found.map(|session| session.number));
     }
 
     pub fn resize(&mut self, size: (u16, u16)) {
@@ -229,7 +253,6 @@ impl App {
 
     /// The sessions that are shown, those first that need the user.
     pub fn shown(&self) -> Vec<&Session> {
-        let search = self.search.to_lowercase();
         let is_shown = |session: &&Session| {
             let state = session.state();
             if !self.is_allowed(session) {
@@ -242,7 +265,7 @@ impl App {
                 return false;
             }
             (!self.is_urgent_only || matches!(state, State::Waiting | State::Failed))
-                && (search.is_empty() || searched(session).to_lowercase().contains(&search))
+                && (self.search.is_empty() || self.found.contains(&session.number))
         };
         let mut sessions = self.model().sessions.ordered();
         sessions.retain(is_shown);
@@ -365,12 +388,14 @@ fn step(age: u64) -> u64 {
 /// The text in which the user searches.
 fn searched(session: &Session) -> String {
     let agents: Vec<&str> = session.agents().map(|agent| &*agent.kind).collect();
-    let project = summary::project(&session.cwd);
-    format!(
-        "{project} {} {} {} {}",
-        session.id,
+    let texts = [
+        summary::project(&session.cwd),
+        &session.name(),
+        &session.id,
         session.state().name(),
-        session.detail(),
-        agents.join(" ")
-    )
+        &session.prompt,
+        &session.detail(),
+        &agents.join(" "),
+    ];
+    texts.join("\n")
 }

@@ -42,7 +42,7 @@ const SPLIT_HEIGHT: u16 = 7;
 /// Draws what the state shows.
 pub fn draw(app: &App, buffer: &mut Buffer) {
     match &app.page {
-        Some(page) => draw_page(page, buffer.area, buffer),
+        Some(page) => draw_page(app, page, buffer),
         None => Picture::of(app).draw(buffer),
     }
     for cell in &mut buffer.content {
@@ -334,26 +334,42 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     put(&text, Modifier::DIM, area, buffer);
 }
 
-/// What has failed, or what the source reports, in the rows that it needs: a third of the screen at
+/// What came of a key, or what the source reports, in the rows that it needs: a third of the screen at
 /// most.
 fn notice_rows(app: &App) -> Vec<String> {
     let (width, height) = app.size;
-    let text = if app.failure.is_empty() {
+    let text = if app.answer.is_empty() {
         &app.notice
     } else {
-        &app.failure
+        &app.answer
     };
     let mut rows = wrap(text, width.into());
     rows.truncate(usize::from(height / 3).max(1));
     rows
 }
 
-fn draw_page(page: &Page, area: Rect, buffer: &mut Buffer) {
-    let [head, body] = Layout::vertical([Length(1), Fill(1)]).areas(area);
+fn draw_page(app: &App, page: &Page, buffer: &mut Buffer) {
+    let [head, body] = Layout::vertical([Length(1), Fill(1)]).areas(buffer.area);
     let height = usize::from(body.height);
     let seen = (page.top + height).min(page.rows.len());
-    let title = format!("{} · {seen}/{} · Esc closes", page.title, page.rows.len());
-    put(&title, Modifier::REVERSED, head, buffer);
-    let rows = page.rows.iter().skip(page.top).take(height);
-    Text::from_iter(rows.map(String::as_str)).render(body, buffer);
+    let title = format!("{} · {seen}/{}", page.title, page.rows.len());
+    let keys = match (app.is_typing, page.search.is_empty()) {
+        (true, _) => format!("/{}_", page.search),
+        (false, true) => page.keys().into(),
+        (false, false) if page.found.is_empty() => format!("/{}: not found", page.search),
+        (false, false) => format!(
+            "/{}: {} of {} · Enter next",
+            page.search,
+            page.current + 1,
+            page.found.len()
+        ),
+    };
+    let text = format!("{title} · {keys}");
+    put(&text, Modifier::REVERSED, head, buffer);
+    let rows = page.rows.iter().enumerate().skip(page.top).take(height);
+    let lines = rows.map(|(number, row)| match page.found.binary_search(&number) {
+        Ok(_) => Line::styled(row.as_str(), Modifier::BOLD | Modifier::UNDERLINED),
+        Err(_) => Line::raw(row.as_str()),
+    });
+    Text::from_iter(lines).render(body, buffer);
 }

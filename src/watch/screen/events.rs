@@ -134,12 +134,12 @@ fn outcome(
             Style::new()
         }
     };
-    let is_its = |call| entry.call.as_ref().is_some_and(|own| own.is(call));
-    let is_asked = session
-        .open_questions()
-        .iter()
-        .any(|question| question.call.as_ref().is_some_and(is_its));
-    let running = session.running().find(|tool| is_its(&tool.call));
+    let mut asking = session.open_questions().iter();
+    let mut asking = asking
+        .by_ref()
+        .filter_map(|question| question.call.as_ref());
+    let is_asked = asking.any(|call| entry.is_of(call));
+    let running = session.running().find(|tool| entry.is_of(&tool.call));
     let state = |state| (table::sign(state), table::style(state, look));
     let (sign, style) = match entry.outcome {
         Outcome::None if entry.name == "StopFailure" => state(State::Failed),

@@ -143,7 +143,7 @@ impl Watch {
         if let Some(alerts) = &mut self.alerts {
             self.app.settle(now);
             if let Some(failure) = alerts.look(self.app.sessions(), now).pop() {
-                self.app.failure = failure;
+                self.app.answer = failure;
                 self.is_changed = true;
             }
         }
@@ -151,7 +151,7 @@ impl Watch {
 
     fn draw(&mut self) -> io::Result<()> {
         self.app.settle(Instant::now());
-        self.app.mark();
+        self.app.refresh();
         let app = &self.app;
         self.is_changed = false;
         self.screen
@@ -232,6 +232,9 @@ impl Watch {
                 if std::mem::take(&mut self.app.is_jump_wanted) {
                     self.jump(inputs)?;
                 }
+                if let Some(text) = self.app.copied.take() {
+                    self.screen.copy(&text)?;
+                }
                 return Ok(next);
             }
             ScreenInput::Mouse(mouse) => self.app.point(mouse),
@@ -294,7 +297,7 @@ impl Watch {
         self.app.resize(self.screen.size());
         inputs.take_terminal_back();
         if let Err(error) = result {
-            self.app.failure = format!("the command that goes to the terminal failed: {error}");
+            self.app.answer = format!("the command that goes to the terminal failed: {error}");
         }
         Ok(())
     }

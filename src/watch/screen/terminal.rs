@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::clipboard::CopyToClipboard;
 use ratatui::crossterm::cursor::{Hide, MoveTo, Show};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::style::Print;
@@ -82,6 +83,13 @@ impl Screen {
     pub fn size(&mut self) -> (u16, u16) {
         let Rect { width, height, .. } = self.terminal.get_frame().area();
         (width, height)
+    }
+
+    /// Puts a text into the clipboard (OSC 52). Terminals that do not know this, or do not allow it,
+    /// ignore it.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        let copy = CopyToClipboard::to_clipboard_from(text);
+        execute!(self.terminal.backend_mut(), copy)
     }
 
     /// Draws, and shows this title. While suspended it does nothing.

@@ -435,7 +435,8 @@ fn o_opens_the_newest_event_or_enter_the_selected_one_and_it_can_be_scrolled() {
     let mut view = morning((100, 10));
     let _ = view.press("o");
     let text = view.text();
-    let start = "Bash · 2026-02-09T10:32:23+00:00 · 9/18 · Esc closes\n---\n_event: ";
+    let start = "Bash · 2026-02-09T10:32:23+00:00 · 9/18 · n next, p previous, / search, Esc closes\n\
+                 ---\ncwd: /home/dev/webshop\n";
     assert!(text.starts_with(start), "{text}");
     // Both events of the call.
     let _ = view.press("G");
@@ -445,6 +446,99 @@ fn o_opens_the_newest_event_or_enter_the_selected_one_and_it_can_be_scrolled() {
     // The first q closes the event.
     assert!(view.press("q").is_continue());
     assert!(view.press("q").is_break());
+}
+
+#[test]
+fn o_opens_the_call_that_waits_and_n_and_p_its_neighbours() {
+    let mut view = morning((100, 30));
+    view.bash("webshop", "PreToolUse", "9", "sleep 5");
+    view.event("webshop", "Notification", json!({"message": "hello"}));
+    let _ = view.press("o");
+    view.shows("\n  command: rm -r build node_modules\n");
+    let _ = view.press("p");
+    view.shows("\n  command: npm test\n");
+    let _ = view.press("nn");
+    view.shows("\n  command: sleep 5\n");
+    let _ = view.press("nnnn");
+    view.shows("\nmessage: hello\n");
+    view.event("webshop", "Notification", json!({"message": "later"}));
+    view.shows("\nmessage: hello\n");
+    let _ = view.press("n");
+    view.shows("\nmessage: later\n");
+    // Other pages have no neighbours.
+    let _ = view.press("<Esc>?np");
+    view.shows("The sessions are above");
+}
+
+#[test]
+fn text_is_found_in_an_open_event_and_the_next_place_with_enter() {
+    let mut view = View::new((20, 6));
+    let text = format!(
+        "{}Needle in{}\nneedle{}",
+        "x".repeat(55),
+        "y".repeat(90),
+        "z".repeat(90)
+    );
+    view.event("a", "Stop", json!({"last_assistant_message": text}));
+    let _ = view.press("o/NEEDLE");
+    let bold = |view: &View| {
+        let buffer = view.buffer();
+        let rows = (1..6).filter(|y| buffer[(0, *y)].modifier.contains(Modifier::BOLD));
+        rows.map(|y| view.rows()[usize::from(y)].clone())
+            .collect::<Vec<_>>()
+    };
+    // It is cut at the end of the row.
+    assert!(bold(&view)[0].ends_with("xNee"), "{:#?}", view.rows());
+    let page = |view: &View| {
+        let page = view.app.page.as_ref().unwrap();
+        (page.top, page.current, page.found.len())
+    };
+    let (first, ..) = page(&view);
+    assert_eq!(page(&view), (first, 0, 2));
+    let _ = view.press("<Enter><Enter>");
+    assert_eq!(page(&view).1, 1);
+    assert!(page(&view).0 > first);
+    let _ = view.press("<Enter>");
+    assert_eq!(page(&view), (first, 0, 2));
+    let _ = view.press("/<Backspace>r<Enter>");
+    assert!(bold(&view).is_empty());
+    let _ = view.press("<Esc>");
+    assert!(view.app.page.as_ref().unwrap().search.is_empty());
+    let _ = view.press("<Esc>");
+    assert!(view.app.page.is_none());
+}
+
+#[test]
+fn y_copies_the_command_that_resumes_the_session() {
+    const ID: &str = "00000001-0000-4000-8000-00000000000f";
+    let mut view = View::new((100, 30));
+    let copied = |view: &mut View| {
+        let _ = view.press("y");
+        view.app.copied.take()
+    };
+    assert_eq!(copied(&mut view), None);
+    view.event(
+        "a",
+        "Stop",
+        json!({"session_id": ID, "cwd": "/home/dev/it's"}),
+    );
+    let command = format!("cd '/home/dev/it'\\''s' && claude --resume {ID}");
+    assert_eq!(copied(&mut view), Some(command.clone()));
+    view.shows("\ncopied, if the terminal allows it: cd '/home/dev/it'\\''s' && ");
+    for (id, cwd) in [
+        ("x; rm -r ~", "/a"),
+        (&ID[1..], "/a"),
+        (&ID.replace('f', "g"), "/a"),
+        (ID, "/a\nb"),
+    ] {
+        let mut view = View::new((100, 30));
+        view.event("a", "Stop", json!({"session_id": id, "cwd": cwd}));
+        assert_eq!(copied(&mut view), None, "{id} {cwd}");
+        view.shows("\nits id or directory cannot be part of a command");
+    }
+    let mut view = View::new((100, 30));
+    view.event("a", "Stop", json!({"session_id": ID, "cwd": ""}));
+    assert_eq!(copied(&mut view), Some(format!("claude --resume {ID}")));
 }
 
 #[test]
@@ -475,8 +569,20 @@ fn the_filter_hides_sessions_that_do_not_contain_its_text() {
     view.shows("No session matches the filter.");
     let _ = view.press("<Esc>");
     assert_eq!(view.table().len(), 4);
-    let _ = view.press("/explore<Enter>");
-    assert_eq!(view.table(), ["working api"], "by the type of a subagent");
+    for (text, expected) in [
+        ("explore", "working api"),
+        ("upgrade", "failed infra"),
+        ("GIT STATUS", "waiting webshop"),
+        ("SessionStart", "idle docs"),
+        ("e9d30c52", "idle docs"),
+    ] {
+        let _ = view.press(&format!("/{text}<Enter>"));
+        view.app.refresh();
+        assert!(view.table().contains(&expected.to_owned()), "{text}");
+        assert!(view.table().len() <= 2, "{text}");
+        let _ = view.press("<Esc>");
+    }
+    assert_eq!(view.table().len(), 4);
 }
 
 #[test]
@@ -600,7 +706,7 @@ fn sessions_that_ended_long_ago_are_one_row_until_e() {
 fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
     let mut view = morning((100, 30));
     let mark = |view: &mut View| {
-        view.app.mark();
+        view.app.refresh();
     };
     let marked = |view: &View| {
         let rows = view.rows().into_iter();
