@@ -51,6 +51,11 @@ impl Columns {
         Columns(columns)
     }
 
+    /// The width of the last column.
+    pub fn rest(&self) -> usize {
+        self.0.last().map_or(0, |column| column.0)
+    }
+
     pub fn row(&self, cells: impl IntoIterator<Item = Cell>) -> Row<'static> {
         let mut columns = self.0.iter();
         // Columns that some terminals take beyond those that ratatui counts.
