@@ -2,55 +2,58 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use std::{array, iter};
+
 use serde::Serialize;
 
 use super::client_files::{Details, Terminal};
 use super::session::Session;
 use crate::event::compact;
 use crate::format::duration::describe_seconds;
-use crate::format::line_writer::{columns_of, cut_middle};
+use crate::format::line_writer::{LineWriter, columns_of, cut_middle};
 use crate::format::summary;
 
 /// The most columns for the name of a project.
 const PROJECT_COLUMNS: usize = 20;
+/// The most columns for an identifier on a terminal.
+const ID_COLUMNS: usize = 12;
 
 /// A line for each session, with its age at `now`, in seconds since 1970. `width` is that of
 /// the terminal, if there is one.
 pub fn table(sessions: &[&Session], now: i64, width: Option<usize>) -> String {
-    const HEAD: [&str; 7] = [
-        "STATE", "AGE", "PROJECT", "SESSION", "CALLS", "FAIL", "DETAIL",
-    ];
+    const HEAD: [&str; 6] = ["STATE", "AGE", "PROJECT", "SESSION", "CALLS", "FAIL"];
     if sessions.is_empty() {
         return "No sessions\n".into();
     }
     let id_length = distinct_length(sessions.iter().map(|session| session.id.as_str()));
+    let id_columns = width.map_or(usize::MAX, |_| ID_COLUMNS);
+    let id = |session: &Session| cut_middle(session.id.chars().take(id_length), id_columns);
     let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(sessions.iter().map(|session| row(session, now, id_length)));
-    let widths: Vec<usize> = (0..HEAD.len() - 1)
-        .map(|column| {
-            rows.iter()
-                .map(|row| columns_of(&row[column]))
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    rows.extend(
+        sessions
+            .iter()
+            .map(|session| row(session, now, id(session))),
+    );
+    let widest = |column: usize| rows.iter().map(|row| columns_of(&row[column])).max();
+    // With a space, and another one before the next column.
+    let widths: [usize; HEAD.len()] = array::from_fn(|column| widest(column).unwrap_or(0) + 1);
+    let used = widths.iter().sum::<usize>() + widths.len();
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(used));
+    let details = sessions.iter().map(|session| session.detail_for(room));
+    let details = iter::once("DETAIL".to_owned()).chain(details);
     let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', width - columns_of(cell) + 2));
+    for (row, detail) in rows.iter().zip(details) {
+        let mut line = LineWriter::new(&mut text, false, width);
+        for (cell, width) in row.iter().zip(widths) {
+            line.column(width, "", cell.chars());
         }
-        let detail = &row[HEAD.len() - 1];
-        let room = width.map_or(usize::MAX, |width| width.saturating_sub(columns_of(&line)));
-        line.push_str(&cut_middle(detail.chars(), room));
-        text.push_str(line.trim_end());
-        text.push('\n');
+        line.ends(detail.chars());
+        line.end();
     }
     text
 }
 
-fn row(session: &Session, now: i64, id_length: usize) -> [String; 7] {
+fn row(session: &Session, now: i64, id: String) -> [String; 6] {
     let state = match session.quiet(now) {
         Some(_) => "quiet",
         None => session.state().name(),
@@ -62,10 +65,9 @@ fn row(session: &Session, now: i64, id_length: usize) -> [String; 7] {
         state.into(),
         age.unwrap_or_default(),
         cut_middle(project.chars(), PROJECT_COLUMNS),
-        session.id.chars().take(id_length).collect(),
+        id,
         session.tool_calls.to_string(),
         session.failures.to_string(),
-        session.detail(),
     ]
 }
 

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::harness::*;
+use crate::lines::terminal_of;
 
 /// The lines of a recorded session.
 pub fn recording(name: &str) -> Vec<String> {
@@ -596,6 +597,64 @@ fn the_table_shows_state_age_project_id_and_detail() {
         quiet.lines().nth(1).unwrap().starts_with("quiet"),
         "{quiet}"
     );
+}
+
+/// The table on a terminal of this width.
+fn table_of(record: &str, columns: u16) -> Vec<String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), record).unwrap();
+    let (screen, slave, terminal) = terminal_of(columns);
+    let mut command = program();
+    command.arg("sessions").arg(file.path()).stdout(slave);
+    assert!(command.status().unwrap().success());
+    drop((command, terminal));
+    screen.to_end().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn on_a_terminal_no_row_of_the_table_is_wider_than_it() {
+    let id = |end: &str| "x".repeat(90) + end;
+    let line = |end| {
+        at(1, "Stop", json!({"cwd": "/日本語".repeat(9)}))
+            .replace("\"s\"", &json!(id(end)).to_string())
+    };
+    let record = line("first") + &line("second") + &line("third");
+    for columns in [80, 40, 20, 1] {
+        let rows = table_of(&record, columns);
+        assert_eq!(rows.len(), 4, "{rows:?}");
+        for row in rows {
+            let width = unicode_width::UnicodeWidthStr::width(&*row);
+            assert!(width <= columns.into(), "{columns}: {row}");
+        }
+    }
+    let rows = table_of(&record, 80).concat();
+    assert!(
+        ["…xxxxf", "…xxxxs", "…xxxxt"]
+            .iter()
+            .all(|end| rows.contains(end)),
+        "{rows}"
+    );
+}
+
+#[test]
+fn of_a_subagents_question_the_tool_and_the_ends_of_its_command_stay_in_80_columns() {
+    let asked = |command: &str| {
+        let start = json!({"agent_id": "a041e9d3c37c1f4cc", "agent_type": "general-purpose"});
+        let call = with(bash("t", command), "agent_id", "a041e9d3c37c1f4cc");
+        lines(&[("SubagentStart", start), ("PermissionRequest", call)])
+    };
+    let shown = |command: &str, columns| table_of(&asked(command), columns)[1].clone();
+    let short = "touch sub.txt";
+    let whole = "permission for Bash: touch sub.txt (asked by subagent general-purpose a041)";
+    assert!(shown(short, 140).ends_with(whole));
+    assert!(shown(short, 90).ends_with("  permission for Bash: touch sub.txt"));
+    assert!(shown(short, 80).ends_with("  Bash: touch sub.txt"));
+    let row = shown("cd deploy && ./release --to production && ./verify", 80);
+    assert!(
+        row.contains("  Bash: cd deplo") && row.ends_with(" && ./verify"),
+        "{row}"
+    );
+    assert_eq!(sessions(&asked(short))["s"]["detail"], whole);
 }
 
 #[test]

@@ -54,6 +54,11 @@ impl Columns {
         Columns(columns)
     }
 
+    /// The width of the last column.
+    pub fn rest(&self) -> usize {
+        self.0.last().map_or(0, |column| column.0)
+    }
+
     pub fn row(&self, cells: impl IntoIterator<Item = Cell>) -> Row<'static> {
         let mut columns = self.0.iter();
         // Columns that a terminal takes beyond those that ratatui counts, if it does not combine

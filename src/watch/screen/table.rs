@@ -182,7 +182,7 @@ impl<'s> Table<'s> {
             Cell::new(context.map(tokens).unwrap_or_default(), text_style),
             Cell::new(count(session.tool_calls), text_style),
             Cell::new(count(session.failures), text_style),
-            Cell::new(detail(session, now), text_style),
+            Cell::new(detail(session, now, self.columns.rest()), text_style),
         ])
     }
 
@@ -195,7 +195,7 @@ impl<'s> Table<'s> {
         let tools = session.running().filter(is_its);
         let tools: Vec<String> = tools.map(|tool| describe(tool, now)).collect();
         let detail = match question {
-            Some(question) => question.detail.clone(),
+            Some(question) => question.detail_for(self.columns.rest()).to_owned(),
             None if tools.is_empty() => "thinking".into(),
             None => tools.join(", "),
         };
@@ -218,8 +218,8 @@ impl<'s> Table<'s> {
     }
 }
 
-/// What a session does: for one that works, the tools of its main thread.
-fn detail(session: &Session, now: i64) -> String {
+/// What a session does: for one that works, the tools of its main thread. It is for so many columns.
+fn detail(session: &Session, now: i64, columns: usize) -> String {
     let own = session
         .running()
         .filter(|tool| tool.call.agent_id.is_none());
@@ -228,7 +228,7 @@ fn detail(session: &Session, now: i64) -> String {
         (State::Working, _) if !own.is_empty() => own.join(", "),
         (State::Working, 1) => "1 subagent runs".into(),
         (State::Working, agents @ 2..) => format!("{agents} subagents run"),
-        _ => session.detail(),
+        _ => session.detail_for(columns),
     }
 }
 

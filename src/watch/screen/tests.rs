@@ -308,9 +308,30 @@ fn the_smallest_screen_names_the_session_that_waits() {
     let mut view = morning((20, 5));
     let rows = view.rows();
     assert_eq!(rows[0], "1 waiting,…1 working");
-    assert_eq!(rows[1], "> !  12s webshop p…s");
+    assert_eq!(rows[1], "> !  12s webshop B…s");
     let _ = view.press("<Tab>");
     assert!(view.rows()[4].starts_with("! Bash"), "{:#?}", view.rows());
+}
+
+#[test]
+fn of_a_subagents_question_the_tool_and_the_ends_of_its_command_stay_in_80_columns() {
+    let mut view = View::new((80, 16));
+    view.prompt("api", "Go");
+    let agent = json!({"agent_id": "a041e9d3c37c1f4cc", "agent_type": "general-purpose"});
+    view.event("api", "SubagentStart", agent);
+    let call = bash("1", "cd deploy && ./release --to production && ./verify");
+    let call = with(call, "agent_id", "a041e9d3c37c1f4cc");
+    view.event("api", "PermissionRequest", call);
+    let rows = view.rows();
+    // Its session, and the subagent.
+    for row in &rows[2..4] {
+        let question = row.split_once(" Bash: cd deploy");
+        let end = question.map(|(_, end)| end.trim_end());
+        assert!(
+            end.is_some_and(|end| end.ends_with(" && ./verify")),
+            "{row}"
+        );
+    }
 }
 
 #[test]

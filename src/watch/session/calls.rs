@@ -3,7 +3,9 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use super::parts::{Call, Question, QuestionKind, RunningCall, Time, id, summarize};
+use super::parts::{
+    Call, PERMISSION_FOR, Question, QuestionKind, RunningCall, Time, id, summarize,
+};
 use super::{SURE_ORDER, Session, push};
 use crate::event::claude;
 use crate::event::object::Object;
@@ -95,7 +97,7 @@ impl Session {
             "AskUserQuestion" => "question".to_owned(),
             "ExitPlanMode" => "plan approval".to_owned(),
             "" => "permission".to_owned(),
-            name => format!("permission for {name}"),
+            name => format!("{PERMISSION_FOR}{name}"),
         };
         let separator = if summary.is_empty() { "" } else { ": " };
         let question = Question {

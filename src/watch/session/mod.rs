@@ -59,6 +59,8 @@ use self::parts::{Agent, Question, RunningCall, Time, id, message};
 use crate::event::claude;
 use crate::event::json_text::members;
 use crate::event::object::Object;
+use crate::format::line::SHORT_ID_LENGTH;
+use crate::format::line_writer::columns_of;
 
 /// Tools, questions, subagents and identifiers that one session can have. Real sessions have
 /// a few; beyond this the oldest is forgotten.
@@ -275,6 +277,15 @@ impl Session {
         }
     }
 
+    /// The same for so many columns. If a question does not fit, the agent that asks is left out.
+    pub fn detail_for(&self, columns: usize) -> String {
+        let detail = self.detail();
+        match self.question() {
+            Some(question) if columns_of(&detail) > columns => question.detail_for(columns).into(),
+            _ => detail,
+        }
+    }
+
     /// What a question asks, and which agent asks it.
     pub fn describe(&self, question: &Question) -> String {
         let Some(agent_id) = &question.agent_id else {
@@ -283,10 +294,8 @@ impl Session {
         let agent = self.agents.iter().find(|agent| agent.id == *agent_id);
         let kind = agent.map_or("", |agent| &agent.kind);
         let space = if kind.is_empty() { "" } else { " " };
-        format!(
-            "{} (asked by subagent {kind}{space}{agent_id})",
-            question.detail
-        )
+        let id: String = agent_id.chars().take(SHORT_ID_LENGTH).collect();
+        format!("{} (asked by subagent {kind}{space}{id})", question.detail)
     }
 
     fn work(&self) -> String {

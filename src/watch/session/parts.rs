@@ -11,6 +11,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use crate::event::object::Object;
+use crate::format::line_writer::columns_of;
 use crate::format::summary::{self, Summarizer};
 
 /// Characters of a summary, and of a message.
@@ -19,6 +20,9 @@ const SUMMARY_LENGTH: usize = 200;
 const ID_LENGTH: usize = 100;
 /// Characters of a path: more than the kernel takes (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
+
+/// How the detail of a question begins that asks for a permission. The tool's name follows.
+pub const PERMISSION_FOR: &str = "permission for ";
 
 /// The time of an event: its `_ts`, and the same in seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -126,6 +130,14 @@ impl Question {
     /// Whether the question is for this call.
     pub fn is_for(&self, call: &Call) -> bool {
         self.call.as_ref().is_some_and(|own| own.is(call))
+    }
+
+    /// The detail for so many columns. If it does not fit, it begins with the tool's name, which
+    /// stays when the middle is cut.
+    pub fn detail_for(&self, columns: usize) -> &str {
+        let short = self.detail.strip_prefix(PERMISSION_FOR);
+        let short = short.filter(|_| columns_of(&self.detail) > columns);
+        short.unwrap_or(&self.detail)
     }
 }
 
