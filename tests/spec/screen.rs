@@ -74,6 +74,11 @@ impl Watch {
         watch
     }
 
+    /// setsid(1) runs the program as its own process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn press(&self, keys: &str) {
         (&self.keys).write_all(keys.as_bytes()).unwrap();
     }
