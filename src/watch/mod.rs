@@ -153,7 +153,7 @@ fn add_client_words(sessions: &mut Sessions) {
     for directory in sessions.iter().filter_map(directory_of) {
         files.add(directory);
     }
-    files.read();
+    files.read_once();
     sessions.set_client_words(files.words());
 }
 

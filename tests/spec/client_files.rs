@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -105,6 +106,14 @@ fn start_of(pid: u32) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     fields.split(' ').nth(19).unwrap().to_owned()
+}
+
+/// What proc_pid_status(5) shows of each thread of a process.
+#[cfg(feature = "screen")]
+fn threads(pid: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let texts = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("status")));
+    texts.filter_map(Result::ok).collect()
 }
 
 /// The file of a session.
@@ -292,6 +301,38 @@ fn what_is_no_session_file_is_passed_over() {
     assert_eq!(ids, ["good"]);
 }
 
+/// The client writes in place. The test completes the file once the program has closed it three
+/// times.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_half_written_is_read_again_soon() {
+    use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+    let mut home = Home::new();
+    let pid = home.client();
+    let text = file(pid, "s", "waiting").to_string();
+    fs::write(home.path(pid), &text[..text.len() / 2]).unwrap();
+    let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+    add_watch(&inotify, home.path(pid), WatchFlags::CLOSE_NOWRITE).unwrap();
+    let mut command = home.command("sessions", "/nonexistent");
+    command.arg("--json").stdout(Stdio::piped());
+    let started_at = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let stdout = Stream::collect(child.stdout.take());
+    let mut buffer = [const { MaybeUninit::uninit() }; 1024];
+    let mut reports = Reader::new(&inotify, &mut buffer);
+    let mut closed = 0;
+    wait_until("it has closed the file three times", || {
+        closed += usize::from(reports.next().is_ok());
+        closed == 3
+    });
+    let elapsed = started_at.elapsed();
+    fs::write(home.path(pid), &text).unwrap();
+    let session = &events(&stdout.to_end())[0];
+    assert_eq!(session["state"], "waiting");
+    assert!(child.wait().unwrap().success());
+    assert!(elapsed >= Duration::from_millis(100), "{elapsed:?}");
+}
+
 #[test]
 fn a_file_of_another_user_does_not_count() {
     if !is_root() {
@@ -425,12 +466,123 @@ fn the_screen_follows_the_files() {
     watch.wait_for("thinking");
     home.write(pid, &file(pid, "s", "idle"));
     watch.wait_for("idle");
+    // It replaces its file.
+    let next = home.folder.path().join("next");
+    fs::write(&next, file(pid, "s", "waiting").to_string()).unwrap();
+    let before = watch.screen.text().len();
+    fs::rename(&next, home.path(pid)).unwrap();
+    watch.wait_for_more(before, "permission prompt");
+    fs::remove_file(home.path(pid)).unwrap();
+    watch.wait_for_more(before, "No sessions yet");
+    home.write(pid, &file(pid, "s", "busy"));
+    watch.wait_for_more(before, "thinking");
     let before = watch.screen.text().len();
     let mut client = home.clients.pop().unwrap();
     client.kill().unwrap();
     // Its parent has not waited for it yet.
     watch.wait_for_more(before, "No sessions yet");
     client.wait().unwrap();
+}
+
+/// It was moved by hand, or a tool that keeps several of them puts another one there.
+#[cfg(feature = "screen")]
+#[test]
+fn a_configuration_directory_that_is_replaced_is_followed() {
+    use crate::screen::Watch;
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "s", "waiting"));
+    let watch = Watch::start(&home.command("watch", "/nonexistent"));
+    watch.wait_for("permission prompt");
+    let own = home.folder.path().join(".claude");
+    fs::rename(&own, home.folder.path().join("elsewhere")).unwrap();
+    watch.wait_for("No sessions yet");
+    fs::create_dir_all(home.sessions()).unwrap();
+    home.write(pid, &file(pid, "s", "busy"));
+    watch.wait_for("thinking");
+    let before = watch.screen.text().len();
+    fs::remove_dir_all(&own).unwrap();
+    watch.wait_for_more(before, "No sessions yet");
+    let next = folder();
+    fs::create_dir(next.path().join("sessions")).unwrap();
+    let path = next.path().join(format!("sessions/{pid}.json"));
+    fs::write(path, file(pid, "s", "idle").to_string()).unwrap();
+    fs::rename(next.path(), &own).unwrap();
+    watch.wait_for_more(before, "idle");
+}
+
+/// Its stamp does not tell. After too many changes the kernel does not either: it drops reports.
+#[cfg(feature = "screen")]
+#[test]
+fn a_file_that_is_written_twice_at_once_is_read_again() {
+    use crate::screen::Watch;
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "s", "busy"));
+    let watch = Watch::start(&home.command("watch", "/nonexistent"));
+    watch.wait_for("thinking");
+    let write = |status: &str, rename_count: usize, shown: &str| {
+        assert!(signal(watch.pid(), "STOP"));
+        wait_until("it is stopped", || {
+            threads(watch.pid())
+                .iter()
+                .all(|thread| thread.contains("State:\tT"))
+        });
+        let (one, other) = (home.sessions().join("1"), home.sessions().join("2"));
+        fs::write(&one, "").unwrap();
+        for _ in 0..rename_count {
+            fs::rename(&one, &other).unwrap();
+            fs::rename(&other, &one).unwrap();
+        }
+        let written = fs::metadata(home.path(pid)).unwrap().modified().unwrap();
+        home.write(pid, &file(pid, "s", status));
+        let text = fs::OpenOptions::new().write(true).open(home.path(pid));
+        text.unwrap().set_modified(written).unwrap();
+        let before = watch.screen.text().len();
+        assert!(signal(watch.pid(), "CONT"));
+        watch.wait_for_more(before, shown);
+    };
+    write("idle", 0, "idle");
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    write("busy", limit.trim().parse().unwrap(), "thinking");
+}
+
+/// Neither while the folder exists nor before.
+#[cfg(feature = "screen")]
+#[test]
+fn while_nothing_changes_nothing_is_read() {
+    use crate::screen::Watch;
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "s", "busy"));
+    let other = folder();
+    let mut without_files = home.command("watch", "/nonexistent");
+    without_files.env("HOME", other.path());
+    let watches = [
+        Watch::start(&home.command("watch", "/nonexistent")),
+        Watch::start(&without_files),
+    ];
+    watches[0].wait_for("thinking");
+    watches[1].wait_for("No sessions yet");
+    // How often its thread has waited.
+    let waits = |watch: &Watch| {
+        let texts = threads(watch.pid());
+        let files = texts.iter().find(|text| text.contains("Name:\tfiles\n"));
+        let count = files.unwrap().split("\nvoluntary_ctxt_switches:\t").nth(1);
+        count.unwrap().lines().next().unwrap().to_owned()
+    };
+    let before = watches.each_ref().map(waits);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(watches.each_ref().map(waits), before);
 }
 
 #[cfg(feature = "screen")]
@@ -580,8 +732,8 @@ fn tmux_servers_that_are_stopped_block_nothing() {
     }
     let mut command = home.command("sessions", "/nonexistent");
     command.arg("--json").stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
     let started_at = Instant::now();
+    let mut child = command.spawn().unwrap();
     let stdout = Stream::collect(child.stdout.take());
     wait_until("it ends", || child.try_wait().unwrap().is_some());
     let elapsed = started_at.elapsed();

@@ -75,6 +75,11 @@ impl Watch {
         watch
     }
 
+    /// setsid(1) runs the program as its own process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn press(&self, keys: &str) {
         (&self.keys).write_all(keys.as_bytes()).unwrap();
     }

@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::env;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::geteuid;
@@ -38,7 +39,7 @@ use crate::watch::session::client::{ClientWord, Status};
 
 /// Folders that are read. Payloads name some of them.
 const MAX_FOLDERS: usize = 16;
-/// How often a file that is half written is read again without a report, and how soon.
+/// How often a file that is half written is read again, if nobody waits for reports, and how soon.
 const RETRIES: usize = 10;
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -50,8 +51,6 @@ pub struct ClientFiles {
     changes: Changes,
     /// Whether the kernel reports changes of all folders.
     is_watched: bool,
-    /// How often files that could not be read may be read again without a report.
-    retries: usize,
 }
 
 /// A file.
@@ -85,7 +84,6 @@ impl ClientFiles {
             entries: HashMap::new(),
             changes: Changes::new(),
             is_watched: false,
-            retries: RETRIES,
         };
         for directory in own.into_iter().chain(home) {
             files.add(&directory);
@@ -120,27 +118,9 @@ impl ClientFiles {
         self.entries.values().filter_map(word).collect()
     }
 
-    /// Reads what has changed. Files that are half written are read again a few times.
+    /// Reads what has changed.
     pub fn read(&mut self) {
-        self.look();
-        while self.is_incomplete() {
-            std::thread::sleep(RETRY_INTERVAL);
-            self.look();
-        }
-    }
-
-    /// Whether a file that is half written is to be read again soon.
-    fn is_incomplete(&self) -> bool {
-        self.retries > 0 && self.entries.values().any(|entry| entry.stamp.is_none())
-    }
-
-    fn look(&mut self) {
         let changed = self.changes.take();
-        self.retries = if changed.is_empty() {
-            self.retries.saturating_sub(1)
-        } else {
-            RETRIES
-        };
         let mut before = std::mem::take(&mut self.entries);
         self.is_watched = true;
         for path in &self.folders {
@@ -154,7 +134,9 @@ impl ClientFiles {
                     continue;
                 }
                 let mut entry = before.remove(&key);
-                if changed.contains(&pid)
+                if changed
+                    .as_ref()
+                    .is_none_or(|changed| changed.contains(&pid))
                     && let Some(entry) = &mut entry
                 {
                     entry.stamp = None;
@@ -162,6 +144,19 @@ impl ClientFiles {
                 let entry = Entry::read(entry, &folder, pid);
                 self.entries.extend(entry.map(|entry| (key, entry)));
             }
+        }
+    }
+
+    /// Reads all files, those that are half written a few times: nobody waits for the report that
+    /// they are complete.
+    pub fn read_once(&mut self) {
+        self.read();
+        for _ in 0..RETRIES {
+            if self.entries.values().all(|entry| entry.stamp.is_some()) {
+                return;
+            }
+            thread::sleep(RETRY_INTERVAL);
+            self.read();
         }
     }
 }
