@@ -102,7 +102,12 @@ impl<'a> Picture<'a> {
         let rows = [Length(1), Fill(1), Length(foot)];
         let [status, body, foot] = Layout::vertical(rows).areas(area);
         let needed = (table.items.len() + heads.0, entries.len() + heads.1);
-        let rows = [Length(table_height(app, needed, body.height)), Fill(1)];
+        let height = if shown.is_empty() {
+            body.height
+        } else {
+            table_height(app, needed, body.height)
+        };
+        let rows = [Length(height), Fill(1)];
         let [sessions, events] = Layout::vertical(rows).areas(body);
         Picture {
             app,
