@@ -455,7 +455,7 @@ fn the_screen_follows_the_files() {
     fs::remove_dir(home.sessions()).unwrap();
     let server = Server::start(&[]);
     let watch = Watch::start(&home.command("watch", server.socket().to_str().unwrap()));
-    watch.wait_for("No server answers");
+    watch.wait_for("No sessions yet");
     // The folder appears, and in it a file that the client has written by half.
     fs::create_dir(home.sessions()).unwrap();
     let text = file(pid, "s", "waiting").to_string();
@@ -473,14 +473,14 @@ fn the_screen_follows_the_files() {
     fs::rename(&next, home.path(pid)).unwrap();
     watch.wait_for_more(before, "permission prompt");
     fs::remove_file(home.path(pid)).unwrap();
-    watch.wait_for_more(before, "No server answers");
+    watch.wait_for_more(before, "No sessions yet");
     home.write(pid, &file(pid, "s", "busy"));
     watch.wait_for_more(before, "thinking");
     let before = watch.screen.text().len();
     let mut client = home.clients.pop().unwrap();
     client.kill().unwrap();
     // Its parent has not waited for it yet.
-    watch.wait_for_more(before, "No server answers");
+    watch.wait_for_more(before, "No sessions yet");
     client.wait().unwrap();
 }
 
@@ -572,7 +572,7 @@ fn while_nothing_changes_nothing_is_read() {
         Watch::start(&without_files),
     ];
     watches[0].wait_for("thinking");
-    watches[1].wait_for("No server answers");
+    watches[1].wait_for("NO SERVER: run hooks-observatory");
     // How often its thread has waited.
     let waits = |watch: &Watch| {
         let texts = threads(watch.pid());
