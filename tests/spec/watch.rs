@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use serde_json::json;
@@ -22,10 +22,13 @@ struct Watch {
 
 impl Watch {
     fn start(arguments: &[&str]) -> Watch {
+        Watch::start_with(arguments, |command| command)
+    }
+
+    /// The same, with a command that is modified by `prepare`.
+    fn start_with(arguments: &[&str], prepare: impl FnOnce(&mut Command) -> &mut Command) -> Watch {
         let mut command = program();
-        command
-            .arg("watch")
-            .args(arguments)
+        prepare(command.arg("watch").args(arguments))
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
             .env("TZ", "UTC0")
             .stdin(Stdio::null())
@@ -269,6 +272,42 @@ fn a_server_that_comes_back_is_watched_on() {
         .matches("connected to the server at")
         .count();
     assert_eq!(connected, 2);
+}
+
+/// strace makes the first connection or the first request fail, as a server does that is killed or
+/// stopped.
+#[test]
+fn a_server_that_ends_before_it_has_the_request_is_waited_for() {
+    let Some(strace) = tool("strace") else { return };
+    let server = Server::start(&[]);
+    server.post("Stop", r#"{"session_id":"one"}"#);
+    for (failure, text) in [
+        ("connect:error=ECONNREFUSED", "its server has ended"),
+        ("connect:error=EAGAIN", "did not answer within a second"),
+        ("writev:error=EPIPE", "Broken pipe"),
+        ("writev:error=ECONNRESET", "Connection reset"),
+    ] {
+        let inject = format!("inject={failure}:when=1");
+        let strace = strace.to_str().unwrap();
+        let wrapper = [strace, "-D", "-o", "/dev/null", "-e", &inject];
+        let socket = server.socket();
+        let arguments = ["--socket", socket.to_str().unwrap()];
+        let watch = Watch::start_with(&arguments, |command| run_under(command, &wrapper));
+        watch.wait_for("one  Stop");
+        let stderr = watch.stderr.text();
+        let lost = stderr.find(text);
+        let found = stderr.find("connected to the server at");
+        assert!(lost.is_some() && lost < found, "{stderr}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_not_waited_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let watch = Watch::start(&["--socket", file.path().to_str().unwrap()]);
+    watch.stderr.wait("the error", |text| {
+        text.starts_with("Error: no events from /") && text.contains("that is not a socket")
+    });
 }
 
 #[test]
