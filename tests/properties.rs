@@ -16,6 +16,7 @@ use hooks_observatory::output::event_log::{CursorKey, EventLog, Form, Next};
 use hooks_observatory::peer::Peer;
 use hooks_observatory::send::json_object::ObjectScanner;
 use hooks_observatory::watch::session::client::{ClientWord, Status};
+use hooks_observatory::watch::session::parts::Time;
 use hooks_observatory::watch::session::{Session, State};
 use hooks_observatory::watch::sessions::Sessions;
 use proptest::collection::vec;
@@ -862,8 +863,9 @@ fn session_event(session: &'static str) -> impl Strategy<Value = String> {
 #[derive(Debug, Clone)]
 enum StateInput {
     Event(String),
-    /// The client writes its file, with a status that is known or not, or removes it.
-    File(Option<Option<Status>>),
+    /// The client writes its file, with a status that is known or not, or removes it. Its clock
+    /// shows any time.
+    File(Option<Option<Status>>, u32),
     Second,
 }
 
@@ -877,7 +879,8 @@ fn state_input() -> impl Strategy<Value = StateInput> {
     ];
     prop_oneof![
         4 => session_event("one").prop_map(StateInput::Event),
-        2 => proptest::option::weighted(0.9, status).prop_map(StateInput::File),
+        2 => (proptest::option::weighted(0.9, status), any::<u32>())
+            .prop_map(|(status, time)| StateInput::File(status, time)),
         2 => Just(StateInput::Second),
     ]
 }
@@ -971,8 +974,8 @@ proptest! {
     fn the_state_follows_from_events_and_the_client(inputs in vec(state_input(), 1..40)) {
         let (mut both, mut events) = (Sessions::default(), Sessions::default());
         let mut now = Instant::now();
-        let (mut status, mut version, mut fresh_until) = (None, 0, now);
-        for input in inputs {
+        let (mut status, mut since, mut version, mut fresh_until) = (None, Time::default(), 0, now);
+        for (number, input) in (1..).zip(inputs) {
             use State::*;
             match input {
                 StateInput::Event(line) => {
@@ -984,8 +987,10 @@ proptest! {
                     }
                     both.apply(&event, Some(now));
                 }
-                StateInput::File(new) => {
-                    version += 1;
+                StateInput::File(new, time) => {
+                    since.seconds = Some(time.into());
+                    // No two writes have the same one.
+                    version = u64::from(time) * 1000 + number;
                     let is_written = status.is_some() || new.is_some();
                     if is_written && new != Some(Some(Status::Ended)) {
                         fresh_until = now;
@@ -996,6 +1001,7 @@ proptest! {
             }
             let word = status.clone().map(|status| ClientWord {
                 status,
+                since: since.clone(),
                 version,
                 ..ClientWord::default()
             });

@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -482,6 +482,56 @@ fn the_screen_follows_the_files() {
     // Its parent has not waited for it yet.
     watch.wait_for_more(before, "No sessions yet");
     client.wait().unwrap();
+}
+
+/// The clocks of the server and of the client are years apart from that of the view, and the
+/// client's is set back each time. On a machine that is too slow, the user is asked again.
+#[cfg(feature = "screen")]
+#[test]
+fn whatever_the_clocks_say_an_answer_is_shown_within_half_a_second() {
+    use crate::screen::Watch;
+    let (Some(_), Some(faketime)) = (tool("setsid"), tool("faketime")) else {
+        return;
+    };
+    for (offset, client_time) in [("+3650d", 1_000_000), ("-3650d", 4_000_000_000)] {
+        let mut home = Home::new();
+        let pid = home.client();
+        let server = Server::start_with(&[], |command| {
+            let faketime = [faketime.to_str().unwrap(), "-f", offset];
+            run_under(command, &faketime).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        });
+        let watch = Watch::start(&home.command("watch", server.socket().to_str().unwrap()));
+        let mut asked = 0;
+        wait_until("an answer is shown within half a second", || {
+            asked += 1;
+            let before = watch.screen.text().len();
+            let input = json!({"command": format!("make {asked}")});
+            let body = json!({"session_id": "s", "tool_name": "Bash", "tool_input": input});
+            server.post("PermissionRequest", body.to_string());
+            watch.wait_for_more(before, &format!("permission for Bash: make {asked}"));
+            let before = watch.screen.text().len();
+            let time = client_time - asked;
+            let mut file = file(pid, "s", "busy");
+            file["statusUpdatedAt"] = json!(time * 1000);
+            file["startedAt"] = json!(time * 1000);
+            let next = home.folder.path().join("next");
+            fs::write(&next, file.to_string()).unwrap();
+            let open = fs::OpenOptions::new().write(true).open(&next).unwrap();
+            open.set_modified(UNIX_EPOCH + Duration::from_secs(time))
+                .unwrap();
+            let answered_at = Instant::now();
+            fs::rename(&next, home.path(pid)).unwrap();
+            watch.wait_for_more(before, "thinking");
+            // The first answer creates the file.
+            asked > 1 && answered_at.elapsed() < Duration::from_millis(500)
+        });
+        let output = home.run(server.socket().to_str().unwrap());
+        let session = &events(str::from_utf8(&output.stdout).unwrap())[0];
+        assert_eq!(
+            (&session["state"], &session["source"]),
+            (&json!("working"), &json!("client"))
+        );
+    }
 }
 
 /// It was moved by hand, or a tool that keeps several of them puts another one there.

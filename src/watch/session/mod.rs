@@ -65,12 +65,14 @@ use crate::format::line_writer::columns_of;
 /// Tools, questions, subagents and identifiers that one session can have. Real sessions have
 /// a few; beyond this the oldest is forgotten.
 const MAX_PARTS: usize = 64;
+// The clock can be set back between two events: then all that counts is that they are far apart.
+
 /// A `SessionStart` can arrive this many seconds after an event that it precedes.
-const LATE_START: i64 = 2;
+const LATE_START: u64 = 2;
 /// Events of a session that has ended can arrive for so many seconds after its end.
 const LATE_END: u64 = 2;
 /// Requests this many seconds apart surely arrived in their order.
-const SURE_ORDER: i64 = 2;
+const SURE_ORDER: u64 = 2;
 /// For how long an event counts more than the client's file. The client writes that within half a
 /// second.
 const CLIENT_DELAY: Duration = Duration::from_secs(1);
@@ -377,8 +379,8 @@ impl Session {
     /// Whether an event is not a late one of a session that has ended. Then the session goes on: it
     /// was resumed in another terminal, or its hooks come through a process that has ended.
     fn is_after_end(&self, time: &Time) -> bool {
-        let age = time.seconds.and_then(|now| self.since.age(now));
-        age.is_some_and(|age| age > LATE_END)
+        let times = time.seconds.zip(self.since.seconds);
+        times.is_some_and(|(now, ended)| now.abs_diff(ended) > LATE_END)
     }
 
     fn transition(&mut self, name: &str, event: &Object, time: &Time) -> Change {
@@ -431,7 +433,7 @@ impl Session {
             return;
         }
         let began = self.began_without_start.take().zip(time.seconds);
-        if began.is_some_and(|(began, now)| now - began <= LATE_START) && !has_ended {
+        if began.is_some_and(|(began, now)| now.abs_diff(began) <= LATE_START) && !has_ended {
             return;
         }
         self.reset(Turn::New);
