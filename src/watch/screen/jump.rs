@@ -7,7 +7,7 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::io::{self, Seek, Write};
+use std::io;
 use std::mem::discriminant;
 use std::os::fd::AsFd;
 use std::process::{self, Command};
@@ -51,8 +51,8 @@ impl Jump {
     /// of the screen as long as it runs. The error says where the session is, and how to get there.
     pub fn go(&self, session: &Session) -> Result<Option<Command>, String> {
         match &self.command {
-            Some(command) => {
-                let command = self.custom(command, session).map(Some);
+            Some(text) => {
+                let command = self.custom(text, session).map(Some);
                 command.map_err(|error| format!("The command of --jump cannot run: {error}"))
             }
             None => go_to(session),
@@ -60,15 +60,13 @@ impl Jump {
     }
 
     /// The user's command, with the session on its stdin.
-    fn custom(&self, command: &str, session: &Session) -> io::Result<Command> {
+    fn custom(&self, text: &str, session: &Session) -> io::Result<Command> {
         let details = self
             .is_live
             .then(|| Place::of(session).read(&mut Panes::new()));
-        let mut file = tempfile::tempfile()?;
-        file.write_all(table::json(session, &details.unwrap_or_default()).as_bytes())?;
-        file.rewind()?;
+        let json = table::json(session, &details.unwrap_or_default());
         let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(file);
+        shell.args(["-c", text]).stdin(command::input(&json)?);
         Ok(shell)
     }
 }
