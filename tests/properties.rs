@@ -996,16 +996,16 @@ proptest! {
                         fresh_until = now;
                     }
                     status = new;
+                    let word = status.clone().map(|status| ClientWord {
+                        status,
+                        since: since.clone(),
+                        version,
+                        ..ClientWord::default()
+                    });
+                    both.set_client_words(word.map(|word| ("one".to_owned(), word)));
                 }
                 StateInput::Second => now += Duration::from_secs(1),
             }
-            let word = status.clone().map(|status| ClientWord {
-                status,
-                since: since.clone(),
-                version,
-                ..ClientWord::default()
-            });
-            both.set_client_words(word.map(|word| ("one".to_owned(), word)));
             both.settle(now);
             let (told, found) = (one_state(&events), one_state(&both));
             let status = status.clone().flatten().filter(|_| fresh_until <= now);

@@ -37,14 +37,19 @@ pub fn output(command: &mut Command, stdin: &str, deadline: Instant) -> io::Resu
 
 /// Starts a program with a text on its stdin.
 pub fn start(command: &mut Command, stdin: &str, deadline: Instant) -> io::Result<Running> {
-    let mut input = file()?;
-    input.write_all(stdin.as_bytes())?;
-    input.rewind()?;
     Ok(Running {
-        child: command.stdin(input).process_group(0).spawn()?,
+        child: command.stdin(input(stdin)?).process_group(0).spawn()?,
         deadline,
         has_ended: false,
     })
+}
+
+/// A text to be read as stdin.
+pub fn input(text: &str) -> io::Result<File> {
+    let mut input = file()?;
+    input.write_all(text.as_bytes())?;
+    input.rewind()?;
+    Ok(input)
 }
 
 /// A program that runs. Dropping it kills it, with the processes that it has started.

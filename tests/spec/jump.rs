@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client_files::{Home, file};
@@ -241,7 +242,15 @@ fn outside_of_tmux_the_pane_is_shown_here_until_it_is_detached() {
     tmux.cat(&["new-window", "-t", "work"]);
     let pane = tmux.cat(&["split-window", "-t", "work:1"]);
     tmux.play(&home, &pane, "s");
-    let mut view = view(&watch(&home, &[]));
+    // stdin is no terminal, and the variables are those of a pane that the view is not in.
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "exec \"$@\" </dev/null", "sh", BINARY])
+        .args(watch(&home, &[]).get_args())
+        .env("HOME", home.folder.path())
+        .env("TMUX", format!("{},1,0", tmux.socket().display()))
+        .env("TMUX_PANE", &pane);
+    let mut view = view(&shell);
     for round in 0..2 {
         view.press("\r");
         let shown = || tmux.run(&["list-clients", "-F", "#{pane_id}"]);
@@ -341,12 +350,29 @@ fn a_session_that_is_in_no_pane_is_nowhere_to_go() {
     let pid = home.client();
     home.write(pid, &file(pid, "a", "waiting"));
     server.post("PermissionRequest", r#"{"session_id":"b"}"#);
+    // The file names a process of this machine that has ended, if the machine has a number.
+    server.post("PermissionRequest", r#"{"session_id":"c"}"#);
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap();
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let pid = home.client();
+    let mut left = file(pid, "c", "waiting");
+    left["procStart"] = json!("1");
+    left["pidDomain"] = json!(format!("linux:{}:{}", machine.trim(), namespace.display()));
+    home.write(pid, &left);
+    let unknown = "It is not known where this session runs";
+    let ended = match machine.trim() {
+        "" => unknown,
+        _ => "has ended.",
+    };
     for (session, text) in [
         ("a", "is in no pane or window"),
-        ("b", "It is not known where this session runs"),
+        ("b", unknown),
+        ("c", ended),
     ] {
         let mut command = home.command("watch", server.socket().to_str().unwrap());
-        let view = view(command.args(["--session", session]));
+        let view = Watch::start(command.args(["--session", session]));
+        let is_ended = text == "has ended.";
+        view.wait_for(if is_ended { "gone" } else { "waiting" });
         view.press("\r");
         view.wait_for(text);
     }
@@ -364,6 +390,27 @@ fn a_server_of_tmux_that_is_stopped_does_not_stop_the_view() {
     assert!(signal(tmux.pid, "STOP"));
     view.press("\r");
     view.wait_for("is in no pane or window");
+}
+
+#[test]
+fn a_terminal_that_does_not_answer_is_given_up() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let kitty = [("KITTY_LISTEN_ON", "unix:@k"), ("KITTY_WINDOW_ID", "2")];
+    let pid = client_in(&mut home, &kitty);
+    home.write(pid, &file(pid, "s", "waiting"));
+    script(&home.folder.path().join("kitty"), "exec sleep 1000");
+    let view = view(watch(&home, &[]).env("PATH", path_with(&home)));
+    view.press("\r");
+    view.wait_for("It did not end in 2 seconds.");
+}
+
+/// Programs in a home directory are found first.
+fn path_with(home: &Home) -> String {
+    let path = std::env::var("PATH").unwrap();
+    format!("{}:{path}", home.folder.path().display())
 }
 
 /// Starts a client with these variables of a terminal.
@@ -393,9 +440,8 @@ fn command_of(program: &str, own: &[(&str, &str)], session: &[(&str, &str)]) -> 
             log.display()
         ),
     );
-    let path = std::env::var("PATH").unwrap();
     let mut command = watch(&home, &[]);
-    command.env("PATH", format!("{}:{path}", folder.display()));
+    command.env("PATH", path_with(&home));
     let view = view(command.envs(own.iter().copied()));
     view.press("\r");
     let mut ran = String::new();
@@ -429,7 +475,7 @@ fn gnu_screen_and_zellij_show_the_session_here_or_switch() {
         return;
     }
     let screen = [("STY", "1.a"), ("WINDOW", "2")];
-    let (_view, ran) = command_of("screen", &[], &screen);
+    let (_view, ran) = command_of("screen", &[("STY", "9.z")], &screen);
     assert_eq!(ran, "-x 1.a -p 2");
     let same = [("STY", "1.a"), ("WINDOW", "0")];
     let (_view, ran) = command_of("screen", &same, &screen);
@@ -440,6 +486,28 @@ fn gnu_screen_and_zellij_show_the_session_here_or_switch() {
     let same = [("ZELLIJ_SESSION_NAME", "a b"), ("ZELLIJ_PANE_ID", "1")];
     let (_view, ran) = command_of("zellij", &same, &zellij);
     assert_eq!(ran, "--session a b action focus-pane-id 2");
+}
+
+#[test]
+fn a_command_for_the_user_is_quoted_and_one_that_is_missing_is_named() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let zellij = [("ZELLIJ_SESSION_NAME", "a b"), ("ZELLIJ_PANE_ID", "2")];
+    let pid = client_in(&mut home, &zellij);
+    home.write(pid, &file(pid, "s", "waiting"));
+    let mut command = watch(&home, &[]);
+    command.env("ZELLIJ_PANE_ID", "1");
+    let elsewhere = view(command.env("ZELLIJ_SESSION_NAME", "c"));
+    elsewhere.press("\r");
+    elsewhere.wait_for("zellij attach 'a b'");
+    let mut env = Command::new("env");
+    env.args(["-u", "ZELLIJ_SESSION_NAME", "PATH=/nonexistent", BINARY]);
+    env.args(command.get_args());
+    let missing = view(env.env("HOME", home.folder.path()));
+    missing.press("\r");
+    missing.wait_for("cannot run zellij: No such file or directory");
 }
 
 /// A view with a session, and a command for Enter.
@@ -461,7 +529,7 @@ fn a_command_of_the_user_gets_the_session_and_its_failure_is_shown() {
     let command = format!("cat >{}; echo no such place >&2; exit 3", path.display());
     let view = view(&watch(&home, &["--jump", &command]));
     view.press("\r");
-    view.wait_for("the command that goes to the terminal failed: exit status: 3 no such place");
+    view.wait_for("cannot go to the session: exit status: 3: no such place");
     let session = &events(&fs::read_to_string(path).unwrap())[0];
     assert_eq!(session["session_id"], "s");
     assert_eq!(session["state"], "waiting");
@@ -478,22 +546,34 @@ fn a_command_that_has_the_terminal_gets_its_keys_and_signals() {
         return;
     }
     let mut home = Home::new();
-    let command =
-        "trap 'exit 5' INT; echo ready; while read -r line; do echo \"<$line>\"; done </dev/tty";
+    let command = "trap 'exit 5' INT QUIT; echo ready; while read -r line; do echo \"<$line>\"; done </dev/tty";
     let view = view_with(&mut home, command);
     view.press("\r");
     view.wait_for("ready");
+    view.press("\x1c");
+    view.wait_for("exit status: 5");
+    let before = view.screen.text().len();
+    // q comes too early for the command, and too late for the screen.
+    view.press("\rq");
+    view.wait_for_more(before, "ready");
     let given = view.screen.text().rfind(GIVE).unwrap();
+    // A shell would suspend it. Here is none, and nothing happens.
+    view.press("\x1a");
+    view.wait_for_more(given, "^Z");
     // Neither is for the screen.
     resize(&view.terminal, 80, 20);
     assert!(signal(view.child.id(), "CONT"));
     view.press("q\r");
     view.wait_for("<q>");
+    let before = view.screen.text().len();
     view.press("\x03");
-    view.wait_for("exit status: 5");
+    view.wait_for_more(before, "exit status: 5");
     let shown = view.screen.text();
     let taken = given + shown[given..].find(TAKE).unwrap();
-    assert_eq!(&shown[given + GIVE.len()..taken], "ready\r\nq\r\n<q>\r\n^C");
+    assert_eq!(
+        &shown[given + GIVE.len()..taken],
+        "ready\r\n^Zq\r\n<q>\r\n^C"
+    );
 }
 
 #[test]
@@ -512,4 +592,28 @@ fn a_command_that_is_suspended_suspends_the_view() {
     let kill = Command::new("kill").args(["-CONT", "--", &group]).status();
     assert!(kill.unwrap().success());
     view.wait_for("exit status: 6");
+}
+
+/// Whoever writes a record would choose what is opened.
+#[test]
+fn for_a_record_nothing_else_is_read() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("s.jsonl"), "{\"gitBranch\":\"main\"}\n").unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    let event = json!({"_ts": "2026-02-09T10:30:00+00:00", "_event": "PermissionRequest",
+        "_peer_uid": uid, "session_id": "s", "transcript_path": path("s.jsonl")});
+    fs::write(path("events"), format!("{event}\n")).unwrap();
+    let mut command = program();
+    command.arg("watch").arg(path("events"));
+    let jump = format!("cat >{}; exit 1", path("session").display());
+    let view = view(command.args(["--jump", &jump]));
+    view.press("\r");
+    view.wait_for("exit status: 1");
+    let session = &events(&fs::read_to_string(path("session")).unwrap())[0];
+    assert_eq!(session["session_id"], "s");
+    assert_eq!(session["branch"], Value::Null);
 }

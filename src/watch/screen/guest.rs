@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -21,21 +21,40 @@ pub struct Guest {
     stderr: File,
 }
 
+/// What has become of a guest.
+pub enum Change {
+    None,
+    Stopped,
+    /// The error says why it failed.
+    Ended(io::Result<()>),
+}
+
 impl Guest {
     /// Starts a program with the terminal on its stdout. The terminal was given back before.
     pub fn start(mut command: Command) -> io::Result<Guest> {
         let stderr = tempfile::tempfile()?;
-        let child = command.stderr(stderr.try_clone()?).spawn()?;
+        let child = command.stderr(stderr.try_clone()?).spawn();
+        let name = command.get_program().display();
+        let child =
+            child.map_err(|error| io::Error::other(format!("cannot run {name}: {error}")))?;
         Ok(Guest { child, stderr })
     }
 
-    pub fn pid(&self) -> Pid {
+    /// What has become of it, once the system has said that something has.
+    pub fn change(&mut self) -> io::Result<Change> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(Change::Ended(self.result(status)));
+        }
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        let stopped = retry_on_intr(|| waitid(WaitId::Pid(self.pid()), options))?;
+        Ok(stopped.map_or(Change::None, |_| Change::Stopped))
+    }
+
+    fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Takes the result of a program that has ended. The error says why it failed.
-    pub fn result(mut self) -> io::Result<()> {
-        let status = self.child.wait()?;
+    fn result(&mut self, status: ExitStatus) -> io::Result<()> {
         if status.success() {
             return Ok(());
         }
@@ -43,8 +62,10 @@ impl Guest {
         self.stderr.rewind()?;
         (&self.stderr).take(MAX_STDERR).read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
-        let said = text.lines().next().unwrap_or_default();
-        Err(io::Error::other(format!("{status} {said}")))
+        Err(io::Error::other(match text.lines().next() {
+            Some(line) => format!("{status}: {line}"),
+            None => status.to_string(),
+        }))
     }
 }
 
@@ -55,19 +76,5 @@ impl Drop for Guest {
             let _ = kill_process(self.pid(), Signal::TERM);
             let _ = self.child.wait();
         }
-    }
-}
-
-/// Waits until a program ends, and reports each time that it stops. It is not reaped, so its
-/// number stays its own.
-pub fn wait(pid: Pid, mut report_stop: impl FnMut()) {
-    let wait = |options| retry_on_intr(|| waitid(WaitId::Pid(pid), options));
-    let (ended, stopped) = (WaitIdOptions::EXITED, WaitIdOptions::STOPPED);
-    while let Ok(Some(status)) = wait(ended | stopped | WaitIdOptions::NOWAIT)
-        && status.stopped()
-    {
-        // Otherwise the same stop would be reported again.
-        let _ = wait(stopped);
-        report_stop();
     }
 }

@@ -1,5 +1,5 @@
 //! What the loop waits for: besides the source and session files (`watch/inputs.rs`), details of the
-//! sessions on the screen, keys and the mouse, signals, and a guest on the terminal.
+//! sessions on the screen, keys and the mouse, and signals, of which one tells of a guest's end.
 //!
 //! Each blocks in a thread of its own, which sends what it gets to the same channel. They never wait
 //! for room.
@@ -7,21 +7,19 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind, MouseEvent};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::Pid;
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::details::Request;
-use super::guest;
-use super::terminal::keyboard;
 use crate::cli::SourceOption;
 use crate::watch::client_files::{Details, Panes};
 use crate::watch::inputs::{self, Message, spawn};
@@ -42,8 +40,8 @@ pub enum ScreenInput {
     Suspend,
     Resume,
     Resize,
-    /// The guest has ended.
-    GuestEnded,
+    /// A child has ended, or was stopped.
+    ChildChanged,
 }
 
 type ScreenSender = Sender<Message<ScreenInput>>;
@@ -59,7 +57,9 @@ pub struct Inputs {
 impl Inputs {
     /// Starts the threads. They end with the process.
     pub fn start(source: &SourceOption) -> io::Result<Inputs> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
+        let signals = Signals::new([
+            SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH, SIGCHLD,
+        ])?;
         let common = inputs::Inputs::start(source)?;
         let loan = Arc::<Loan>::default();
         let (own, shared) = (common.sender(), Arc::clone(&loan));
@@ -96,16 +96,6 @@ impl Inputs {
         *self.loan.lock() = false;
         self.loan.is_over.notify_one();
     }
-
-    /// Reports the end of the guest, and asks to suspend this program each time that it stops.
-    pub fn watch_guest(&self, pid: Pid) -> io::Result<()> {
-        let own = self.common.sender();
-        spawn("guest", move || {
-            let send = |input| drop(own.send(Message::Other(input)));
-            guest::wait(pid, || send(ScreenInput::Suspend));
-            send(ScreenInput::GuestEnded);
-        })
-    }
 }
 
 /// Whether another program has the terminal. The thread of keys holds the lock while it reads.
@@ -141,6 +131,11 @@ fn send_details(requests: &Receiver<Vec<Request>>, sender: &ScreenSender) {
 
 /// Sends keys until there is an error.
 fn send_keys(loan: &Loan, sender: &ScreenSender) -> io::Error {
+    let terminal = if io::stdin().is_terminal() {
+        io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    } else {
+        File::open("/dev/tty")
+    };
     let read = |terminal: File| loop {
         // crossterm would try for ever to read from a terminal that is gone.
         let mut fds = [PollFd::new(&terminal, PollFlags::IN)];
@@ -161,7 +156,7 @@ fn send_keys(loan: &Loan, sender: &ScreenSender) -> io::Error {
             }
         }
     };
-    let result: io::Result<()> = keyboard().and_then(read);
+    let result: io::Result<()> = terminal.and_then(read);
     result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())
 }
 
@@ -169,7 +164,9 @@ fn send_signals(mut signals: Signals, loan: &Loan, sender: &ScreenSender) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
         let input = match signal {
-            // The terminal sends them to the program that has it, and to this one.
+            SIGCHLD => ScreenInput::ChildChanged,
+            // The terminal sends them to the program that has it, and to this one. If that ends by
+            // one, SIGCHLD comes later, and the loan is over after that.
             SIGINT | SIGQUIT | SIGTSTP if *loan.lock() => continue,
             SIGTSTP => ScreenInput::Suspend,
             SIGCONT => ScreenInput::Resume,

@@ -7,12 +7,12 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::io::{self, Seek, Write};
+use std::io;
 use std::mem::discriminant;
+use std::os::fd::AsFd;
 use std::process::{self, Command};
 use std::time::{Duration, Instant};
 
-use super::terminal::keyboard;
 use crate::cli::WatchOptions;
 use crate::hooks::quote_text;
 use crate::watch::client_files::{Panes, Place, Terminal};
@@ -51,8 +51,8 @@ impl Jump {
     /// of the screen as long as it runs. The error says where the session is, and how to get there.
     pub fn go(&self, session: &Session) -> Result<Option<Command>, String> {
         match &self.command {
-            Some(command) => {
-                let command = self.custom(command, session).map(Some);
+            Some(text) => {
+                let command = self.custom(text, session).map(Some);
                 command.map_err(|error| format!("The command of --jump cannot run: {error}"))
             }
             None => go_to(session),
@@ -60,15 +60,13 @@ impl Jump {
     }
 
     /// The user's command, with the session on its stdin.
-    fn custom(&self, command: &str, session: &Session) -> io::Result<Command> {
+    fn custom(&self, text: &str, session: &Session) -> io::Result<Command> {
         let details = self
             .is_live
             .then(|| Place::of(session).read(&mut Panes::new()));
-        let mut file = tempfile::tempfile()?;
-        file.write_all(table::json(session, &details.unwrap_or_default()).as_bytes())?;
-        file.rewind()?;
+        let json = table::json(session, &details.unwrap_or_default());
         let mut shell = Command::new("sh");
-        shell.args(["-c", command]).stdin(file);
+        shell.args(["-c", text]).stdin(command::input(&json)?);
         Ok(shell)
     }
 }
@@ -85,7 +83,7 @@ fn go_to(session: &Session) -> Result<Option<Command>, String> {
         );
     }
     let own = own.as_ref();
-    let is_elsewhere = own.is_some_and(|own| are_of_one_kind(own, target));
+    let is_elsewhere = own.is_some_and(|own| discriminant(own) == discriminant(target));
     match way(own, target)? {
         Way::Switch(words) => run(&words).map(|_| None),
         Way::Attach(words) if is_elsewhere => Err(format!(
@@ -123,11 +121,10 @@ fn way(own: Option<&Terminal>, target: &Terminal) -> Result<Way, String> {
     use Way::{Attach, Switch};
     let (host, place) = parts(target);
     // The own place, if the same server or session shows it.
-    let own = own.filter(|own| are_of_one_kind(own, target)).map(parts);
-    let here = own.filter(|own| own.0 == host).map(|own| own.1);
-    Ok(match (target, here) {
-        (Tmux { .. }, Some(here)) => {
-            let client = client_of(host, here)?;
+    let own = own.map(parts).filter(|own| own.0 == host);
+    Ok(match (target, own) {
+        (Tmux { .. }, Some((_, own))) => {
+            let client = client_of(host, own)?;
             let values = [host, &client, place];
             Switch(words("tmux -S {} switch-client -c {} -t {}", &values))
         }
@@ -168,10 +165,6 @@ fn parts(terminal: &Terminal) -> (&str, &str) {
     }
 }
 
-fn are_of_one_kind(one: &Terminal, other: &Terminal) -> bool {
-    discriminant(one) == discriminant(other)
-}
-
 /// The client that shows a pane of tmux. Of several, it is the one that had the last key. Without
 /// `-c`, `switch-client` would take another session's client if this one's has none.
 fn client_of(server: &str, pane: &str) -> Result<String, String> {
@@ -206,10 +199,12 @@ fn shell_text(words: &[String]) -> String {
     words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-/// A command that shows a terminal here. This program may have been started inside of a
-/// multiplexer and shown outside of it: then the multiplexer would refuse.
+/// A command that shows a terminal here. Its stdin is the terminal of stdout: that of this program
+/// may be a record, and tmux refuses `/dev/tty`. This program may have been started inside of a
+/// multiplexer and be shown outside of it: then the multiplexer would refuse, too.
 fn attach(words: &[String]) -> Result<Command, String> {
-    let terminal = keyboard().map_err(|error| format!("The terminal cannot be opened: {error}"))?;
+    let terminal = io::stdout().as_fd().try_clone_to_owned();
+    let terminal = terminal.map_err(|error| format!("The terminal cannot be used: {error}"))?;
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(terminal);
     for name in ["TMUX", "STY", "ZELLIJ"] {

@@ -6,14 +6,12 @@
 //! - `details` says when to read what the events do not tell.
 //! - `jump` goes to the terminal of a session. `guest` is a program that shows it here.
 //! - `terminal` takes the terminal, and gives it back.
-//! - `inputs`: the threads that wait for keys, for signals and for the guest, and the one that reads
-//!   the details. Those that wait for the source and for the client's files are in
-//!   `watch/inputs.rs`.
+//! - `inputs`: the threads that wait for keys and for signals, and the one that reads the details.
+//!   Those that wait for the source and for the client's files are in `watch/inputs.rs`.
 //! - This file is the loop, and says how often the screen is redrawn at most.
 //!
 //! The server's loop waits for descriptors, since it has any number of them and must not block.
-//! This one waits for a channel: there are five inputs and sometimes a guest, and each may block
-//! its thread.
+//! This one waits for a channel: there are always five inputs, and each may block its thread.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -48,7 +46,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use self::app::{App, ScreenLook};
 use self::details::Readings;
 use self::draw::Picture;
-use self::guest::Guest;
+use self::guest::{Change, Guest};
 use self::inputs::{Inputs, ScreenInput};
 use self::jump::Jump;
 use self::page::Page;
@@ -111,15 +109,16 @@ impl Watch {
         loop {
             self.app.now = now();
             let frame = drawn.map(|drawn| drawn + FRAME);
-            if self.is_changed && frame.is_none_or(|frame| frame <= Instant::now()) {
+            let is_due = self.is_changed && self.guest.is_none();
+            if is_due && frame.is_none_or(|frame| frame <= Instant::now()) {
                 self.draw()?;
                 drawn = Some(Instant::now());
                 continue;
             }
-            let due = if self.is_changed {
-                frame
-            } else {
-                self.next_change(inputs)
+            let due = match self.guest {
+                Some(_) => None,
+                None if self.is_changed => frame,
+                None => self.next_change(inputs),
             };
             let asked_at = Instant::now();
             let alerts = self.alerts.as_ref();
@@ -222,10 +221,7 @@ impl Watch {
             | ScreenInput::Resume
             | ScreenInput::Resize
                 if self.guest.is_some() => {}
-            ScreenInput::GuestEnded => {
-                let result = self.guest.take().map_or(Ok(()), Guest::result);
-                self.take_terminal_back(result, inputs)?;
-            }
+            ScreenInput::ChildChanged => self.look_at_guest(inputs)?,
             ScreenInput::Details(number, details) => self.app.take_details(number, details),
             ScreenInput::Key(key) => {
                 let next = self.app.press(key);
@@ -243,20 +239,27 @@ impl Watch {
                 return Ok(Break(()));
             }
             ScreenInput::Quit => return Ok(Break(())),
-            ScreenInput::Suspend => {
-                self.screen.suspend();
-                kill_process(getpid(), Signal::STOP)?;
-            }
-            ScreenInput::Resume => {
-                self.screen.resume()?;
-                self.app.resize(self.screen.size());
-            }
+            ScreenInput::Suspend => self.suspend()?,
+            ScreenInput::Resume => self.resume()?,
             ScreenInput::Resize => {
                 self.screen.resize()?;
                 self.app.resize(self.screen.size());
             }
         }
         Ok(Continue(()))
+    }
+
+    /// Gives the terminal back, and stops this program until it is continued.
+    fn suspend(&mut self) -> io::Result<()> {
+        self.screen.suspend();
+        Ok(kill_process(getpid(), Signal::STOP)?)
+    }
+
+    /// Takes the terminal again. Its size can be another one.
+    fn resume(&mut self) -> io::Result<()> {
+        self.screen.resume()?;
+        self.app.resize(self.screen.size());
+        Ok(())
     }
 
     /// Goes to the terminal of the selected session.
@@ -279,25 +282,31 @@ impl Watch {
     fn lend_terminal(&mut self, command: Command, inputs: &Inputs) -> io::Result<()> {
         inputs.lend_terminal();
         self.screen.suspend();
-        let start = || {
-            let guest = Guest::start(command)?;
-            inputs.watch_guest(guest.pid())?;
-            Ok(guest)
-        };
-        match start() {
+        match Guest::start(command) {
             Ok(guest) => self.guest = Some(guest),
             Err(error) => self.take_terminal_back(Err(error), inputs)?,
         }
         Ok(())
     }
 
+    fn look_at_guest(&mut self, inputs: &Inputs) -> io::Result<()> {
+        match self.guest.as_mut().map(Guest::change).transpose()? {
+            None | Some(Change::None) => Ok(()),
+            // A shell that runs both would wait for this program.
+            Some(Change::Stopped) => self.suspend(),
+            Some(Change::Ended(result)) => {
+                self.guest = None;
+                self.take_terminal_back(result, inputs)
+            }
+        }
+    }
+
     /// Shows the screen again, and why the guest has failed, if it has.
     fn take_terminal_back(&mut self, result: io::Result<()>, inputs: &Inputs) -> io::Result<()> {
-        self.screen.resume()?;
-        self.app.resize(self.screen.size());
+        self.resume()?;
         inputs.take_terminal_back();
         if let Err(error) = result {
-            self.app.answer = format!("the command that goes to the terminal failed: {error}");
+            self.app.answer = format!("cannot go to the session: {error}");
         }
         Ok(())
     }

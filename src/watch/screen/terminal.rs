@@ -6,7 +6,7 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::panic;
@@ -110,14 +110,6 @@ impl Drop for Screen {
     fn drop(&mut self) {
         self.modes.leave();
     }
-}
-
-/// The terminal that keys come from. stdin may be a record.
-pub fn keyboard() -> io::Result<File> {
-    if io::stdin().is_terminal() {
-        return io::stdin().as_fd().try_clone_to_owned().map(File::from);
-    }
-    File::options().read(true).write(true).open("/dev/tty")
 }
 
 /// Gives the terminal back before the message of a panic is printed, which would vanish with
