@@ -28,7 +28,7 @@ use crate::cli::SourceOption;
 /// Lines are collected up to this size.
 const BATCH_SIZE: usize = 256 << 10;
 /// Batches of lines that wait for the loop.
-const MAX_BATCHES: usize = 2;
+const MAX_BATCHES: usize = 1;
 
 /// `U` is what else the loop waits for.
 pub enum Message<U> {

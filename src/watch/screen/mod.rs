@@ -38,6 +38,7 @@ use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
@@ -60,6 +61,8 @@ use crate::watch::source;
 
 /// The time between two redraws: 20 a second.
 const FRAME: Duration = Duration::from_millis(50);
+/// After fewer bytes of lines than this, the loop rests until the next frame.
+const SMALL: usize = 32 << 10;
 
 /// Shows the screen until the user quits. The error is for the user.
 pub fn run(options: &WatchOptions, alerts: Option<Alerts>) -> Result<(), String> {
@@ -105,36 +108,45 @@ struct Watch {
 impl Watch {
     /// Runs until the user quits, or the terminal fails.
     fn run(&mut self, inputs: &mut Inputs) -> io::Result<()> {
-        let mut drawn: Option<Instant> = None;
+        let mut frame = Instant::now();
         loop {
             self.app.now = now();
-            let frame = drawn.map(|drawn| drawn + FRAME);
-            let is_due = self.is_changed && self.guest.is_none();
-            if is_due && frame.is_none_or(|frame| frame <= Instant::now()) {
+            if self.is_changed && self.guest.is_none() && frame <= Instant::now() {
                 self.draw()?;
-                drawn = Some(Instant::now());
+                frame = Instant::now() + FRAME;
                 continue;
             }
             let due = match self.guest {
                 Some(_) => None,
-                None if self.is_changed => frame,
+                None if self.is_changed => Some(frame),
                 None => self.next_change(inputs),
             };
-            let asked_at = Instant::now();
-            let alerts = self.alerts.as_ref();
-            let look = alerts.and_then(|alerts| alerts.next_look(asked_at));
-            let next = due.into_iter().chain(look).min();
-            let wait = next.map(|next| next.saturating_duration_since(asked_at));
-            let message = inputs.common.receive(wait);
+            let message = self.receive(due, inputs);
             self.app.now = now();
             self.is_changed |= message.is_some() || due.is_some_and(|due| due <= Instant::now());
+            let is_small =
+                matches!(&message, Some(Message::Lines(lines, _)) if lines.len() < SMALL);
             if let Some(message) = message
                 && self.take(message, inputs)?.is_break()
             {
                 return Ok(());
             }
             self.raise_alerts();
+            if is_small {
+                // What comes meanwhile is one batch. Otherwise each event would wake two threads.
+                thread::sleep(frame.saturating_duration_since(Instant::now()));
+            }
         }
+    }
+
+    /// Waits for a message, until something is due, here or of the alerts.
+    fn receive(&self, due: Option<Instant>, inputs: &Inputs) -> Option<Message<ScreenInput>> {
+        let now = Instant::now();
+        let alerts = self.alerts.as_ref();
+        let look = alerts.and_then(|alerts| alerts.next_look(now));
+        let next = due.into_iter().chain(look).min();
+        let wait = next.map(|next| next.saturating_duration_since(now));
+        inputs.common.receive(wait)
     }
 
     fn raise_alerts(&mut self) {

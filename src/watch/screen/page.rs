@@ -11,6 +11,17 @@ use crate::format::Format;
 use crate::format::line_writer::columns;
 use crate::terminal::sanitize_char;
 
+/// Fields of the payload that nearly all events have.
+const COMMON_FIELDS: [&str; 7] = [
+    "session_id",
+    "transcript_path",
+    "cwd",
+    "prompt_id",
+    "permission_mode",
+    "effort",
+    "hook_event_name",
+];
+
 pub const HELP: &str = "\
 The sessions are above, those first that need you. Below are the events of the selected one.
 
@@ -162,12 +173,12 @@ fn found(text: &str, width: usize, search: &str) -> Vec<usize> {
     found
 }
 
-/// The line of an event, with what the client has sent before what the server has added.
+/// The line of an event in another order: first what it is about, then what all events have, then
+/// what the server has added.
 fn payload_first(line: &str) -> String {
-    let is_added = |member: &(&str, &str)| member.0.starts_with('_');
-    let members = Object::parse(line).members();
-    let (added, sent): (Vec<_>, Vec<_>) = members.partition(is_added);
-    let members = sent.into_iter().chain(added);
+    let mut members: Vec<_> = Object::parse(line).members().collect();
+    members.sort_by_key(|(key, _)| (key.starts_with('_'), COMMON_FIELDS.contains(key)));
+    let members = members.into_iter();
     let members = members.map(|(key, value)| format!("\"{key}\":{value}"));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }

@@ -457,7 +457,7 @@ fn o_opens_the_newest_event_or_enter_the_selected_one_and_it_can_be_scrolled() {
     let _ = view.press("o");
     let text = view.text();
     let start = "Bash · 2026-02-09T10:32:23+00:00 · 9/18 · n next, p previous, / search, Esc closes\n\
-                 ---\ncwd: /home/dev/webshop\n";
+                 ---\ntool_input:\n";
     assert!(text.starts_with(start), "{text}");
     // Both events of the call.
     let _ = view.press("G");
