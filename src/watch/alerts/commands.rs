@@ -30,8 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Commands that run at once.
 const MAX_RUNNING: usize = 16;
-/// Bytes and characters of what a failed command has written to stderr that the user sees.
-const ERROR_BYTES: u64 = 1000;
+/// Characters of what a failed command has written to stderr that the user sees.
 const ERROR_LENGTH: usize = 100;
 
 /// Why a command runs.
@@ -192,7 +191,9 @@ impl Job {
         let mut text = Vec::new();
         // If it cannot be read, the user sees less.
         let _ = self.stderr.rewind();
-        let _ = (&self.stderr).take(ERROR_BYTES).read_to_end(&mut text);
+        // A character has four bytes at most.
+        let mut start = (&self.stderr).take(4 * ERROR_LENGTH as u64);
+        let _ = start.read_to_end(&mut text);
         let text = String::from_utf8_lossy(&text);
         let line = text.lines().next().unwrap_or_default();
         let separator = if line.is_empty() { "" } else { ": " };

@@ -39,9 +39,16 @@ pub struct Observer {
     /// By the number of the session.
     seen: HashMap<usize, Seen>,
     next_due: Option<Instant>,
+    /// Whether all that there was at the start has been seen.
+    has_begun: bool,
 }
 
 impl Observer {
+    /// All that there was at the start has been seen.
+    pub fn begin(&mut self) {
+        self.has_begun = true;
+    }
+
     /// What is new since the last look.
     pub fn look<'s>(
         &mut self,
@@ -53,7 +60,9 @@ impl Observer {
         self.next_due = None;
         for session in sessions.iter() {
             let mut seen = before.remove(&session.number).unwrap_or_default();
-            let new = seen.look(session, now);
+            let mut new = seen.look(session, now);
+            // A question that an event has brought is no past one, whatever is still to be read.
+            new.retain(|alert| self.has_begun || matches!(alert, Alert::Question(Some(_))));
             alerts.extend(new.into_iter().map(|alert| (session, alert)));
             self.next_due = seen.next_due.into_iter().chain(self.next_due).min();
             self.seen.insert(session.number, seen);
@@ -203,6 +212,12 @@ mod tests {
 
     impl Script {
         fn new() -> Script {
+            let mut script = Script::before_the_start();
+            script.observer.begin();
+            script
+        }
+
+        fn before_the_start() -> Script {
             Script {
                 sessions: Sessions::default(),
                 observer: Observer::default(),
@@ -290,6 +305,21 @@ mod tests {
         let event = r#"{"_ts":"","_event":"PermissionRequest","session_id":"s","tool_name":"A"}"#;
         script.sessions.apply(&Object::parse(event), None);
         assert_eq!(script.look(5000), NOTHING);
+    }
+
+    #[test]
+    fn what_there_was_at_the_start_does_not_count() {
+        let mut script = Script::before_the_start();
+        script.event(0, "UserPromptSubmit", "");
+        assert_eq!(script.event(10_000, "Stop", ""), NOTHING);
+        assert_eq!(script.file(11_000, waiting("p")), NOTHING);
+        // But this event has come after the past ones.
+        script.ask(12_000, "A");
+        script.ask(12_000, "B");
+        assert_eq!(script.look(13_000), ["permission for B"]);
+        script.observer.begin();
+        assert_eq!(script.look(14_000), NOTHING);
+        assert_eq!(script.file(15_000, waiting("q")), ["the file"]);
     }
 
     #[test]

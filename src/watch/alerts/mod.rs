@@ -28,8 +28,6 @@ pub struct Alerts {
     observer: Observer,
     notifier: Option<Notifier>,
     commands: Commands,
-    /// Whether all that there was at the start has been seen.
-    has_begun: bool,
 }
 
 impl Alerts {
@@ -44,13 +42,12 @@ impl Alerts {
             observer: Observer::default(),
             notifier: options.notifies.then(Notifier::new).transpose()?,
             commands: Commands::new(options),
-            has_begun: false,
         }))
     }
 
-    /// From now on, what is new causes an alert.
+    /// All that there was at the start has been seen.
     pub fn begin(&mut self) {
-        self.has_begun = true;
+        self.observer.begin();
     }
 
     /// Looks at the sessions, after something has changed or at [`Alerts::next_look`]. Returns what
@@ -58,9 +55,7 @@ impl Alerts {
     pub fn look(&mut self, sessions: &Sessions, now: Instant) -> Vec<String> {
         let mut errors = Vec::new();
         for (session, alert) in self.observer.look(sessions, now) {
-            // An event that is not a past one has brought its question, whenever that was.
-            let is_new = self.has_begun || matches!(alert, Alert::Question(Some(_)));
-            if !is_new || !session.id.starts_with(&self.prefix) {
+            if !session.id.starts_with(&self.prefix) {
                 continue;
             }
             let cause = match alert {
