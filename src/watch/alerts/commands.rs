@@ -26,8 +26,6 @@ use crate::watch::table;
 
 /// The time that a command has.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two looks at commands that run. std cannot wait with a timeout.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Commands that run at once.
 const MAX_RUNNING: usize = 16;
 /// Characters of what a failed command has written to stderr that the user sees.
@@ -155,9 +153,8 @@ impl Commands {
         }
     }
 
-    /// When to look whether a command has ended.
-    pub fn next_look(&self, now: Instant) -> Option<Instant> {
-        (!self.jobs.is_empty()).then(|| now + POLL_INTERVAL)
+    pub fn is_running(&self) -> bool {
+        !self.jobs.is_empty()
     }
 }
 

@@ -121,8 +121,7 @@ impl Watch {
                 None => self.next_change(inputs),
             };
             let asked_at = Instant::now();
-            let alerts = self.alerts.as_ref();
-            let look = alerts.and_then(|alerts| alerts.next_look(asked_at));
+            let look = self.alerts.as_ref().and_then(Alerts::next_look);
             let next = due.into_iter().chain(look).min();
             let wait = next.map(|next| next.saturating_duration_since(asked_at));
             let message = inputs.common.receive(wait);
