@@ -265,7 +265,7 @@ impl View<'_> {
         let mut is_live = false;
         while !self.has_ended {
             let now = Instant::now();
-            let due = alerts.next_look(now);
+            let due = alerts.next_look();
             let due = due.into_iter().chain(self.sessions.next_settlement()).min();
             match inputs.receive(due.map(|due| due.saturating_duration_since(now))) {
                 Some(Message::Lines(lines, damaged)) => {

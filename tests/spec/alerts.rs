@@ -5,7 +5,7 @@
 //! came later.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use crate::harness::*;
 /// `watch --lines`, killed when it is dropped.
 struct Watch {
     child: Child,
+    stdout: Stream,
     stderr: Stream,
 }
 
@@ -31,11 +32,14 @@ impl Watch {
             .arg("--lines")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let stderr = Stream::collect(child.stderr.take());
-        Watch { child, stderr }
+        Watch {
+            stdout: Stream::collect(child.stdout.take()),
+            stderr: Stream::collect(child.stderr.take()),
+            child,
+        }
     }
 
     /// Starts it, and waits until it reads from the server, which must have `--trace`. An event
@@ -156,8 +160,12 @@ fn each_question_notifies_once_in_the_way_that_the_terminal_knows() {
             .env("TERM_PROGRAM", name);
         let command = command.arg(server.socket()).arg("--lines");
         let child = command.stdin(Stdio::null()).stdout(slave).spawn().unwrap();
-        let stderr = Stream::collect(None::<fs::File>);
-        shown.push((screen, Watch { child, stderr }));
+        let watch = Watch {
+            stdout: screen,
+            stderr: Stream::collect(None::<fs::File>),
+            child,
+        };
+        shown.push(watch);
         wait_for_readers(&server, index + 1);
     }
     server.post("UserPromptSubmit", call("a;b", "1"));
@@ -167,13 +175,15 @@ fn each_question_notifies_once_in_the_way_that_the_terminal_knows() {
         "notification_type": "permission_prompt"});
     server.post("Notification", notification.to_string());
     ask(&server, "a;b", "2");
-    for ((screen, _), (_, _, sequence)) in shown.iter().zip(terminals) {
+    for (watch, (_, _, sequence)) in shown.iter().zip(terminals) {
         let notice = |id: &str| {
             let text = format!("permission for Bash: touch {id}");
             format!("\x07{}", sequence.replace("TEXT", &text))
         };
         let rings = 2 * notice("").matches('\x07').count();
-        let text = screen.wait("both", |text| text.matches('\x07').count() >= rings);
+        let text = watch
+            .stdout
+            .wait("both", |text| text.matches('\x07').count() >= rings);
         assert!(
             text.contains(&notice("1")) && text.contains(&notice("2")),
             "{text:?}"
@@ -272,9 +282,13 @@ fn a_record_causes_alerts_for_what_is_added_to_it() {
     };
     fs::write(&record, request("past")).unwrap();
     let mut command = program();
-    let command = command.args(["watch", "--on-wait", &log.command()]);
+    let command = command.args(["watch", "--on-wait", &log.command(), "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut follower = command.arg(&record).spawn().unwrap();
+    // What comes before the last file is past, too.
+    let mut before = follower.stdin.take().unwrap();
+    before.write_all(request("before").as_bytes()).unwrap();
+    drop(before);
     let shown = Stream::collect(follower.stdout.take());
     shown.wait("the past event", |text| text.contains("past"));
     let mut file = OpenOptions::new().append(true).open(&record).unwrap();
@@ -293,14 +307,34 @@ fn a_record_causes_alerts_for_what_is_added_to_it() {
 
     let log = Log::new();
     let mut command = program();
-    command.args(["watch", "--on-wait", &log.command(), "-"]);
+    let fifo = gate(&log);
+    // The command has the fifo open for writing as long as it runs.
+    let on_wait = format!("{}; exec sleep 1000 > {}", log.command(), fifo.display());
+    command.args(["watch", "--on-wait", &on_wait, "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     let mut reader = command.spawn().unwrap();
     let mut pipe = reader.stdin.take().unwrap();
     pipe.write_all(request("piped").as_bytes()).unwrap();
     assert_eq!(log.wait(1), ["piped"]);
+    let mut gate = fs::File::open(fifo).unwrap();
     drop(pipe);
-    reader.wait().unwrap();
+    assert!(reader.wait().unwrap().success());
+    // The command has ended with the program.
+    assert_eq!(gate.read(&mut [0]).unwrap(), 0);
+}
+
+/// Past events name further folders of session files. In each, a session waits.
+fn name_folders(home: &mut Home, server: &Server, log: &Log) {
+    for name in ["one", "two", "three"] {
+        let pid = home.client();
+        let folder = log.folder.path().join(name);
+        fs::create_dir_all(folder.join("sessions")).unwrap();
+        let path = folder.join(format!("sessions/{pid}.json"));
+        fs::write(path, file(pid, name, "waiting").to_string()).unwrap();
+        let transcript = folder.join("projects/shop/s.jsonl");
+        let body = json!({"session_id": name, "transcript_path": transcript});
+        server.post("SessionStart", body.to_string());
+    }
 }
 
 /// Flips the file of a session until `watch` has noticed, which shows that it follows the files.
@@ -327,8 +361,9 @@ fn where_a_session_has_a_file_it_says_whether_it_asks() {
     write(&home, other, "at-start", "waiting", "permission prompt");
     let server = Server::start(&["--trace"]);
     let log = Log::new();
+    name_folders(&mut home, &server, &log);
     let mut command = home.command("watch", server.socket().to_str().unwrap());
-    let _watch = Watch::run(command.args(["--on-wait", &log.command()]));
+    let watch = Watch::run(command.args(["--on-wait", &log.command()]));
     wait_for_readers(&server, 1);
     wait_for_files(&mut home, &log);
     let own = || {
@@ -341,8 +376,10 @@ fn where_a_session_has_a_file_it_says_whether_it_asks() {
     ask(&server, "without", "1");
     wait_until("one without a file asks", || !own().is_empty());
     assert_eq!(own()[0]["session_id"], "without");
-    server.post("PostToolUse", call("with-file", "1"));
+    // Its tool runs.
     ask(&server, "with-file", "2");
+    let is_shown = |text: &str| text.contains("WAITS Bash touch 2");
+    watch.stdout.wait("the request", is_shown);
     write(&home, one, "with-file", "waiting", "permission prompt");
     wait_until("the file says that it asks", || own().len() > 1);
     let session = &own()[1];
@@ -430,7 +467,8 @@ fn a_session_has_one_command_at_once_which_is_killed_after_10_seconds() {
     let path = log.path.display();
     // The command and a process that it starts. Later it ends at once.
     let command = format!(
-        "if [ -e {path} ]; then echo again >> {path}; else sleep 1000 & echo $$ $! >> {path}; wait; fi"
+        "if [ -e {path} ]; then grep -o '\"detail\":\"[^\"]*' >> {path}; \
+         else sleep 1000 & echo $$ $! >> {path}; wait; fi"
     );
     let watch = Watch::of(&server, &["--on-wait", &command]);
     ask(&server, "a", "1");
@@ -442,6 +480,8 @@ fn a_session_has_one_command_at_once_which_is_killed_after_10_seconds() {
     for id in ["2", "3"] {
         ask(&server, "a", id);
     }
+    server.post("PostToolUse", call("a", "1"));
+    ask(&server, "b", "4");
     let pids: Vec<&str> = first.split_whitespace().collect();
     let is_running = |pid: &&str| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -450,11 +490,15 @@ fn a_session_has_one_command_at_once_which_is_killed_after_10_seconds() {
     assert!(pids.len() == 2 && pids.iter().all(is_running), "{first}");
     watch.wait_for_error("the command of --on-wait for a was killed: it took 10 seconds\n");
     assert!(!pids.iter().any(is_running));
+    ask(&server, "c", "5");
     // It runs once for the two questions that came in between.
+    let details = |text: &str| {
+        let id = |line: &str| line.chars().next_back().unwrap();
+        text.lines().skip(1).map(id).collect::<String>()
+    };
     let text = || fs::read_to_string(&log.path).unwrap();
-    wait_until("it runs again", || text() == format!("{first}again\n"));
-    ask(&server, "b", "1");
-    wait_until("another one runs", || text().matches("again").count() == 2);
+    wait_until("all have run", || details(&text()).len() >= 3);
+    assert_eq!(details(&text()), "425");
 }
 
 #[test]
@@ -463,6 +507,10 @@ fn a_command_that_fails_is_reported() {
         ("nonexistent-command", "failed (exit status: 127): sh: "),
         ("exit 3", "failed (exit status: 3)\n"),
         ("kill $$", "failed (signal: 15 (SIGTERM))\n"),
+        (
+            "printf '%0999d\\nx' 0 >&2; exit 1",
+            &format!("failed (exit status: 1): {:0100}…\n", 0),
+        ),
     ] {
         let server = Server::start(&["--trace"]);
         let watch = Watch::of(&server, &["--on-wait", command]);
@@ -480,9 +528,9 @@ fn the_screen_reports_a_command_that_fails_until_a_key_is_pressed() {
         return;
     }
     let server = Server::start(&["--trace"]);
-    let mut command = program();
-    command.args(["watch", "--on-wait", "exit 3", "--socket"]);
-    let watch = screen::Watch::start(command.arg(server.socket()));
+    let mut home = Home::new();
+    let mut command = home.command("watch", server.socket().to_str().unwrap());
+    let watch = screen::Watch::start(command.args(["--on-wait", "exit 3"]));
     wait_for_readers(&server, 1);
     ask(&server, "a", "1");
     watch.wait_for("the command of --on-wait for a failed (exit status: 3)");
@@ -493,6 +541,13 @@ fn the_screen_reports_a_command_that_fails_until_a_key_is_pressed() {
     let before = watch.screen.text().len();
     watch.press("f");
     watch.wait_for_more(before, "? help");
+    // The screen follows the files too.
+    let pid = home.client();
+    let mut statuses = ["busy", "waiting"].into_iter().cycle();
+    wait_until("the file causes an alert", || {
+        home.write(pid, &file(pid, "flipped", statuses.next().unwrap()));
+        watch.screen.text().contains("for shop-1 failed")
+    });
 }
 
 #[test]
@@ -500,15 +555,29 @@ fn the_end_of_a_turn_of_ten_seconds_runs_a_command() {
     let server = Server::start(&["--trace"]);
     let log = Log::new();
     let _watch = Watch::of(&server, &["--on-idle", &log.command()]);
-    for session in ["short", "long", "ends"] {
+    for session in ["short", "long", "ends", "fails"] {
         server.post("UserPromptSubmit", call(session, "1"));
     }
     server.post("Stop", call("short", "1"));
+    let event = |name: &str| {
+        let event =
+            json!({"_ts": "2026-02-09T10:30:00+00:00", "_event": name, "session_id": "record"});
+        format!("{event}\n")
+    };
+    let record = log.folder.path().join("record");
+    fs::write(&record, event("UserPromptSubmit")).unwrap();
+    let mut command = program();
+    let command = command.arg("watch").arg(&record);
+    let _follower = Watch::run(command.args(["--on-idle", &log.command()]));
     // The time is what this is about.
     thread::sleep(Duration::from_secs(11));
     ask(&server, "asks", "1");
     server.post("SessionEnd", call("ends", "1"));
     server.post("Stop", call("long", "1"));
-    assert_eq!(log.wait(1), ["long"]);
+    log.wait(1);
     assert_eq!(log.sessions()[0]["state"], "idle");
+    server.post("StopFailure", call("fails", "1"));
+    let mut file = OpenOptions::new().append(true).open(&record).unwrap();
+    file.write_all(event("Stop").as_bytes()).unwrap();
+    assert_eq!(log.wait(3), ["fails", "long", "record"]);
 }

@@ -26,12 +26,9 @@ use crate::watch::table;
 
 /// The time that a command has.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two looks at commands that run. std cannot wait with a timeout.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Commands that run at once.
 const MAX_RUNNING: usize = 16;
-/// Bytes and characters of what a failed command has written to stderr that the user sees.
-const ERROR_BYTES: u64 = 1000;
+/// Characters of what a failed command has written to stderr that the user sees.
 const ERROR_LENGTH: usize = 100;
 
 /// Why a command runs.
@@ -156,9 +153,8 @@ impl Commands {
         }
     }
 
-    /// When to look whether a command has ended.
-    pub fn next_look(&self, now: Instant) -> Option<Instant> {
-        (!self.jobs.is_empty()).then(|| now + POLL_INTERVAL)
+    pub fn is_running(&self) -> bool {
+        !self.jobs.is_empty()
     }
 }
 
@@ -192,7 +188,9 @@ impl Job {
         let mut text = Vec::new();
         // If it cannot be read, the user sees less.
         let _ = self.stderr.rewind();
-        let _ = (&self.stderr).take(ERROR_BYTES).read_to_end(&mut text);
+        // A character has four bytes at most.
+        let mut start = (&self.stderr).take(4 * ERROR_LENGTH as u64);
+        let _ = start.read_to_end(&mut text);
         let text = String::from_utf8_lossy(&text);
         let line = text.lines().next().unwrap_or_default();
         let separator = if line.is_empty() { "" } else { ": " };

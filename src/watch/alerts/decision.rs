@@ -39,9 +39,18 @@ pub struct Observer {
     /// By the number of the session.
     seen: HashMap<usize, Seen>,
     next_due: Option<Instant>,
+    /// Whether the next look sees all that there was at the start.
+    is_ready: bool,
+    /// Whether a look has seen that.
+    has_begun: bool,
 }
 
 impl Observer {
+    /// What the next look sees is what there was at the start.
+    pub fn begin(&mut self) {
+        self.is_ready = true;
+    }
+
     /// What is new since the last look.
     pub fn look<'s>(
         &mut self,
@@ -53,11 +62,14 @@ impl Observer {
         self.next_due = None;
         for session in sessions.iter() {
             let mut seen = before.remove(&session.number).unwrap_or_default();
-            let new = seen.look(session, now);
+            let mut new = seen.look(session, now);
+            // A question that an event has brought is no past one, whatever is still to be read.
+            new.retain(|alert| self.has_begun || matches!(alert, Alert::Question(Some(_))));
             alerts.extend(new.into_iter().map(|alert| (session, alert)));
             self.next_due = seen.next_due.into_iter().chain(self.next_due).min();
             self.seen.insert(session.number, seen);
         }
+        self.has_begun = self.is_ready;
         alerts
     }
 
@@ -203,6 +215,13 @@ mod tests {
 
     impl Script {
         fn new() -> Script {
+            let mut script = Script::before_the_start();
+            script.observer.begin();
+            script.look(0);
+            script
+        }
+
+        fn before_the_start() -> Script {
             Script {
                 sessions: Sessions::default(),
                 observer: Observer::default(),
@@ -234,6 +253,12 @@ mod tests {
             let arrived = Some(self.at(time));
             self.sessions.apply(&Object::parse(&event), arrived);
             self.look(time)
+        }
+
+        fn add_past_question(&mut self) {
+            let event =
+                r#"{"_ts":"","_event":"PermissionRequest","session_id":"s","tool_name":"P"}"#;
+            self.sessions.apply(&Object::parse(event), None);
         }
 
         fn ask(&mut self, time: u64, tool: &str) -> Vec<String> {
@@ -287,9 +312,23 @@ mod tests {
     #[test]
     fn a_past_question_does_not_count() {
         let mut script = Script::new();
-        let event = r#"{"_ts":"","_event":"PermissionRequest","session_id":"s","tool_name":"A"}"#;
-        script.sessions.apply(&Object::parse(event), None);
+        script.add_past_question();
         assert_eq!(script.look(5000), NOTHING);
+    }
+
+    #[test]
+    fn what_there_was_at_the_start_does_not_count() {
+        let mut script = Script::before_the_start();
+        script.event(0, "UserPromptSubmit", "");
+        assert_eq!(script.event(10_000, "Stop", ""), NOTHING);
+        assert_eq!(script.file(11_000, waiting("p")), NOTHING);
+        // But this event has come after the past ones.
+        script.ask(12_000, "A");
+        script.ask(12_000, "B");
+        assert_eq!(script.look(13_000), ["permission for B"]);
+        script.observer.begin();
+        assert_eq!(script.look(14_000), NOTHING);
+        assert_eq!(script.file(15_000, waiting("q")), ["the file"]);
     }
 
     #[test]
@@ -330,6 +369,11 @@ mod tests {
         assert_eq!(script.file(9100, waiting("p")), ["permission for C"]);
         script.ask(9200, "D");
         assert_eq!(script.look(20_000), ["permission for D"]);
+        script.file(21_000, waiting("q"));
+        script.file(22_000, Some(Status::Busy));
+        script.file(23_000, None);
+        script.ask(24_000, "E");
+        assert_eq!(script.look(25_000), ["permission for E"]);
     }
 
     #[test]
@@ -352,6 +396,8 @@ mod tests {
         assert_eq!(script.file(110_000, Some(Status::Idle)), ["the end"]);
         assert_eq!(script.file(130_000, waiting(DIALOG)), NOTHING);
         assert_eq!(script.file(150_000, Some(Status::Idle)), NOTHING);
+        script.file(160_000, waiting("p"));
+        assert_eq!(script.file(170_000, Some(Status::Idle)), ["the end"]);
     }
 
     #[test]
@@ -361,6 +407,7 @@ mod tests {
             let session = script.sessions.get("s").unwrap();
             still_asks(session, time.map(|time| script.at(time)))
         };
+        script.add_past_question();
         script.ask(1000, "A");
         assert!(asks(&script, Some(1000)) && !asks(&script, Some(999)));
         assert!(!asks(&script, None), "there is no file");

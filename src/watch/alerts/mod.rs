@@ -13,13 +13,16 @@ mod commands;
 mod decision;
 mod notification;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::commands::{Cause, Commands};
 use self::decision::{Alert, Observer};
 use self::notification::Notifier;
 use super::sessions::Sessions;
 use crate::cli::WatchOptions;
+
+/// The time between two looks at the sessions, of which there can be thousands.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the user wants to happen.
 pub struct Alerts {
@@ -28,8 +31,10 @@ pub struct Alerts {
     observer: Observer,
     notifier: Option<Notifier>,
     commands: Commands,
-    /// Whether all that there was at the start has been seen.
-    has_begun: bool,
+    /// When the last look was.
+    looked_at: Option<Instant>,
+    /// Whether something can have changed since.
+    is_stale: bool,
 }
 
 impl Alerts {
@@ -44,23 +49,29 @@ impl Alerts {
             observer: Observer::default(),
             notifier: options.notifies.then(Notifier::new).transpose()?,
             commands: Commands::new(options),
-            has_begun: false,
+            looked_at: None,
+            is_stale: false,
         }))
     }
 
-    /// From now on, what is new causes an alert.
+    /// All that there was at the start has been seen.
     pub fn begin(&mut self) {
-        self.has_begun = true;
+        self.observer.begin();
+        self.looked_at = None;
     }
 
-    /// Looks at the sessions, after something has changed or at [`Alerts::next_look`]. Returns what
-    /// failed, for the user.
+    /// Looks at the sessions, after something has changed or at [`Alerts::next_look`], but not too
+    /// often. Returns what failed, for the user.
     pub fn look(&mut self, sessions: &Sessions, now: Instant) -> Vec<String> {
         let mut errors = Vec::new();
+        let next = self.looked_at.map(|looked_at| looked_at + INTERVAL);
+        self.is_stale = next.is_some_and(|next| now < next);
+        if self.is_stale {
+            return errors;
+        }
+        self.looked_at = Some(now);
         for (session, alert) in self.observer.look(sessions, now) {
-            // An event that is not a past one has brought its question, whenever that was.
-            let is_new = self.has_begun || matches!(alert, Alert::Question(Some(_)));
-            if !is_new || !session.id.starts_with(&self.prefix) {
+            if !session.id.starts_with(&self.prefix) {
                 continue;
             }
             let cause = match alert {
@@ -79,8 +90,13 @@ impl Alerts {
     }
 
     /// When to look although nothing has changed.
-    pub fn next_look(&self, now: Instant) -> Option<Instant> {
+    pub fn next_look(&self) -> Option<Instant> {
+        let soon = self.looked_at.map(|looked_at| looked_at + INTERVAL);
+        // std cannot wait for a command with a timeout.
+        if self.is_stale || self.commands.is_running() {
+            return soon;
+        }
         let due = self.observer.next_due();
-        due.into_iter().chain(self.commands.next_look(now)).min()
+        due.and_then(|due| Some(due).max(soon))
     }
 }

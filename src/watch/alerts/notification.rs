@@ -23,6 +23,9 @@ use crate::format::summary;
 use crate::watch::session::Session;
 use crate::watch::session::parts::Question;
 
+/// Characters of the title, and of the text. kitty takes 2,048 bytes for both.
+const MAX_LENGTH: usize = 200;
+
 /// The terminal, and what it knows.
 pub struct Notifier {
     terminal: File,
@@ -56,19 +59,23 @@ impl Notifier {
 
     /// Notifies the user of a question. The error is for the user.
     pub fn notify(&mut self, session: &Session, question: Option<&Question>) -> Result<(), String> {
-        let project = summary::project(&session.cwd);
-        // A semicolon would end the title.
-        let plain = |text: &str| summary::short(text.replace(';', ",").chars(), 200);
-        let title = plain(&format!("{project} waits"));
-        let text = plain(&question.map_or_else(|| session.detail(), |own| session.describe(own)));
-        let sequence = match self.sequence {
-            Some(Sequence::Osc9) => format!("\x1b]9;{title}: {text}\x07"),
-            Some(Sequence::Osc99) => format!("\x1b]99;;{title}: {text}\x1b\\"),
-            Some(Sequence::Osc777) => format!("\x1b]777;notify;{title};{text}\x07"),
-            None => String::new(),
-        };
-        let written = write!(self.terminal, "\x07{sequence}");
+        let title = format!("{} waits", summary::project(&session.cwd));
+        let text = question.map_or_else(|| session.detail(), |own| session.describe(own));
+        let notification = notification(self.sequence, &title, &text);
+        let written = self.terminal.write_all(notification.as_bytes());
         written.map_err(|error| format!("cannot notify: {error}"))
+    }
+}
+
+fn notification(sequence: Option<Sequence>, title: &str, text: &str) -> String {
+    // A semicolon would end the title.
+    let plain = |text: &str| summary::short(text.replace(';', ",").chars(), MAX_LENGTH);
+    let (title, text) = (plain(title), plain(text));
+    match sequence {
+        Some(Sequence::Osc9) => format!("\x07\x1b]9;{title}: {text}\x07"),
+        Some(Sequence::Osc99) => format!("\x07\x1b]99;;{title}: {text}\x1b\\"),
+        Some(Sequence::Osc777) => format!("\x07\x1b]777;notify;{title};{text}\x07"),
+        None => "\x07".into(),
     }
 }
 
@@ -143,5 +150,14 @@ mod tests {
         ] {
             assert_eq!(of(variables), expected, "{variables:?}");
         }
+    }
+    #[test]
+    fn a_notification_is_short_and_has_nothing_that_a_terminal_would_obey() {
+        let osc777 = Some(Sequence::Osc777);
+        let hostile = notification(osc777, "a;b\x1b[31m\x07", "c;d\x1b\\\n\u{9b}m");
+        let shown = "\x07\x1b]777;notify;a,b\u{fffd}[31m\u{fffd};c,d\u{fffd}\\ \u{fffd}m\x07";
+        assert_eq!(hostile, shown);
+        let long = notification(Some(Sequence::Osc99), &"x".repeat(300), &"y".repeat(300));
+        assert!(long.len() < 2048 / 4 && long.contains("xx…: yy"), "{long}");
     }
 }

@@ -141,11 +141,9 @@ impl Watch {
 
     /// Waits for a message, until something is due, here or of the alerts.
     fn receive(&self, due: Option<Instant>, inputs: &Inputs) -> Option<Message<ScreenInput>> {
-        let now = Instant::now();
-        let alerts = self.alerts.as_ref();
-        let look = alerts.and_then(|alerts| alerts.next_look(now));
+        let look = self.alerts.as_ref().and_then(Alerts::next_look);
         let next = due.into_iter().chain(look).min();
-        let wait = next.map(|next| next.saturating_duration_since(now));
+        let wait = next.map(|next| next.saturating_duration_since(Instant::now()));
         inputs.common.receive(wait)
     }
 
