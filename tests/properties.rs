@@ -295,6 +295,30 @@ proptest! {
         let plain = coloured.replace("\x1b[1;36m", "").replace("\x1b[1;7m", "").replace("\x1b[0m", "");
         prop_assert_eq!(plain, yaml);
     }
+
+    #[test]
+    fn the_lines_of_a_batch_have_no_more_and_the_last_one_counts_the_rest(
+        name in 1..16_000_usize, count in 1..2000_usize, colour in any::<bool>(),
+    ) {
+        let calls = vec![r#"{"tool_response":"Error: "}"#; count].join(",");
+        let body = format!(r#"{{"cwd":"/日本語日本語日本語","session_id":"abcd","agent_id":"abcd","tool_calls":[{calls}]}}"#);
+        let event = Event::hook("T", &"x".repeat(name), &PEER, &body);
+        // Other lines may wait in the same buffer.
+        let mut text = "x".repeat(1 << 20);
+        Format::PrettyLine { colour, cut: false }.write(&event, &mut text);
+        let text = text.split_off(1 << 20);
+        let (compact, lines) = (event.line().len(), text.lines().count());
+        let first = text.lines().next().unwrap().len();
+        prop_assert!(text.len() <= max_pretty_length(event.line()), "{} of {compact}", text.len());
+        let last = text.lines().last().unwrap().strip_suffix(" more calls have failed");
+        match last.and_then(|last| last.rsplit(' ').next()) {
+            None => prop_assert_eq!(lines, count),
+            Some(rest) => {
+                prop_assert_eq!(lines - 1 + rest.parse::<usize>().unwrap(), count);
+                prop_assert!(text.len() + first > 4 * compact, "one more line would fit");
+            }
+        }
+    }
 }
 
 #[test]

@@ -59,6 +59,14 @@ pub fn batch<'a>(event: &Object<'a>) -> Option<impl Iterator<Item = Object<'a>> 
     calls.starts_with('[').then_some(parsed)
 }
 
+/// Those calls of a batch that have these numbers, which ascend.
+pub fn calls<'a>(event: &Object<'a>, numbers: &[usize]) -> impl Iterator<Item = Object<'a>> {
+    let mut wanted = numbers.iter().peekable();
+    let calls = batch(event).into_iter().flatten().enumerate();
+    let calls = calls.filter(move |(number, _)| wanted.next_if_eq(&number).is_some());
+    calls.map(|(_, call)| call)
+}
+
 /// For how long the tool of a call ran, if the client says it.
 pub fn duration(call: &Object) -> Option<Duration> {
     let milliseconds = call.get("duration_ms")?.parse().ok()?;

@@ -41,6 +41,11 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The bytes of its text.
+    pub fn length(&self) -> usize {
+        self.text.len()
+    }
+
     /// All members in order, each as it is spelled.
     pub fn members(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         members(self.text)

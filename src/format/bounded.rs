@@ -5,6 +5,9 @@
 //! longer, the same rule, without the 64 KiB, applies to each member of its object: a member that
 //! would be longer is written compact. Then the sum is within the limit, too.
 //!
+//! Of lines for the calls of a batch, those within the limit are written, and then how many more
+//! there are (`line.rs`). Any other event is one line, which is not much longer than its text.
+//!
 //! Each member is tried once more at most, and a trial ends at its limit. So the time is
 //! proportional to the length of the compact form.
 //!
@@ -16,7 +19,7 @@ use std::fmt::{self, Write};
 /// indentation grows with the square of the depth: 20 kB of brackets would become 200 MB.
 pub const MAX_PRETTY_DEPTH: usize = 64;
 /// How many times longer than the compact form a pretty form may be.
-const MAX_GROWTH: usize = 4;
+pub const MAX_GROWTH: usize = 4;
 /// How many bytes longer than that the pretty form of an event may be.
 pub const ALLOWANCE: usize = 64 << 10;
 /// Text that is this much longer than its compact form is first measured, then written. So

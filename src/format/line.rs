@@ -7,6 +7,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::bounded::MAX_GROWTH;
 use super::duration::{describe, describe_seconds, time_of_day};
 use super::line_writer::{LineWriter, cut_middle};
 use super::summary::{self, Summarizer};
@@ -55,7 +56,7 @@ pub struct Context<'c> {
     pub agent_length: usize,
     /// For how many seconds the tool ran, in case that the event does not say it.
     pub seconds: Option<u64>,
-    /// The calls of a `PostToolBatch`, by number, that are shown.
+    /// The calls of a `PostToolBatch`, by number, that are shown. The numbers ascend.
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
     pub asks_user: bool,
@@ -92,23 +93,34 @@ pub fn write_in(context: &Context, event: &Object, look: LineLook, out: &mut Str
         line.styled(RED, notice.chars());
         return line.end();
     }
-    let Some(calls) = claude::batch(event) else {
-        return write_line(context, event, event, look, out);
+    let write_action = |action: &Object, out: &mut String| {
+        write_line(context, event, look, out, |line| {
+            write_action(context, event, action, look, line);
+        });
     };
-    for (number, call) in calls.enumerate() {
-        if context.failures.contains(&number) {
-            write_line(context, event, &call, look, out);
+    if claude::batch(event).is_none() {
+        return write_action(event, out);
+    }
+    // The last line may exceed it: that is within the allowance.
+    let limit = out.len() + MAX_GROWTH * event.length();
+    for (number, call) in claude::calls(event, &context.failures).enumerate() {
+        let start = out.len();
+        write_action(&call, out);
+        if out.len() > limit {
+            out.truncate(start);
+            let rest = format!("{} more calls have failed", context.failures.len() - number);
+            return write_line(context, event, look, out, |line| line.ends(rest.chars()));
         }
     }
 }
 
-/// Writes one line. `action` is the event or one of its calls.
+/// Writes one line. `write` writes what is after the event's name.
 fn write_line(
     context: &Context,
     event: &Object,
-    action: &Object,
     look: LineLook,
     out: &mut String,
+    write: impl FnOnce(&mut LineWriter),
 ) {
     let mut line = LineWriter::new(out, look.has_colours, look.width);
     let time = event.string("_ts").unwrap_or_default();
@@ -131,7 +143,7 @@ fn write_line(
         line.column(context.agent_length, context.session_colour, agent);
     }
     line.column(NAME_COLUMNS, BOLD, chars("_event"));
-    write_action(context, event, action, look, &mut line);
+    write(&mut line);
     line.end();
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - Compact JSON: the line that an [`Event`] holds.
 //! - [`json`]: the same, indented.
-//! - [`yaml`]: whole events, for people. [`bounded`] limits the length of both.
+//! - [`yaml`]: whole events, for people. [`bounded`] limits the length of all forms for people.
 //! - [`mod@line`]: for people, one line. [`summary`] chooses what it says of an event, and
 //!   [`line_writer`] cuts it to the width of the terminal. [`duration`]: times in it.
 //!

@@ -158,6 +158,31 @@ fn each_form_has_the_bytes_that_the_server_prints() {
 }
 
 #[test]
+fn a_batch_of_100_000_failed_calls_takes_linear_time() {
+    let call = |number| json!({"tool_use_id": number, "tool_response": "Error: no"}).to_string();
+    let calls: Vec<String> = (0..100_000)
+        .map(|number: u32| call(number.to_string()))
+        .collect();
+    let calls = calls.join(",");
+    let line =
+        format!("{{\"_event\":\"PostToolBatch\",\"session_id\":\"s\",\"tool_calls\":[{calls}]}}\n");
+    let mut command = program();
+    command.args(["watch", "-"]);
+    // It takes a few seconds, and took 40.
+    let watch = run_under(&mut command, &["prlimit", "--cpu=20"]);
+    let mut child = watch.stdin(Stdio::piped()).spawn().unwrap();
+    let stdout = Stream::collect(child.stdout.take());
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(line.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(stdout.to_end().lines().count(), 100_000);
+}
+
+#[test]
 fn filters_choose_events() {
     let input = recording("09c_sub_permission").concat() + &event("other", "Stop");
     let count = |options: &[&str]| {

@@ -19,6 +19,8 @@ use crate::watch::sessions::Sessions;
 
 /// Lines that one session keeps.
 const MAX_ENTRIES: usize = 500;
+/// Failed calls of one batch that have lines of their own.
+const MAX_CALLS: usize = 100;
 /// Events that one line keeps. A call has four at most.
 const MAX_EVENTS: usize = 8;
 /// Bytes that one session keeps. Its newest event is kept, whatever its size.
@@ -132,24 +134,35 @@ impl Histories {
 impl History {
     fn add(&mut self, new: Entry, event: &Object, session: &Session, change: &Change) {
         let is_repeated = self.message.is_repeated_by(event);
-        match (&*new.name, claude::batch(event)) {
-            (_, Some(calls)) => {
-                let is_new = |(number, _): &(usize, Object)| change.failures.contains(number);
-                for (_, call) in calls.enumerate().filter(is_new) {
-                    let text = text(event, &call, session);
-                    let new = Entry {
-                        text,
-                        ..new.clone()
-                    };
-                    self.close(&call, new, change);
-                }
-            }
-            ("PreToolUse" | "PermissionRequest", None) => self.open(event, new),
-            ("PostToolUse" | "PostToolUseFailure", None) => self.close(event, new, change),
+        match &*new.name {
+            _ if claude::batch(event).is_some() => self.add_batch(new, event, session, change),
+            "PreToolUse" | "PermissionRequest" => self.open(event, new),
+            "PostToolUse" | "PostToolUseFailure" => self.close(event, new, change),
             _ if is_repeated => self.repeat_message(new),
             _ => self.push(new),
         }
         self.limit();
+    }
+
+    /// Calls have failed that no other event has shown.
+    fn add_batch(&mut self, new: Entry, event: &Object, session: &Session, change: &Change) {
+        let count = change.failures.len().min(MAX_CALLS);
+        for call in claude::calls(event, &change.failures[..count]) {
+            let text = text(event, &call, session);
+            let new = Entry {
+                text,
+                ..new.clone()
+            };
+            self.close(&call, new, change);
+        }
+        let more = change.failures.len() - count;
+        if more > 0 {
+            self.push(Entry {
+                text: format!("{more} more calls have failed"),
+                outcome: Outcome::Failure,
+                ..new
+            });
+        }
     }
 
     /// A call begins, or the user is asked for a permission for it.
@@ -332,6 +345,24 @@ mod tests {
         // One call whose requests never end.
         let (one, _) = bytes((0..1000).map(|_| event(0, "PermissionRequest", &text)));
         assert!(one < 1 << 20, "{one}");
+    }
+
+    #[test]
+    fn of_many_failures_in_a_batch_the_first_are_entries_and_the_others_a_number() {
+        let call = |number| format!(r#"{{"tool_use_id":"{number}","tool_response":"Error: x"}}"#);
+        let calls: Vec<String> = (0..300).map(call).collect();
+        let calls = calls.join(",");
+        let batch =
+            format!(r#"{{"_event":"PostToolBatch","session_id":"0","tool_calls":[{calls}]}}"#);
+        let (_, histories) = bytes([event(0, "Stop", "x"), batch].into_iter());
+        let entries = &histories.histories[&0].entries;
+        assert_eq!(entries.len(), 1 + MAX_CALLS + 1);
+        assert_eq!(entries[0].name, "Stop");
+        let call = entries[MAX_CALLS].call.as_ref();
+        assert_eq!(call.unwrap().tool_use_id.as_deref(), Some("99"));
+        let last = &entries[MAX_CALLS + 1];
+        assert_eq!(last.text, "200 more calls have failed");
+        assert_eq!(last.outcome, Outcome::Failure);
     }
 
     #[test]

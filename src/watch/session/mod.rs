@@ -136,7 +136,8 @@ enum Turn {
 pub struct Change {
     /// Seconds since the `PreToolUse` of the tool that has ended.
     pub seconds: Option<u64>,
-    /// The calls of a `PostToolBatch`, by number, whose failure no other event has shown.
+    /// The calls of a `PostToolBatch`, by number, whose failure no other event has shown. The
+    /// numbers ascend.
     pub failures: Vec<usize>,
     /// Whether the event asks the user.
     pub asks_user: bool,
