@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::num::NonZero;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -91,10 +92,12 @@ impl Watch {
 
     /// Waits for text that comes after so many bytes.
     pub fn wait_for_more(&self, before: usize, text: &str) {
-        self.screen.wait(text, |shown| {
-            shown
-                .get(before..)
-                .is_some_and(|new| new.contains(text) || words(new).contains(text))
+        self.screen.wait(text, |written| {
+            let Some((old, new)) = written.split_at_checked(before) else {
+                return false;
+            };
+            let is_new = || picture(written).contains(text) && !picture(old).contains(text);
+            new.contains(text) || words(new).contains(text) || is_new()
         });
     }
 
@@ -117,6 +120,15 @@ impl Drop for Watch {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a terminal shows that has got this. Of a text that was drawn over another one, only the
+/// characters that differ are written.
+fn picture(written: &str) -> String {
+    let [rows, columns] = [30, 100].map(|size| NonZero::new(size).unwrap());
+    let mut terminal = vt100::Parser::new(rows, columns, 0);
+    terminal.process(written.as_bytes());
+    terminal.screen().contents()
 }
 
 /// The text without escape sequences. The cursor jumps over spaces: then there is one.
