@@ -14,14 +14,14 @@ use crate::harness::*;
 use crate::screen::{GIVE, TAKE, Watch, resize};
 
 /// A server of tmux. It is ended when it is dropped.
-struct Tmux {
+pub struct Tmux {
     folder: TempDir,
     pid: u32,
 }
 
 impl Tmux {
     /// Starts it with a session of this name, which runs a command.
-    fn start(name: &str, command: &[&str]) -> Tmux {
+    pub fn start(name: &str, command: &[&str]) -> Tmux {
         let mut tmux = Tmux {
             folder: folder(),
             pid: 0,
@@ -51,7 +51,7 @@ impl Tmux {
         tmux
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    pub fn run(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {stderr}");
@@ -110,7 +110,7 @@ impl Tmux {
         pane
     }
 
-    fn wait_for_text(&self, pane: &str, text: &str) {
+    pub fn wait_for_text(&self, pane: &str, text: &str) {
         wait_until(text, || {
             self.run(&["capture-pane", "-p", "-t", pane]).contains(text)
         });

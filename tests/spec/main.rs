@@ -36,6 +36,8 @@ mod shutdown;
 mod sinks;
 mod soak;
 mod socket_files;
+#[cfg(feature = "screen")]
+mod terminals;
 mod trace;
 mod turns;
 mod watch;
