@@ -937,6 +937,21 @@ fn hostile_line() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Also if all that is known of them is what the client says.
+#[test]
+fn sessions_keep_their_order_when_the_client_says_more() {
+    let mut sessions = Sessions::default();
+    let ids = |sessions: &Sessions| -> Vec<String> {
+        let ordered = sessions.ordered().into_iter();
+        ordered.map(|session| session.id.clone()).collect()
+    };
+    let word = |id: usize| (id.to_string(), ClientWord::default());
+    sessions.set_client_words((0..20).map(word));
+    let before = ids(&sessions);
+    sessions.set_client_words((0..20).map(word));
+    assert_eq!(ids(&sessions), before);
+}
+
 /// The user answers one question after the other, and no event tells of the first answer.
 #[test]
 fn after_an_answer_the_next_question_is_shown() {

@@ -10,6 +10,8 @@ mod client_files;
 mod crash;
 mod events;
 mod fleet;
+#[cfg(feature = "screen")]
+mod followed_files;
 mod following;
 mod formats;
 mod framing;

@@ -284,6 +284,7 @@ mod tests {
     use super::*;
     use crate::event::object::Object;
     use crate::watch::sessions::Sessions;
+    use std::io::Write;
 
     #[test]
     fn only_a_session_of_this_user_names_a_directory() {
@@ -303,6 +304,20 @@ mod tests {
                 expected.map(Path::new),
                 "{uid} {path}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_session_of_this_user_names_a_transcript() {
+        let own = geteuid().as_raw();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(br#"{"gitBranch":"main"}"#).unwrap();
+        for (uid, expected) in [(own, Some("main")), (own + 1, None)] {
+            let mut session = Session::new("s".into(), 0);
+            session.uid = Some(uid);
+            session.transcript = file.path().to_str().unwrap().into();
+            let details = Place::of(&session).read(&mut Panes::new());
+            assert_eq!(details.transcript.branch.as_deref(), expected);
         }
     }
 
