@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -268,6 +269,7 @@ fn outside_of_tmux_the_pane_is_shown_here_until_it_is_detached() {
     }
     view.press("?");
     view.wait_for("Help");
+    assert!(!view.screen.text().contains("cannot go"));
     view.press("qq");
     assert_eq!(view.end(), Some(0));
 }
@@ -287,6 +289,25 @@ fn a_view_that_ends_while_a_pane_is_shown_detaches_it() {
     assert!(signal(view.child.id(), "TERM"));
     assert_eq!(view.end(), Some(0));
     assert_eq!(clients(), "");
+}
+
+#[test]
+fn a_view_ends_after_the_command_that_has_its_terminal() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let path = home.folder.path().join("pid");
+    let command = format!(
+        "trap 'sleep 1; rm {0}; exit' TERM; echo >{0}; while :; do sleep 0.1; done",
+        path.display()
+    );
+    let mut view = view_with(&mut home, &command);
+    view.press("\r");
+    wait_until("the command runs", || path.exists());
+    assert!(signal(view.child.id(), "TERM"));
+    assert_eq!(view.end(), Some(0));
+    assert!(!path.exists());
 }
 
 #[test]
@@ -557,14 +578,14 @@ fn a_command_that_has_the_terminal_gets_its_keys_and_signals() {
     view.press("\rq");
     view.wait_for_more(before, "ready");
     let given = view.screen.text().rfind(GIVE).unwrap();
-    // A shell would suspend it. Here is none, and nothing happens.
-    view.press("\x1a");
-    view.wait_for_more(given, "^Z");
     // Neither is for the screen.
     resize(&view.terminal, 80, 20);
     assert!(signal(view.child.id(), "CONT"));
     view.press("q\r");
     view.wait_for("<q>");
+    // It would be suspended by a shell. Here is none, so nothing is.
+    view.press("\x1a");
+    view.wait_for_more(given, "^Z");
     let before = view.screen.text().len();
     view.press("\x03");
     view.wait_for_more(before, "exit status: 5");
@@ -572,7 +593,7 @@ fn a_command_that_has_the_terminal_gets_its_keys_and_signals() {
     let taken = given + shown[given..].find(TAKE).unwrap();
     assert_eq!(
         &shown[given + GIVE.len()..taken],
-        "ready\r\n^Zq\r\n<q>\r\n^C"
+        "ready\r\nq\r\n<q>\r\n^Z^C"
     );
 }
 
@@ -616,4 +637,37 @@ fn for_a_record_nothing_else_is_read() {
     let session = &events(&fs::read_to_string(path("session")).unwrap())[0];
     assert_eq!(session["session_id"], "s");
     assert_eq!(session["branch"], Value::Null);
+}
+
+/// The kernel counts how often the loop has waited.
+#[test]
+fn a_view_that_is_not_shown_does_not_run() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let home = Home::new();
+    let server = Server::start(&[]);
+    // Its age is shown in seconds.
+    server.post("PermissionRequest", r#"{"session_id":"s"}"#);
+    let mut command = home.command("watch", server.socket().to_str().unwrap());
+    let view = view(command.args(["--jump", "echo ready; read -r line </dev/tty"]));
+    view.press("\r");
+    view.wait_for("ready");
+    let status = format!("/proc/{}/status", view.child.id());
+    let waits = || {
+        let status = fs::read_to_string(&status).unwrap();
+        let mut lines = status.lines();
+        lines
+            .find(|line| line.starts_with("voluntary"))
+            .unwrap()
+            .to_owned()
+    };
+    let (mut before, mut since) = (waits(), Instant::now());
+    wait_until("the loop has not run for two seconds", || {
+        let now = waits();
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+        since.elapsed() >= Duration::from_secs(2)
+    });
 }

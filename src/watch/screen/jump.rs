@@ -200,16 +200,14 @@ fn shell_text(words: &[String]) -> String {
 }
 
 /// A command that shows a terminal here. Its stdin is the terminal of stdout: that of this program
-/// may be a record, and tmux refuses `/dev/tty`. This program may have been started inside of a
-/// multiplexer and be shown outside of it: then the multiplexer would refuse, too.
+/// may be a record, and tmux refuses `/dev/tty`. This program may have inherited the variables of a
+/// multiplexer that does not show it: by them, GNU screen and Zellij would believe that it does.
 fn attach(words: &[String]) -> Result<Command, String> {
     let terminal = io::stdout().as_fd().try_clone_to_owned();
     let terminal = terminal.map_err(|error| format!("The terminal cannot be used: {error}"))?;
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(terminal);
-    for name in ["TMUX", "STY", "ZELLIJ"] {
-        command.env_remove(name);
-    }
+    command.env_remove("STY").env_remove("ZELLIJ");
     Ok(command)
 }
 

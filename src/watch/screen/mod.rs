@@ -111,7 +111,7 @@ impl Watch {
         let mut frame = Instant::now();
         loop {
             self.app.now = now();
-            if self.is_changed && self.guest.is_none() && frame <= Instant::now() {
+            if self.is_changed && frame <= Instant::now() {
                 self.draw()?;
                 frame = Instant::now() + FRAME;
                 continue;
