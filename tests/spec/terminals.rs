@@ -8,8 +8,9 @@ fn shell() -> Option<Tmux> {
     tool("tmux")?;
     let tmux = Tmux::start("shell", &["-x", "100", "-y", "20", "PS1='ready> ' sh"]);
     tmux.run(&["set-option", "-g", "alternate-screen", "off"]);
-    tmux.run(&["send-keys", "echo old text", "Enter"]);
-    tmux.wait_for_text("shell", "\nold text\nready>");
+    let fill = "for n in 1 2 3 4 5 6 7 8 9; do echo old text; done";
+    tmux.run(&["send-keys", fill, "Enter"]);
+    tmux.wait_for_text("shell", "\nold text\nold text\nready>");
     Some(tmux)
 }
 

@@ -74,3 +74,39 @@ impl Readings {
         (requests, next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::object::Object;
+    use crate::watch::sessions::Sessions;
+
+    #[test]
+    fn a_session_is_read_when_it_changes_once_a_second_and_once_more() {
+        let mut sessions = Sessions::default();
+        let happen = |sessions: &mut Sessions| {
+            let event = Object::parse(r#"{"_event":"Stop","session_id":"s"}"#);
+            assert!(sessions.apply(&event, None).is_some());
+        };
+        happen(&mut sessions);
+        let (mut readings, start) = (Readings::default(), Instant::now());
+        let at = |milliseconds: u64| start + Duration::from_millis(milliseconds);
+        let mut begin = |sessions: &Sessions, milliseconds, is_selected| {
+            let visible = sessions.iter().map(|session| (session, is_selected));
+            let (requests, next) = readings.begin(visible, at(milliseconds));
+            (requests.len(), next)
+        };
+        assert_eq!(begin(&sessions, 0, false), (1, None));
+        assert_eq!(begin(&sessions, 500, false), (0, Some(at(1000))));
+        happen(&mut sessions);
+        assert_eq!(begin(&sessions, 999, false), (0, Some(at(1000))));
+        assert_eq!(begin(&sessions, 1000, false), (1, None));
+        // Once more, and then no more.
+        assert_eq!(begin(&sessions, 2000, false), (1, None));
+        assert_eq!(begin(&sessions, 9000, false), (0, None));
+        // The terminal of the selected one is read at once.
+        assert_eq!(begin(&sessions, 9001, true), (1, None));
+        assert_eq!(begin(&sessions, 9002, true), (0, None));
+        assert_eq!(begin(&sessions, 9003, false), (0, None));
+    }
+}
