@@ -315,6 +315,7 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
         "? help",
         "q quit",
         enter,
+        "o open",
         "Tab events",
         "/ filter",
         "f needs you",

@@ -208,7 +208,7 @@ impl App {
             KeyCode::Char(char) if !is_control && text.chars().count() < MAX_SEARCH => {
                 text.push(char);
             }
-            _ => {}
+            _ => return,
         }
         match &mut self.page {
             Some(page) => page.find(page_height(self.size)),
