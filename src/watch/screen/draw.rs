@@ -307,15 +307,15 @@ fn status_text(app: &App) -> String {
 
 /// What the user types, what was reported, or the keys.
 fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
-    let enter = match app.focus {
-        Focus::Sessions => "Enter terminal",
-        Focus::Events => "Enter open",
+    let (enter, other) = match app.focus {
+        Focus::Sessions => ("Enter terminal", "o open"),
+        Focus::Events => ("Enter open", "Esc sessions"),
     };
     let keys = [
         "? help",
         "q quit",
         enter,
-        "o open",
+        other,
         "Tab events",
         "/ filter",
         "f needs you",

@@ -19,6 +19,7 @@ use crate::cli::Filter;
 use crate::format::summary;
 use crate::terminal::is_printable;
 use crate::watch::client_files::{self, Details, Transcript};
+use crate::watch::session::client::ClientWord;
 
 /// 2026-02-09T10:30:00Z, the time of the first event.
 const START: i64 = 1_770_633_000;
@@ -847,6 +848,21 @@ fn the_head_tells_what_the_transcript_and_the_terminal_are() {
     view.shows("\na47624fd · /home/dev/webshop · fix/login · claude-opus-5-5 · tmux pane %3\n");
     view.shows("\nprompt: Clean up, then run the tests\n");
     view.shows("\n> ! waiting  12s webshop a47624fd  123k     3     1 permission");
+}
+
+#[test]
+fn a_session_keeps_its_name_when_the_client_has_ended() {
+    let mut view = View::new((80, 24));
+    view.prompt("webshop", "");
+    let word = ClientWord {
+        name: "fix the login".into(),
+        ..ClientWord::default()
+    };
+    view.app.take_client_words(vec![("a47624fd".into(), word)]);
+    view.shows(" webshop fix the login ");
+    view.event("webshop", "SessionEnd", json!({"reason": "other"}));
+    view.app.take_client_words(Vec::new());
+    view.shows(" webshop fix the login ");
 }
 
 #[test]

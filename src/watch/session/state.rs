@@ -114,8 +114,14 @@ impl Session {
         if version(&self.client) != version(&client) && !client.as_ref().is_some_and(has_ended) {
             self.event_counts_until = None;
         }
-        if let Some(client) = client.as_ref().filter(|_| self.cwd.is_empty()) {
-            self.cwd.clone_from(&client.cwd);
+        if let Some(client) = &client {
+            if self.cwd.is_empty() {
+                self.cwd.clone_from(&client.cwd);
+            }
+            // It stays when the file goes.
+            if !client.name.is_empty() {
+                self.title.clone_from(&client.name);
+            }
         }
         self.client = client;
         self.hear();
