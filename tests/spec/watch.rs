@@ -323,10 +323,10 @@ fn a_server_that_ends_before_it_has_the_request_is_waited_for() {
         let arguments = ["--socket", socket.to_str().unwrap()];
         let watch = Watch::start_with(&arguments, |command| run_under(command, &wrapper));
         watch.wait_for("one  Stop");
-        let stderr = watch.stderr.text();
-        let lost = stderr.find(text);
-        let found = stderr.find("connected to the server at");
-        assert!(lost.is_some() && lost < found, "{stderr}");
+        watch.stderr.wait("both messages", |stderr| {
+            let lost = stderr.find(text);
+            lost.is_some() && lost < stderr.find("connected to the server at")
+        });
     }
 }
 
@@ -641,7 +641,10 @@ fn on_a_terminal_40_lines_of_one_text_are_shown_as_yaml() {
         command.stdout(slave).env("NO_COLOR", "1")
     });
     server.post("Stop", &body);
-    let shown = screen.wait("the event", |text| text.contains("# … 10 more lines\r\n"));
+    let cuts = ["# … 10 more lines\r\n", "# … 60 more lines\r\n"];
+    let shown = screen.wait("the event", |text| {
+        cuts.iter().all(|cut| text.contains(cut))
+    });
     assert!(
         shown.contains("\r\n  line 40\r\n# … 60 more lines\r\n"),
         "{shown}"
