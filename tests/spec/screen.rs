@@ -235,7 +235,7 @@ fn a_resized_terminal_is_drawn_again() {
     watch.wait_for("permission for Bash: touch made");
     // From the first key on, crossterm handles resizes too.
     watch.press("j");
-    for (columns, rows, shown) in [(20, 5, "p…e"), (1, 1, "…"), (100, 30, "made")] {
+    for (columns, rows, shown) in [(20, 5, "B…e"), (1, 1, "…"), (100, 30, "made")] {
         let before = watch.screen.text().len();
         resize(&watch.terminal, columns, rows);
         watch.wait_for_more(before, shown);
