@@ -142,6 +142,7 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
+    /// The session with this id.
     pub fn get(&self, id: &str) -> Option<&Session> {
         self.sessions.get(id)
     }

@@ -28,10 +28,14 @@ struct Watch {
 
 impl Watch {
     fn run(command: &mut Command) -> Watch {
+        Watch::run_with(command, Stdio::null())
+    }
+
+    fn run_with(command: &mut Command, stdin: Stdio) -> Watch {
         command
             .arg("--lines")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -283,14 +287,13 @@ fn a_record_causes_alerts_for_what_is_added_to_it() {
     fs::write(&record, request("past")).unwrap();
     let mut command = program();
     let command = command.args(["watch", "--on-wait", &log.command(), "-"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut follower = command.arg(&record).spawn().unwrap();
+    let mut follower = Watch::run_with(command.arg(&record), Stdio::piped());
     // What comes before the last file is past, too.
-    let mut before = follower.stdin.take().unwrap();
+    let mut before = follower.child.stdin.take().unwrap();
     before.write_all(request("before").as_bytes()).unwrap();
     drop(before);
-    let shown = Stream::collect(follower.stdout.take());
-    shown.wait("the past event", |text| text.contains("past"));
+    let is_read = |text: &str| text.contains("past");
+    follower.stdout.wait("the past event", is_read);
     let mut file = OpenOptions::new().append(true).open(&record).unwrap();
     let mut asked = 0;
     // Until the end of the record is reached, this is a past event too.
@@ -302,8 +305,6 @@ fn a_record_causes_alerts_for_what_is_added_to_it() {
         !log.ids().is_empty()
     });
     assert!(log.ids()[0].starts_with("new"));
-    follower.kill().unwrap();
-    follower.wait().unwrap();
 
     let log = Log::new();
     let mut command = program();
@@ -311,30 +312,40 @@ fn a_record_causes_alerts_for_what_is_added_to_it() {
     // The command has the fifo open for writing as long as it runs.
     let on_wait = format!("{}; exec sleep 1000 > {}", log.command(), fifo.display());
     command.args(["watch", "--on-wait", &on_wait, "-"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut reader = command.spawn().unwrap();
-    let mut pipe = reader.stdin.take().unwrap();
+    let mut reader = Watch::run_with(&mut command, Stdio::piped());
+    let mut pipe = reader.child.stdin.take().unwrap();
     pipe.write_all(request("piped").as_bytes()).unwrap();
     assert_eq!(log.wait(1), ["piped"]);
     let mut gate = fs::File::open(fifo).unwrap();
     drop(pipe);
-    assert!(reader.wait().unwrap().success());
+    assert!(reader.child.wait().unwrap().success());
     // The command has ended with the program.
     assert_eq!(gate.read(&mut [0]).unwrap(), 0);
 }
 
-/// Past events name further folders of session files. In each, a session waits.
-fn name_folders(home: &mut Home, server: &Server, log: &Log) {
-    for name in ["one", "two", "three"] {
+/// Past events name further folders of session files. In each, a session waits, and reading the
+/// other files takes longer than reading the events.
+fn name_folders(home: &mut Home, server: &Server, log: &Log) -> Vec<(PathBuf, Value)> {
+    let name_folder = |name: &str| {
         let pid = home.client();
         let folder = log.folder.path().join(name);
         fs::create_dir_all(folder.join("sessions")).unwrap();
         let path = folder.join(format!("sessions/{pid}.json"));
-        fs::write(path, file(pid, name, "waiting").to_string()).unwrap();
+        let file = file(pid, name, "waiting");
+        fs::write(&path, file.to_string()).unwrap();
+        for other in 0..500 {
+            fs::write(
+                folder.join(format!("sessions/{}.json", 90_000_000 + other)),
+                "",
+            )
+            .unwrap();
+        }
         let transcript = folder.join("projects/shop/s.jsonl");
         let body = json!({"session_id": name, "transcript_path": transcript});
         server.post("SessionStart", body.to_string());
-    }
+        (path, file)
+    };
+    ["one", "two", "three"].map(name_folder).into()
 }
 
 /// Flips the file of a session until `watch` has noticed, which shows that it follows the files.
@@ -361,7 +372,7 @@ fn where_a_session_has_a_file_it_says_whether_it_asks() {
     write(&home, other, "at-start", "waiting", "permission prompt");
     let server = Server::start(&["--trace"]);
     let log = Log::new();
-    name_folders(&mut home, &server, &log);
+    let named = name_folders(&mut home, &server, &log);
     let mut command = home.command("watch", server.socket().to_str().unwrap());
     let watch = Watch::run(command.args(["--on-wait", &log.command()]));
     wait_for_readers(&server, 1);
@@ -404,6 +415,16 @@ fn where_a_session_has_a_file_it_says_whether_it_asks() {
         own().len() > 3
     });
     assert_eq!(own()[3]["session_id"], "with-file");
+    // The folders that past events have named are followed.
+    for (path, mut file) in named {
+        let mut statuses = ["busy", "waiting"].into_iter().cycle();
+        wait_until("the folder is followed", || {
+            file["status"] = json!(statuses.next().unwrap());
+            fs::write(&path, file.to_string()).unwrap();
+            log.ids()
+                .contains(&file["sessionId"].as_str().unwrap().into())
+        });
+    }
 }
 
 #[test]
@@ -488,17 +509,20 @@ fn a_session_has_one_command_at_once_which_is_killed_after_10_seconds() {
         !stat.is_empty() && !stat.contains(") Z ")
     };
     assert!(pids.len() == 2 && pids.iter().all(is_running), "{first}");
-    watch.wait_for_error("the command of --on-wait for a was killed: it took 10 seconds\n");
-    assert!(!pids.iter().any(is_running));
-    ask(&server, "c", "5");
-    // It runs once for the two questions that came in between.
     let details = |text: &str| {
         let id = |line: &str| line.chars().next_back().unwrap();
         text.lines().skip(1).map(id).collect::<String>()
     };
     let text = || fs::read_to_string(&log.path).unwrap();
+    wait_until("another session's command runs", || details(&text()) == "4");
+    // Its command waits for its turn.
+    server.post("PostToolUse", call("a", "2"));
+    watch.wait_for_error("the command of --on-wait for a was killed: it took 10 seconds\n");
+    assert!(!pids.iter().any(is_running));
+    ask(&server, "c", "5");
+    // It runs once for the questions that came in between.
     wait_until("all have run", || details(&text()).len() >= 3);
-    assert_eq!(details(&text()), "425");
+    assert_eq!(details(&text()), "435");
 }
 
 #[test]
@@ -532,8 +556,14 @@ fn the_screen_reports_a_command_that_fails_until_a_key_is_pressed() {
     let mut command = home.command("watch", server.socket().to_str().unwrap());
     let watch = screen::Watch::start(command.args(["--on-wait", "exit 3"]));
     wait_for_readers(&server, 1);
+    // Nothing but the alert wakes a screen that is paused.
+    watch.press(" ");
+    watch.wait_for("PAUSED");
     ask(&server, "a", "1");
     watch.wait_for("the command of --on-wait for a failed (exit status: 3)");
+    watch.press(" ");
+    ask(&server, "b", "1");
+    watch.wait_for("the command of --on-wait for b failed (exit status: 3)");
     // Other events come.
     let before = watch.screen.text().len();
     server.post("SessionStart", call("another", "1"));
@@ -554,8 +584,12 @@ fn the_screen_reports_a_command_that_fails_until_a_key_is_pressed() {
 fn the_end_of_a_turn_of_ten_seconds_runs_a_command() {
     let server = Server::start(&["--trace"]);
     let log = Log::new();
-    let _watch = Watch::of(&server, &["--on-idle", &log.command()]);
-    for session in ["short", "long", "ends", "fails"] {
+    let gate = gate(&log);
+    let started = log.folder.path().join("started");
+    let on_wait = format!("> {}; cat {}; exit 1", started.display(), gate.display());
+    let on_idle = log.command();
+    let watch = Watch::of(&server, &["--on-wait", &on_wait, "--on-idle", &on_idle]);
+    for session in ["short", "long", "ends", "fails", "goes on", "last"] {
         server.post("UserPromptSubmit", call(session, "1"));
     }
     server.post("Stop", call("short", "1"));
@@ -571,13 +605,26 @@ fn the_end_of_a_turn_of_ten_seconds_runs_a_command() {
     let _follower = Watch::run(command.args(["--on-idle", &log.command()]));
     // The time is what this is about.
     thread::sleep(Duration::from_secs(11));
-    ask(&server, "asks", "1");
     server.post("SessionEnd", call("ends", "1"));
+    // Another turn begins while a command of the session still runs.
+    ask(&server, "goes on", "1");
+    wait_until("its command runs", || started.exists());
+    server.post("Stop", call("goes on", "1"));
     server.post("Stop", call("long", "1"));
     log.wait(1);
     assert_eq!(log.sessions()[0]["state"], "idle");
+    server.post("UserPromptSubmit", call("goes on", "1"));
     server.post("StopFailure", call("fails", "1"));
     let mut file = OpenOptions::new().append(true).open(&record).unwrap();
     file.write_all(event("Stop").as_bytes()).unwrap();
-    assert_eq!(log.wait(3), ["fails", "long", "record"]);
+    log.wait(3);
+    wait_until("its command has ended", || {
+        open(&gate);
+        watch
+            .stderr
+            .text()
+            .contains("the command of --on-wait for goes on failed")
+    });
+    server.post("Stop", call("last", "1"));
+    assert_eq!(log.wait(4), ["fails", "last", "long", "record"]);
 }

@@ -10,7 +10,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::mem::discriminant;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ const MAX_RUNNING: usize = 16;
 const ERROR_LENGTH: usize = 100;
 
 /// Why a command runs.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub enum Cause {
     /// A question, and when it arrived. `None`: only the client's file tells.
     Question(Option<Instant>),
@@ -77,15 +76,10 @@ impl Commands {
         }
     }
 
-    /// A command is to run for a session. What one that still waits will tell includes this.
+    /// A command is to run for a session. If one still waits, this is the reason now: a session
+    /// asks, or its turn is over.
     pub fn add(&mut self, session: &Session, cause: Cause) {
-        if self.command(cause).is_none() {
-            return;
-        }
-        let is_same = |(id, other): &&mut (String, Cause)| {
-            *id == session.id && discriminant(other) == discriminant(&cause)
-        };
-        match self.queue.iter_mut().find(is_same) {
+        match self.queue.iter_mut().find(|(id, _)| *id == session.id) {
             Some((_, waiting)) => *waiting = cause,
             None => self.queue.push((session.id.clone(), cause)),
         }
@@ -105,8 +99,10 @@ impl Commands {
         while let Some(next) = self.next() {
             let (id, cause) = self.queue.remove(next);
             let session = sessions.get(&id);
-            if let Some(session) = session.filter(|session| cause.still_holds(session)) {
-                match self.start(session, cause, &mut panes, now) {
+            if let Some(session) = session.filter(|session| cause.still_holds(session))
+                && let Some(command) = self.command(cause)
+            {
+                match self.start(command, session, cause, &mut panes, now) {
                     Ok(job) => self.jobs.push(job),
                     Err(error) => errors.push(error),
                 }
@@ -125,6 +121,7 @@ impl Commands {
     /// The error is for the user.
     fn start(
         &self,
+        command: &str,
         session: &Session,
         cause: Cause,
         panes: &mut Panes,
@@ -133,8 +130,6 @@ impl Commands {
         let name = format!("the command of {} for {}", cause.option(), session.name());
         let details = self.is_live.then(|| Place::of(session).read(panes));
         let input = table::json(session, &details.unwrap_or_default());
-        // There is one, since only then is anything in the queue.
-        let command = self.command(cause).unwrap_or_default();
         match spawn(command, &input, now + TIMEOUT) {
             Ok((running, stderr)) => Ok(Job {
                 running,

@@ -369,7 +369,8 @@ mod tests {
         assert_eq!(script.file(9100, waiting("p")), ["permission for C"]);
         script.ask(9200, "D");
         assert_eq!(script.look(20_000), ["permission for D"]);
-        script.file(21_000, waiting("q"));
+        script.file(21_000, Some(Status::Busy));
+        assert_eq!(script.file(21_500, waiting("q")), ["the file"]);
         script.file(22_000, Some(Status::Busy));
         script.file(23_000, None);
         script.ask(24_000, "E");

@@ -54,10 +54,9 @@ impl Alerts {
         }))
     }
 
-    /// All that there was at the start has been seen.
+    /// What the next look sees is what there was at the start.
     pub fn begin(&mut self) {
         self.observer.begin();
-        self.looked_at = None;
     }
 
     /// Looks at the sessions, after something has changed or at [`Alerts::next_look`], but not too

@@ -149,12 +149,11 @@ impl Watch {
 
     fn raise_alerts(&mut self) {
         let now = Instant::now();
-        if let Some(alerts) = &mut self.alerts {
-            self.app.settle(now);
-            if let Some(failure) = alerts.look(self.app.sessions(), now).pop() {
-                self.app.answer = failure;
-                self.is_changed = true;
-            }
+        if let Some(alerts) = &mut self.alerts
+            && let Some(failure) = alerts.look(self.app.sessions(), now).pop()
+        {
+            self.app.answer = failure;
+            self.is_changed = true;
         }
     }
 
