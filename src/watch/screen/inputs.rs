@@ -26,6 +26,9 @@ use crate::watch::inputs::{self, Message, spawn};
 
 /// A loop that has not ended for so long after a signal is stuck.
 const QUIT_TIME: Duration = Duration::from_secs(1);
+/// A signal that has ended the program with the terminal can be seen so long after that end: each of
+/// the two is handled by whichever thread the kernel chooses.
+const SIGNAL_TIME: Duration = Duration::from_secs(1);
 /// How long crossterm may look for a key that has arrived. With no time at all it does not look.
 const KEY_TIME: Duration = Duration::from_millis(10);
 
@@ -89,11 +92,14 @@ impl Inputs {
     /// Lends the terminal to another program: until it is taken back, keys are not read, and the
     /// signals of keys are ignored.
     pub fn lend_terminal(&self) {
-        *self.loan.lock() = true;
+        self.loan.lock().is_lent = true;
     }
 
     pub fn take_terminal_back(&self) {
-        *self.loan.lock() = false;
+        *self.loan.lock() = LoanState {
+            is_lent: false,
+            ended_at: Some(Instant::now()),
+        };
         self.loan.is_over.notify_one();
     }
 }
@@ -101,19 +107,33 @@ impl Inputs {
 /// Whether another program has the terminal. The thread of keys holds the lock while it reads.
 #[derive(Default)]
 struct Loan {
-    is_lent: Mutex<bool>,
+    state: Mutex<LoanState>,
     is_over: Condvar,
 }
 
+#[derive(Default)]
+struct LoanState {
+    is_lent: bool,
+    /// When the last loan was over.
+    ended_at: Option<Instant>,
+}
+
 impl Loan {
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.is_lent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LoanState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until this program has the terminal. It keeps it as long as the guard is there.
-    fn wait(&self) -> MutexGuard<'_, bool> {
-        let guard = self.is_over.wait_while(self.lock(), |is_lent| *is_lent);
+    fn wait(&self) -> MutexGuard<'_, LoanState> {
+        let guard = self.is_over.wait_while(self.lock(), |state| state.is_lent);
         guard.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the signal of a key is meant for the other program.
+    fn has_signals(&self) -> bool {
+        let state = self.lock();
+        let is_just_over = |ended_at: Instant| ended_at.elapsed() < SIGNAL_TIME;
+        state.is_lent || state.ended_at.is_some_and(is_just_over)
     }
 }
 
@@ -165,9 +185,8 @@ fn send_signals(mut signals: Signals, loan: &Loan, sender: &ScreenSender) {
     for signal in signals.forever() {
         let input = match signal {
             SIGCHLD => ScreenInput::ChildChanged,
-            // The terminal sends them to the program that has it, and to this one. If that ends by
-            // one, SIGCHLD comes later, and the loan is over after that.
-            SIGINT | SIGQUIT | SIGTSTP if *loan.lock() => continue,
+            // The terminal sends them to the program that has it, and to this one.
+            SIGINT | SIGQUIT | SIGTSTP if loan.has_signals() => continue,
             SIGTSTP => ScreenInput::Suspend,
             SIGCONT => ScreenInput::Resume,
             SIGWINCH => ScreenInput::Resize,
