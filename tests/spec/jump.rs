@@ -572,14 +572,9 @@ fn a_command_that_has_the_terminal_gets_its_keys_and_signals() {
     let mut home = Home::new();
     let command = "trap 'exit 5' INT QUIT; echo ready; while read -r line; do echo \"<$line>\"; done </dev/tty";
     let view = view_with(&mut home, command);
-    view.press("\r");
-    view.wait_for("ready");
-    view.press("\x1c");
-    view.wait_for("exit status: 5");
-    let before = view.screen.text().len();
     // q comes too early for the command, and too late for the screen.
     view.press("\rq");
-    view.wait_for_more(before, "ready");
+    view.wait_for("ready");
     let given = view.screen.text().rfind(GIVE).unwrap();
     // Neither is for the screen.
     resize(&view.terminal, 80, 20);
@@ -589,15 +584,19 @@ fn a_command_that_has_the_terminal_gets_its_keys_and_signals() {
     // It would be suspended by a shell. Here is none, so nothing is.
     view.press("\x1a");
     view.wait_for_more(given, "^Z");
-    let before = view.screen.text().len();
     view.press("\x03");
-    view.wait_for_more(before, "exit status: 5");
+    view.wait_for("exit status: 5");
     let shown = view.screen.text();
     let taken = given + shown[given..].find(TAKE).unwrap();
     assert_eq!(
         &shown[given + GIVE.len()..taken],
         "ready\r\nq\r\n<q>\r\n^Z^C"
     );
+    let view = view_with(&mut home, command);
+    view.press("\r");
+    view.wait_for("ready");
+    view.press("\x1c");
+    view.wait_for("exit status: 5");
 }
 
 /// The kernel delivers Ctrl+C to two processes. One can end before the other has seen it.

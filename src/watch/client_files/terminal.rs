@@ -180,6 +180,15 @@ impl Panes {
         }
     }
 
+    /// For a user who waits for the answer: with more time, on a machine that is busy.
+    #[cfg(feature = "screen")]
+    pub fn with_patience() -> Panes {
+        Panes {
+            left: 4 * TIMEOUT,
+            ..Panes::new()
+        }
+    }
+
     /// Whether a pane shows the terminal of a process.
     fn show(&mut self, server: &str, pane: &str, pid: u32) -> bool {
         let left = &mut self.left;

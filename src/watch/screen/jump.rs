@@ -72,7 +72,7 @@ impl Jump {
 }
 
 fn go_to(session: &Session) -> Result<Option<Command>, String> {
-    let mut panes = Panes::new();
+    let mut panes = Panes::with_patience();
     let target = &find(session, &mut panes)?;
     let own = Terminal::find(process::id(), None, &mut panes);
     if own.as_ref() == Some(target) {
