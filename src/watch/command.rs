@@ -119,9 +119,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let fifo = fifo(&folder);
         // It leaves behind a process that has its output open until somebody writes to the fifo.
-        let script = "cat; echo problem >&2; read -r line <\"$1\" & exit 3";
+        let script =
+            "cat; echo problem >&2; { read -r line <\"$1\"; echo on >\"$1.on\"; } & exit 3";
         let output = run(script, &fifo, Duration::from_secs(60)).unwrap();
-        fs::write(fifo, "\n").unwrap();
+        // Opened in this way, it waits for nobody.
+        let mut both = File::options().read(true).write(true).open(&fifo).unwrap();
+        both.write_all(b"\n").unwrap();
+        let end = Instant::now() + Duration::from_secs(10);
+        while !fifo.with_extension("on").exists() {
+            assert!(Instant::now() < end, "what it leaves behind goes on");
+            thread::sleep(POLL_INTERVAL);
+        }
         assert_eq!(output.stdout, b"text");
         assert_eq!(output.stderr, b"problem\n");
         assert_eq!(output.status.code(), Some(3));
