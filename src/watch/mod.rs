@@ -35,7 +35,7 @@ use self::client_files::{ClientFiles, Details, directory_of};
 use self::clock::now;
 use self::filter::{is_shown, parse};
 use self::lines::Lines;
-use self::session::{Session, State};
+use self::session::State;
 use self::sessions::Sessions;
 use self::source::{Input, Mode};
 use crate::cli::{Filter, SessionsOptions, SourceOption, WatchFormat, WatchOptions};
@@ -84,18 +84,16 @@ pub fn list(
     if options.is_waiting_only && shown.is_empty() {
         return Ok(false);
     }
-    let text = if options.is_json {
+    if options.is_json {
         let is_live = source::is_live(&options.source);
-        let line = |session: &Session| {
+        for session in &shown {
             let details = is_live.then(|| Details::of(session));
-            table::json(session, &details.unwrap_or_default())
-        };
-        shown.iter().copied().map(line).collect()
+            print(&table::json(session, &details.unwrap_or_default()))?;
+        }
     } else {
         let width = io::stdout().is_terminal().then(terminal::width);
-        table::table(&shown, now(), width)
-    };
-    print(&text)?;
+        print(&table::table(&shown, now(), width))?;
+    }
     Ok(!shown.is_empty())
 }
 

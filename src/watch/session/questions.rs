@@ -4,7 +4,7 @@
 
 use super::calls::is_of_server;
 use super::parts::{Call, Question, QuestionKind, RunningCall, Time, id, message};
-use super::{Session, Turn, push};
+use super::{MAX_QUESTIONS, Session, Turn, push};
 use crate::event::claude::needs_input;
 use crate::event::object::Object;
 
@@ -36,7 +36,7 @@ impl Session {
             is_requested: true,
             is_answered: false,
         };
-        push(&mut self.questions, question);
+        push(&mut self.questions, question, MAX_QUESTIONS);
         true
     }
 
@@ -81,7 +81,7 @@ impl Session {
                 is_requested: true,
                 is_answered: false,
             };
-            push(&mut self.questions, question);
+            push(&mut self.questions, question, MAX_QUESTIONS);
         }
         true
     }
