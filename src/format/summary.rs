@@ -213,12 +213,16 @@ fn separators(path: &str) -> &'static [char] {
     }
 }
 
-/// At most `length` characters on one line, safe for a terminal.
+/// At most `length` bytes of a text, and an ellipsis if it has more. It is on one line, and safe for
+/// a terminal.
 pub fn short(chars: impl Iterator<Item = char>, length: usize) -> String {
-    let mut chars = one_line(chars);
-    let mut text: String = chars.by_ref().take(length).collect();
-    if chars.next().is_some() {
-        text.push('…');
+    let mut text = String::new();
+    for char in one_line(chars) {
+        if text.len() + char.len_utf8() > length {
+            text.push('…');
+            break;
+        }
+        text.push(char);
     }
     text
 }

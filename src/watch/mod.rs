@@ -96,19 +96,17 @@ pub fn list(
     if options.is_waiting_only && shown.is_empty() {
         return Ok(false);
     }
-    let text = if options.is_json {
+    if options.is_json {
         let is_live = source::is_live(&options.source);
         let mut panes = Panes::new();
-        let line = |session: &Session| {
+        for session in &shown {
             let details = is_live.then(|| Place::of(session).read(&mut panes));
-            table::json(session, &details.unwrap_or_default())
-        };
-        shown.iter().copied().map(line).collect()
+            print(&table::json(session, &details.unwrap_or_default()))?;
+        }
     } else {
         let width = io::stdout().is_terminal().then(terminal::width);
-        table::table(&shown, now(), width)
-    };
-    print(&text)?;
+        print(&table::table(&shown, now(), width))?;
+    }
     Ok(!shown.is_empty())
 }
 

@@ -251,12 +251,7 @@ impl Server {
     }
 
     fn status_kb(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        status_kb(self.child.id(), name)
     }
 
     /// The CPU time that the server has used, in the kernel's ticks of 10 ms.
@@ -284,6 +279,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A value in kB of `/proc/PID/status`.
+pub fn status_kb(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// A server whose stdout is a file: an event is there before its 200.

@@ -711,6 +711,93 @@ fn of_too_many_sessions_those_active_last_are_shown() {
 }
 
 #[test]
+fn of_a_long_text_the_start_is_kept() {
+    let prompt = |prompt: String| session(&[("UserPromptSubmit", json!({"prompt": prompt}))]);
+    let [fits, is_longer] = [200, 201].map(|count| prompt("é".repeat(count))["prompt"].clone());
+    assert_eq!(fits, "é".repeat(200));
+    assert_eq!(is_longer, "é".repeat(200) + "…");
+}
+
+#[test]
+fn late_events_do_not_start_a_subagent_again_that_has_ended() {
+    let agent = json!({"agent_id": "a", "agent_type": "Explore"});
+    let [start, end] = ["SubagentStart", "SubagentStop"].map(|name| (name, agent.clone()));
+    let late = ("PostToolUse", with(bash("t", "ls"), "agent_id", "a"));
+    let tasks = json!([{"id": "a", "type": "subagent", "status": "running"}]);
+    let listed = ("Stop", json!({"background_tasks": tasks}));
+    let agents = |events: &[_]| session(events)["agents"].as_array().unwrap().len();
+    let ended = [start.clone(), end];
+    assert_eq!(agents(&[&ended[..], &[late]].concat()), 0);
+    assert_eq!(
+        agents(&[&ended[..], std::slice::from_ref(&listed)].concat()),
+        0
+    );
+    // The client has resumed it.
+    assert_eq!(agents(&[&ended[..], &[start, listed]].concat()), 1);
+}
+
+/// Events of a session that has as much of everything as it may have, in texts that are longer than
+/// is kept.
+fn large_session(number: usize) -> String {
+    let text = |number: usize, count: usize| format!("{number}{}", "😀".repeat(count));
+    let line = |name: &str, fields: Value| {
+        let time = text(0, 100);
+        let event = with(with(fields, "session_id", text(number, 100)), "_ts", time);
+        format!("{}\n", with(event, "_event", name))
+    };
+    let path = format!("/{}", text(0, 20_000));
+    let prompt = json!({"prompt": text(0, 20_000), "session_title": text(0, 100), "cwd": path, "transcript_path": path});
+    let mut lines = line("UserPromptSubmit", prompt);
+    for part in 0..64 {
+        let id = |start| json!(text(start + part, 100));
+        let agent = |start| json!({"agent_id": id(start), "agent_type": id(0)});
+        let call = |start| {
+            let call = json!({"tool_name": id(0), "tool_input": {"command": text(part, 300)}});
+            with(with(call, "tool_use_id", id(start)), "agent_id", id(200))
+        };
+        lines += &line("SubagentStart", agent(100));
+        lines += &line("SubagentStop", agent(100));
+        lines += &line("SubagentStart", agent(200));
+        lines += &line("PreToolUse", call(100));
+        lines += &line("PostToolUse", call(100));
+        lines += &line("PreToolUse", call(200));
+        lines += &line(
+            "PermissionRequest",
+            with(call(200), "tool_use_id", Value::Null),
+        );
+    }
+    lines
+}
+
+#[test]
+fn as_many_sessions_as_are_remembered_take_500_mib_at_most() {
+    let mut command = program();
+    command.args(["watch", "--json", "--event", "End", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut watch = command.spawn().unwrap();
+    let (mut stdin, stdout) = (
+        watch.stdin.take().unwrap(),
+        Stream::collect(watch.stdout.take()),
+    );
+    let mut resident_kb_after = |sessions: std::ops::Range<usize>| {
+        let end = format!("{{\"_event\":\"End\",\"number\":{}}}\n", sessions.end);
+        for session in sessions {
+            stdin.write_all(large_session(session).as_bytes()).unwrap();
+        }
+        stdin.write_all(end.as_bytes()).unwrap();
+        stdout.wait("the end", |text| text.ends_with(&end));
+        status_kb(watch.id(), "VmRSS:")
+    };
+    let few = resident_kb_after(0..5);
+    let many = resident_kb_after(5..25);
+    let kb = (many - few) / 20;
+    // 125 KiB for each of 4,096.
+    assert!((90..=125).contains(&kb), "{kb} kB for a session");
+    drop(stdin);
+    watch.wait().unwrap();
+}
+
+#[test]
 fn the_beginning_of_the_id_chooses_sessions() {
     let input = [
         lines(&[("PreToolUse", bash("t", "ls"))]),

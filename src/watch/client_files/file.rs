@@ -75,7 +75,7 @@ fn status(object: &Object) -> Option<Status> {
 
 fn time(milliseconds: i64) -> Time {
     match Timestamp::from_millisecond(milliseconds) {
-        Ok(time) => Time::parse(time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()),
+        Ok(time) => Time::parse(&time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()),
         Err(_) => Time::default(),
     }
 }

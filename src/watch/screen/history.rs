@@ -29,8 +29,8 @@ const MAX_SESSION_BYTES: usize = 8 << 20;
 const MAX_BYTES: usize = 48 << 20;
 /// Bytes that an entry takes beside its events.
 const ENTRY_SIZE: usize = 1 << 10;
-/// Characters of a text.
-const TEXT_LENGTH: usize = 300;
+/// Bytes of a text.
+const TEXT_LENGTH: usize = 400;
 
 /// One line: a tool call, or an event that belongs to none.
 #[derive(Clone)]

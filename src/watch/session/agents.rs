@@ -6,14 +6,15 @@
 
 use super::calls::launched;
 use super::parts::{Agent, Time, id};
-use super::{MAX_PARTS, Session, push};
+use super::{MAX_PARTS, Session, hash, push};
 use crate::event::json_text::members;
 use crate::event::object::Object;
 
 impl Session {
     /// The subagent runs. It may have been known before.
     pub(super) fn start_agent(&mut self, agent_id: &str, event: &Object, time: &Time) {
-        self.ended_agents.retain(|ended| ended != agent_id);
+        let hash = hash(agent_id);
+        self.ended_agents.retain(|ended| *ended != hash);
         let kind = id(event, "agent_type").unwrap_or_default();
         match self.agents.iter_mut().find(|agent| agent.id == agent_id) {
             Some(agent) if agent.kind.is_empty() => agent.kind = kind,
@@ -39,7 +40,7 @@ impl Session {
         let Some(agent_id) = launched(event) else {
             return;
         };
-        if self.ended_agents.contains(&agent_id) {
+        if self.ended_agents.contains(&hash(&agent_id)) {
             return;
         }
         // This event has no `agent_type`.
@@ -59,7 +60,7 @@ impl Session {
         self.running.retain(|tool| !is_its(&tool.call.agent_id));
         self.questions
             .retain(|question| !is_its(&question.agent_id));
-        push(&mut self.ended_agents, agent_id.to_owned());
+        push(&mut self.ended_agents, hash(agent_id), MAX_PARTS);
     }
 
     /// Subagents in the foreground end with the turn of the main thread.
@@ -92,7 +93,7 @@ impl Session {
             }
             match (task.string("type"), id(&task, "id")) {
                 (Some("subagent"), Some(agent_id)) => {
-                    if !self.ended_agents.contains(&agent_id) {
+                    if !self.ended_agents.contains(&hash(&agent_id)) {
                         self.start_agent(&agent_id, &task, time);
                         listed.push(agent_id);
                     }

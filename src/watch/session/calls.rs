@@ -6,7 +6,7 @@
 use super::parts::{
     Call, PERMISSION_FOR, Question, QuestionKind, RunningCall, Time, id, summarize,
 };
-use super::{SURE_ORDER, Session, push};
+use super::{MAX_PARTS, MAX_QUESTIONS, SURE_ORDER, Session, hash, push};
 use crate::event::claude;
 use crate::event::object::Object;
 
@@ -47,7 +47,7 @@ impl Session {
             is_doubtful: false,
             has_ended: false,
         };
-        push(&mut self.running, tool);
+        push(&mut self.running, tool, MAX_PARTS);
     }
 
     /// A request has no `tool_use_id`: it is for a call with the same agent, name and input.
@@ -110,7 +110,7 @@ impl Session {
             is_answered: false,
             arrived: None,
         };
-        push(&mut self.questions, question);
+        push(&mut self.questions, question, MAX_QUESTIONS);
     }
 
     /// Returns the seconds since the tool started.
@@ -130,7 +130,7 @@ impl Session {
             self.tool_calls += 1;
         }
         if let Some(id) = &call.tool_use_id {
-            push(&mut self.ended_calls, id.clone());
+            push(&mut self.ended_calls, hash(id), MAX_PARTS);
         }
         self.end_earlier_questions(&call);
         self.end_questions(&call);
@@ -196,7 +196,8 @@ impl Session {
     /// Whether the call has failed, and no other event has shown it.
     fn end_call_of_batch(&mut self, object: &Object, agent_id: Option<String>) -> bool {
         let call = Call::of(object, agent_id);
-        let shown = |ended: &String| Some(ended) == call.tool_use_id.as_ref();
+        let id = call.tool_use_id.as_deref().map(hash);
+        let shown = |ended: &u64| Some(*ended) == id;
         if let Some(index) = self.ended_calls.iter().position(shown) {
             self.ended_calls.swap_remove(index);
             return false;

@@ -62,11 +62,13 @@ use crate::event::object::Object;
 use crate::format::line::SHORT_ID_LENGTH;
 use crate::format::line_writer::columns_of;
 
-/// Tools, questions, subagents and identifiers that one session can have. Real sessions have
+/// Tools and subagents that one session can have, and that it remembers as ended. Real sessions have
 /// a few; beyond this the oldest is forgotten.
 const MAX_PARTS: usize = 64;
-// The clock can be set back between two events: then all that counts is that they are far apart.
+/// Questions that one session can have.
+const MAX_QUESTIONS: usize = 16;
 
+// The clock can be set back between two events: then all that counts is that they are far apart.
 /// A `SessionStart` can arrive this many seconds after an event that it precedes.
 const LATE_START: u64 = 2;
 /// Events of a session that has ended can arrive for so many seconds after its end.
@@ -188,10 +190,12 @@ pub struct Session {
     message: String,
     /// When the first event came, if that was not a `SessionStart`.
     began_without_start: Option<i64>,
-    /// Subagents that have ended: what comes late of their calls does not start them again.
-    ended_agents: Vec<String>,
-    /// Calls that `PostToolUse` or `PostToolUseFailure` has ended, and no `PostToolBatch` yet.
-    ended_calls: Vec<String>,
+    /// Subagents that have ended, as hashes: what comes late of their calls does not start them
+    /// again.
+    ended_agents: Vec<u64>,
+    /// Calls that `PostToolUse` or `PostToolUseFailure` has ended, and no `PostToolBatch` yet. As
+    /// hashes.
+    ended_calls: Vec<u64>,
     /// Whether one of these two events has ever come. If not, their hooks may not be installed,
     /// and a call that only its `PostToolBatch` ends need not have failed.
     shows_ends: bool,
@@ -229,7 +233,7 @@ impl Session {
     pub fn set_listed(&mut self, listed: &Object) {
         self.uid = listed.get("uid").and_then(|uid| uid.parse().ok());
         self.cwd = parts::path(listed, "cwd");
-        self.last = Time::parse(id(listed, "last").unwrap_or_default());
+        self.last = Time::parse(&listed.text("last").unwrap_or_default());
         self.since.clone_from(&self.last);
         self.last_event = id(listed, "last_event").unwrap_or_default();
         let events = listed.get("events").and_then(|count| count.parse().ok());
@@ -520,7 +524,7 @@ impl Session {
         if let Some(prompt) = schedule.string("prompt").map(hash)
             && !self.schedules.contains(&prompt)
         {
-            push(&mut self.schedules, prompt);
+            push(&mut self.schedules, prompt, MAX_PARTS);
         }
     }
 
@@ -556,7 +560,7 @@ impl Session {
     /// The same for an event that can be late.
     fn wake_if_new(&mut self, event: &Object, agent_id: Option<&str>, time: &Time) {
         match agent_id {
-            Some(agent_id) if self.ended_agents.iter().any(|ended| ended == agent_id) => {}
+            Some(agent_id) if self.ended_agents.contains(&hash(agent_id)) => {}
             None if !matches!(self.turn, Turn::New | Turn::Unknown) => {}
             agent_id => self.wake(event, agent_id, time),
         }
@@ -582,9 +586,9 @@ fn count(number: usize, one: &str, many: &str) -> String {
     }
 }
 
-/// Adds a part, and forgets the oldest one if there are too many.
-fn push<T>(parts: &mut Vec<T>, part: T) {
-    if parts.len() == MAX_PARTS {
+/// Adds a part, and forgets the oldest one if there would be more than `most`.
+fn push<T>(parts: &mut Vec<T>, part: T, most: usize) {
+    if parts.len() == most {
         parts.remove(0);
     }
     parts.push(part);

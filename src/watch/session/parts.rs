@@ -14,11 +14,15 @@ use crate::event::object::Object;
 use crate::format::line_writer::columns_of;
 use crate::format::summary::{self, Summarizer};
 
-/// Characters of a summary, and of a message.
+/// Bytes of a summary.
 const SUMMARY_LENGTH: usize = 200;
-/// Characters of an identifier or a name. Real ones have 40 at most.
+/// Bytes of a message.
+const MESSAGE_LENGTH: usize = 400;
+/// Bytes of an identifier or a name. Most have 40 at most.
 const ID_LENGTH: usize = 100;
-/// Characters of a path: more than the kernel takes (`PATH_MAX`).
+/// Bytes of a time. `2026-02-09T10:30:00.123456789+00:00` has 35.
+const TIME_LENGTH: usize = 40;
+/// Bytes of a path: more than the kernel takes (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
 
 /// How the detail of a question begins that asks for a permission. The tool's name follows.
@@ -32,11 +36,11 @@ pub struct Time {
 }
 
 impl Time {
-    pub fn parse(text: String) -> Time {
+    pub fn parse(text: &str) -> Time {
         let time = text.parse::<Timestamp>().ok();
         Time {
             seconds: time.map(Timestamp::as_second),
-            text,
+            text: summary::short(text.chars(), TIME_LENGTH),
         }
     }
 
@@ -160,12 +164,13 @@ pub fn id(object: &Object, name: &str) -> Option<String> {
 /// A path in an event, as it is.
 pub fn path(object: &Object, name: &str) -> String {
     let path = object.text(name).unwrap_or_default();
-    path.chars().take(MAX_PATH).collect()
+    let end = (0..=path.len().min(MAX_PATH)).rfind(|end| path.is_char_boundary(*end));
+    path[..end.unwrap_or(0)].to_owned()
 }
 
 /// A text in an event, such as a message or an error.
 pub fn message(object: &Object, name: &str) -> Option<String> {
-    let text = summary::short(object.text(name)?.chars(), SUMMARY_LENGTH);
+    let text = summary::short(object.text(name)?.chars(), MESSAGE_LENGTH);
     (!text.is_empty()).then_some(text)
 }
 

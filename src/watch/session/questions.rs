@@ -4,7 +4,7 @@
 
 use super::calls::is_of_server;
 use super::parts::{Call, Question, QuestionKind, RunningCall, Time, id, message};
-use super::{Session, Turn, push};
+use super::{MAX_QUESTIONS, Session, Turn, push};
 use crate::event::claude::needs_input;
 use crate::event::object::Object;
 
@@ -37,7 +37,7 @@ impl Session {
             is_answered: false,
             arrived: None,
         };
-        push(&mut self.questions, question);
+        push(&mut self.questions, question, MAX_QUESTIONS);
         true
     }
 
@@ -83,7 +83,7 @@ impl Session {
                 is_answered: false,
                 arrived: None,
             };
-            push(&mut self.questions, question);
+            push(&mut self.questions, question, MAX_QUESTIONS);
         }
         true
     }
