@@ -159,9 +159,11 @@ impl Sessions {
         let mut sessions: Vec<&Session> = self.sessions.values().collect();
         sessions.sort_by_cached_key(|session| {
             let since = session.since().seconds;
+            // Within a second, the client's file tells more.
+            let version = session.client().map_or(0, |client| client.version);
             let (latest, longest) = match session.state() {
-                State::Idle => (Some(Reverse(since)), None),
-                _ => (None, Some(since.unwrap_or(i64::MAX))),
+                State::Idle | State::Ended | State::Gone => (Some(Reverse((since, version))), None),
+                _ => (None, Some((since.unwrap_or(i64::MAX), version))),
             };
             (session.state(), latest, longest, session.number)
         });

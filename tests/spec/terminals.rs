@@ -46,7 +46,7 @@ fn without_an_alternate_screen_the_view_is_cleared_and_ends_above_the_prompt() {
     assert!(shown[19].starts_with("? help | q quit"), "{shown:#?}");
     assert!(!shown.concat().contains("old text"), "{shown:#?}");
     tmux.run(&["send-keys", "q"]);
-    tmux.wait_for_text("shell", "Space pause\nready>");
+    tmux.wait_for_text("shell", "one session\nready>");
     assert!(rows(&tmux).last().unwrap().starts_with("ready>"));
 }
 

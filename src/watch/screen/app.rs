@@ -185,7 +185,7 @@ impl App {
     pub fn refresh(&mut self) {
         self.find();
         if self.is_live {
-            let selected = self.selected.as_deref();
+            let selected = self.selected_session().map(|session| session.number);
             self.model.marks.update(&self.model.sessions, selected);
         }
     }
@@ -201,8 +201,7 @@ impl App {
         let model = self.frozen.as_ref().map_or(&self.model, |(model, _)| model);
         let found = model.sessions.iter().filter(|session| {
             let mut entries = model.histories.of(session).into_iter();
-            contains(&searched(session))
-                || entries.any(|entry| contains(&entry.name) || contains(&entry.text))
+            contains(&searched(session)) || entries.any(|entry| contains(&entry.text))
         });
         self.found.extend(found.map(|session| session.number));
     }
@@ -335,9 +334,12 @@ impl App {
         self.entry.map_or(last, |number| index(number).min(last))
     }
 
-    /// The title of the terminal: it counts the sessions that wait.
+    /// The title of the terminal: it counts the sessions that wait, also while paused.
     pub fn title(&self) -> String {
-        match self.count(State::Waiting) {
+        let sessions = self.model.sessions.iter();
+        let waits =
+            |session: &&Session| self.is_allowed(session) && session.state() == State::Waiting;
+        match sessions.filter(waits).count() {
             0 => "hooks-observatory".into(),
             1 => "1 waits · hooks-observatory".into(),
             count => format!("{count} wait · hooks-observatory"),

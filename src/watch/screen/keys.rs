@@ -76,9 +76,14 @@ impl App {
 
     /// Selects in this list from now on.
     pub fn focus_on(&mut self, focus: Focus) {
-        // Another session may become the first one meanwhile.
-        self.select(0);
+        self.hold();
         self.focus = focus;
+    }
+
+    /// Keeps the session that is selected, whichever becomes the first one.
+    fn hold(&mut self) {
+        let selected = self.selected_session().map(|session| session.id.clone());
+        self.selected = selected;
     }
 
     /// Selects another session or entry.
@@ -92,8 +97,9 @@ impl App {
         match self.focus {
             Focus::Sessions => {
                 let index = moved(self.selection(&shown), shown.len());
-                let selected = shown.get(index).map(|session| session.id.clone());
-                self.selected = selected;
+                // The first session is followed.
+                let selected = shown.get(index).filter(|_| index > 0);
+                self.selected = selected.map(|session| session.id.clone());
                 self.entry = None;
             }
             Focus::Events => {
@@ -150,7 +156,7 @@ impl App {
 
     fn toggle_following(&mut self) {
         self.focus = Focus::Sessions;
-        self.select(0);
+        self.hold();
         self.is_following = !self.is_following && self.selected.is_some();
     }
 
@@ -158,14 +164,16 @@ impl App {
     fn leave(&mut self) {
         if self.focus == Focus::Events {
             self.focus = Focus::Sessions;
-            self.entry = None;
+            self.select(0);
         } else if self.is_following {
             self.is_following = false;
         } else if !self.search.is_empty() {
             self.search.clear();
             self.find();
-        } else {
+        } else if self.is_urgent_only {
             self.is_urgent_only = false;
+        } else {
+            self.selected = None;
         }
     }
 

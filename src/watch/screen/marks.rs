@@ -17,9 +17,11 @@ pub struct Marks {
 
 impl Marks {
     /// Marks the sessions whose turn has ended since the last update. The user looks at the one
-    /// with the id `selected`.
-    pub fn update(&mut self, sessions: &Sessions, selected: Option<&str>) {
-        let now = sessions.iter();
+    /// with the number `selected`.
+    pub fn update(&mut self, sessions: &Sessions, selected: Option<usize>) {
+        // After `/clear` the client begins a session without a turn.
+        let began = |session: &&Session| session.events == 0 || !session.prompt.is_empty();
+        let now = sessions.iter().filter(began);
         let now = now.map(|session| (session.number, session.state()));
         let before = std::mem::replace(&mut self.states, now.collect());
         let had_turn = |number| matches!(before.get(number), Some(State::Waiting | State::Working));
@@ -30,9 +32,6 @@ impl Marks {
                 self.marked.insert(*number);
             }
         }
-        let mut sessions = sessions.iter();
-        let selected = sessions.find(|session| Some(&*session.id) == selected);
-        let selected = selected.map(|session| session.number);
         self.marked
             .retain(|number| self.states.contains_key(number) && Some(*number) != selected);
     }

@@ -19,7 +19,7 @@ use crate::cli::Filter;
 use crate::format::summary;
 use crate::terminal::is_printable;
 use crate::watch::client_files::{self, Details, Transcript};
-use crate::watch::session::client::ClientWord;
+use crate::watch::session::client::{ClientWord, Status};
 
 /// 2026-02-09T10:30:00Z, the time of the first event.
 const START: i64 = 1_770_633_000;
@@ -445,6 +445,74 @@ fn keys_select_a_session_and_it_stays_selected_when_the_order_changes() {
 }
 
 #[test]
+fn the_first_session_is_followed_unless_another_one_is_selected() {
+    let selected = |view: &View| {
+        let session = view.app.selected_session().unwrap();
+        summary::project(&session.cwd).to_owned()
+    };
+    for keys in ["", "jjg", "jkk", "jj<Esc>", "f<Esc>j<Esc>", "<Tab><Esc>"] {
+        let mut view = View::new((100, 30));
+        view.prompt("a", "");
+        view.prompt("b", "");
+        let _ = view.press(keys);
+        view.waits("b");
+        assert_eq!(selected(&view), "b", "{keys}");
+    }
+    let mut view = View::new((100, 30));
+    view.prompt("a", "");
+    view.prompt("b", "");
+    let _ = view.press("s");
+    view.waits("b");
+    assert_eq!(selected(&view), "a", "the only one that is shown");
+}
+
+#[test]
+fn a_session_that_is_resumed_long_after_its_end_begins_again() {
+    let mut view = View::new((80, 24));
+    view.event(
+        "webshop",
+        "SessionEnd",
+        json!({"reason": "prompt_input_exit"}),
+    );
+    view.app.now += 60;
+    view.event("webshop", "SessionStart", json!({"source": "resume"}));
+    assert_eq!(view.table(), ["idle webshop"]);
+    assert!(
+        !view.text().contains(" 0 prompt_input_exit"),
+        "{}",
+        view.text()
+    );
+}
+
+#[test]
+fn the_title_counts_also_while_the_screen_is_paused() {
+    let mut view = View::new((80, 24));
+    let _ = view.press(" ");
+    view.waits("a");
+    assert_eq!(view.app.title(), "1 waits · hooks-observatory");
+}
+
+#[test]
+fn an_interrupted_turn_does_not_show_the_message_of_the_one_before() {
+    let mut view = View::new((80, 24));
+    view.event(
+        "webshop",
+        "Stop",
+        json!({"last_assistant_message": "All done."}),
+    );
+    view.waits("webshop");
+    let word = ClientWord {
+        status: Some(Status::Idle),
+        ..ClientWord::default()
+    };
+    view.app.take_client_words(vec![("a47624fd".into(), word)]);
+    view.shows("interrupted");
+    view.event("webshop", "SessionEnd", json!({"reason": "other"}));
+    view.app.take_client_words(Vec::new());
+    view.shows(" other · All done.");
+}
+
+#[test]
 fn without_a_selection_the_first_session_is_shown() {
     let mut view = View::new((80, 24));
     view.prompt("a", "");
@@ -595,7 +663,7 @@ fn the_filter_hides_sessions_that_do_not_contain_its_text() {
         ("explore", "working api"),
         ("upgrade", "failed infra"),
         ("GIT STATUS", "waiting webshop"),
-        ("SessionStart", "idle docs"),
+        ("source: startup", "idle docs"),
         ("e9d30c52", "idle docs"),
     ] {
         let _ = view.press(&format!("/{text}<Enter>"));
@@ -756,7 +824,11 @@ fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
     mark(&mut view);
     view.event("webshop", "Stop", json!({}));
     mark(&mut view);
-    assert_eq!(marked(&view), ["infra", "webshop", "docs"]);
+    assert_eq!(
+        marked(&view),
+        ["webshop", "docs"],
+        "infra became the first one"
+    );
     let _ = view.press("g");
     mark(&mut view);
     assert_eq!(marked(&view), ["webshop", "docs"]);

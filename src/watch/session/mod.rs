@@ -267,6 +267,7 @@ impl Session {
             (State::Unknown, _) if !self.last_event.is_empty() => {
                 format!("last event {}", self.last_event)
             }
+            (State::Idle, _) if self.is_interrupted() => "interrupted".into(),
             (State::Idle, _) if self.commands > 0 => {
                 let separator = if self.message.is_empty() { "" } else { " · " };
                 let commands = count(
@@ -349,7 +350,8 @@ impl Session {
         if self.events == 1 && name != "SessionStart" {
             self.began_without_start = time.seconds;
         }
-        if self.is_over() && !is_by_server(event) && self.is_after_end(time) {
+        let goes_on = name != "SessionStart" && !is_by_server(event);
+        if self.is_over() && goes_on && self.is_after_end(time) {
             (self.turn, self.pid) = (Turn::Unknown, None);
             self.began_without_start = time.seconds;
         }
@@ -509,7 +511,11 @@ impl Session {
 
     fn end(&mut self, event: &Object) {
         self.reset(Turn::Ended);
-        self.message = message(event, "reason").unwrap_or_default();
+        let reason = message(event, "reason").unwrap_or_default();
+        self.message = match &*self.message {
+            "" => reason,
+            last => format!("{reason} · {last}"),
+        };
     }
 
     /// Remembers the prompts that the session's schedules will write.

@@ -54,6 +54,14 @@ impl Session {
         }
     }
 
+    /// Whether the client says that a turn is over of which no event has shown the end: the user has
+    /// refused something, or pressed Esc.
+    pub fn is_interrupted(&self) -> bool {
+        let told = self.state_by_events();
+        self.client_status() == Some(&Status::Idle)
+            && matches!(told, State::Waiting | State::Working)
+    }
+
     /// The question that the session waits for, as far as events tell it.
     pub fn question(&self) -> Option<&Question> {
         let questions = self.open_questions();
@@ -183,7 +191,7 @@ mod tests {
     ) {
         let event = format!(r#"{{"_event":"{name}"{fields}}}"#);
         let event = Object::validate(&event).unwrap();
-        session.apply(&event, &Time::parse(time.into()), arrived);
+        session.apply(&event, &Time::parse(time), arrived);
     }
 
     /// When the events came, and when the client's status began.
@@ -193,7 +201,7 @@ mod tests {
     fn word(status: Status) -> Option<ClientWord> {
         Some(ClientWord {
             status: Some(status),
-            since: Time::parse(FILE.into()),
+            since: Time::parse(FILE),
             cwd: "/file".into(),
             ..ClientWord::default()
         })
