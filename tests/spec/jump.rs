@@ -114,9 +114,11 @@ impl Tmux {
     }
 
     pub fn wait_for_text(&self, pane: &str, text: &str) {
-        wait_until(text, || {
-            self.run(&["capture-pane", "-p", "-t", pane]).contains(text)
-        });
+        let end = Instant::now() + TIMEOUT;
+        let shown = || self.run(&["capture-pane", "-p", "-t", pane]);
+        while !shown().contains(text) {
+            assert!(Instant::now() < end, "no {text:?} in {:?}", shown());
+        }
     }
 }
 
@@ -131,7 +133,7 @@ impl Drop for Tmux {
 struct Client {
     child: Child,
     keys: File,
-    _screen: Stream,
+    screen: Stream,
 }
 
 impl Client {
@@ -151,7 +153,7 @@ impl Client {
         Client {
             child: command.spawn().unwrap(),
             keys,
-            _screen: screen,
+            screen,
         }
     }
 
@@ -274,6 +276,37 @@ fn outside_of_tmux_the_pane_is_shown_here_until_it_is_detached() {
     assert!(!view.screen.text().contains("cannot go"));
     view.press("qq");
     assert_eq!(view.end(), Some(0));
+}
+
+#[test]
+fn in_a_popup_of_tmux_the_pane_is_shown_in_the_popup() {
+    if are_tools_missing() {
+        return;
+    }
+    let home = Home::new();
+    let tmux = Tmux::start("work", &["cat"]);
+    tmux.play(&home, "%0", "s");
+    tmux.cat(&["new-session", "-s", "main"]);
+    let client = tmux.attach("main");
+    let name = tmux.run(&["list-clients", "-F", "#{client_name}"]);
+    let view = format!(
+        "HOME={} {BINARY} watch --socket /nonexistent",
+        home.folder.path().display()
+    );
+    let mut popup = tmux.command(&["display-popup", "-c", &name, "-E", &view]);
+    let mut popup = popup.spawn().unwrap();
+    client
+        .screen
+        .wait("the view", |shown| shown.contains("waiting"));
+    client.press("\r");
+    let panes = || tmux.run(&["list-clients", "-F", "#{pane_id}"]);
+    wait_until("both are shown", || panes().lines().count() == 2);
+    assert!(panes().lines().any(|pane| pane == "%0"));
+    tmux.run(&["detach-client", "-s", "work"]);
+    client.press("q");
+    wait_until("the popup is closed", || {
+        popup.try_wait().unwrap().is_some()
+    });
 }
 
 #[test]
