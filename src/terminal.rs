@@ -55,6 +55,15 @@ pub fn has_screen(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && env::var_os("TERM").is_none_or(|value| value != "dumb")
 }
 
+/// Whether the user's locale has more characters than those of ASCII. The first of these variables
+/// that is set counts (locale(7)). If none is, nothing is known of the terminal, and most have.
+pub fn supports_unicode() -> bool {
+    let variables = ["LC_ALL", "LC_CTYPE", "LANG"].map(|name| env::var(name).unwrap_or_default());
+    let locale = variables.iter().find(|value| !value.is_empty());
+    let is_utf8 = |locale: &String| locale.to_lowercase().replace('-', "").ends_with("utf8");
+    locale.is_none_or(is_utf8)
+}
+
 /// The columns of the terminal on stdout, now: a window can be resized.
 pub fn width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stdout());

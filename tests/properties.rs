@@ -16,6 +16,7 @@ use hooks_observatory::output::event_log::{CursorKey, EventLog, Form, Next};
 use hooks_observatory::peer::Peer;
 use hooks_observatory::send::json_object::ObjectScanner;
 use hooks_observatory::watch::session::client::{ClientWord, Status};
+use hooks_observatory::watch::session::parts::Time;
 use hooks_observatory::watch::session::{Session, State};
 use hooks_observatory::watch::sessions::Sessions;
 use proptest::collection::vec;
@@ -886,8 +887,9 @@ fn session_event(session: &'static str) -> impl Strategy<Value = String> {
 #[derive(Debug, Clone)]
 enum StateInput {
     Event(String),
-    /// The client writes its file, with a status that is known or not, or removes it.
-    File(Option<Option<Status>>),
+    /// The client writes its file, with a status that is known or not, or removes it. Its clock
+    /// shows any time.
+    File(Option<Option<Status>>, u32),
     Second,
 }
 
@@ -901,7 +903,8 @@ fn state_input() -> impl Strategy<Value = StateInput> {
     ];
     prop_oneof![
         4 => session_event("one").prop_map(StateInput::Event),
-        2 => proptest::option::weighted(0.9, status).prop_map(StateInput::File),
+        2 => (proptest::option::weighted(0.9, status), any::<u32>())
+            .prop_map(|(status, time)| StateInput::File(status, time)),
         2 => Just(StateInput::Second),
     ]
 }
@@ -932,6 +935,21 @@ fn hostile_line() -> impl Strategy<Value = String> {
         1 => Just(format!("{{\"a\":\"{}\"}}", "y".repeat(1 << 20))),
         8 => Just("{\"_ts\":\"\\u001b\",\"_event\":\"\\u0007\",\"session_id\":\"\\u001b\\u0000\",\"agent_id\":\"\\u009b\",\"tool_name\":\"\\n\",\"tool_use_id\":\"\\r\",\"tool_input\":\"\\u202e\",\"cwd\":\"\\b\"}".to_owned()),
     ]
+}
+
+/// Also if all that is known of them is what the client says.
+#[test]
+fn sessions_keep_their_order_when_the_client_says_more() {
+    let mut sessions = Sessions::default();
+    let ids = |sessions: &Sessions| -> Vec<String> {
+        let ordered = sessions.ordered().into_iter();
+        ordered.map(|session| session.id.clone()).collect()
+    };
+    let word = |id: usize| (id.to_string(), ClientWord::default());
+    sessions.set_client_words((0..20).map(word));
+    let before = ids(&sessions);
+    sessions.set_client_words((0..20).map(word));
+    assert_eq!(ids(&sessions), before);
 }
 
 /// The user answers one question after the other, and no event tells of the first answer.
@@ -995,8 +1013,8 @@ proptest! {
     fn the_state_follows_from_events_and_the_client(inputs in vec(state_input(), 1..40)) {
         let (mut both, mut events) = (Sessions::default(), Sessions::default());
         let mut now = Instant::now();
-        let (mut status, mut version, mut fresh_until) = (None, 0, now);
-        for input in inputs {
+        let (mut status, mut since, mut version, mut fresh_until) = (None, Time::default(), 0, now);
+        for (number, input) in (1..).zip(inputs) {
             use State::*;
             match input {
                 StateInput::Event(line) => {
@@ -1008,22 +1026,25 @@ proptest! {
                     }
                     both.apply(&event, Some(now));
                 }
-                StateInput::File(new) => {
-                    version += 1;
+                StateInput::File(new, time) => {
+                    since.seconds = Some(time.into());
+                    // No two writes have the same one.
+                    version = u64::from(time) * 1000 + number;
                     let is_written = status.is_some() || new.is_some();
                     if is_written && new != Some(Some(Status::Ended)) {
                         fresh_until = now;
                     }
                     status = new;
+                    let word = status.clone().map(|status| ClientWord {
+                        status,
+                        since: since.clone(),
+                        version,
+                        ..ClientWord::default()
+                    });
+                    both.set_client_words(word.map(|word| ("one".to_owned(), word)));
                 }
                 StateInput::Second => now += Duration::from_secs(1),
             }
-            let word = status.clone().map(|status| ClientWord {
-                status,
-                version,
-                ..ClientWord::default()
-            });
-            both.set_client_words(word.map(|word| ("one".to_owned(), word)));
             both.settle(now);
             let (told, found) = (one_state(&events), one_state(&both));
             let status = status.clone().flatten().filter(|_| fresh_until <= now);

@@ -21,10 +21,14 @@ pub struct WatchOptions {
     /// `None`: the screen on a terminal, else lines.
     pub format: Option<WatchFormat>,
     pub filter: Filter,
-    /// Whether the terminal rings when a session asks the user.
+    /// Whether the terminal notifies the user when a session asks.
     pub notifies: bool,
     /// The command that runs then.
     pub on_wait: Option<String>,
+    /// The command that goes to the terminal of a session.
+    pub jump: Option<String>,
+    /// The command that runs when a long turn has ended.
+    pub on_idle: Option<String>,
 }
 
 /// What [`watch`](crate::watch) lists.
@@ -105,13 +109,21 @@ struct WatchArguments {
     #[argh(option, arg_name = "names", from_str_fn(parse_names))]
     tool: Option<Vec<String>>,
 
-    /// ring the bell and show a notification (OSC 9 and 777) when a session begins to wait
+    /// ring the bell and show a notification when a session begins to wait
     #[argh(switch)]
     notify: bool,
 
     /// run a shell command when a session begins to wait, with the session as JSON on stdin
     #[argh(option, arg_name = "command")]
     on_wait: Option<String>,
+
+    /// run a shell command when you press Enter on a session, with the session as JSON on stdin,
+    /// instead of going to its terminal
+    #[argh(option, arg_name = "command")]
+    jump: Option<String>,
+    /// run a shell command when a turn of 10 seconds or more has ended, in the same way
+    #[argh(option, arg_name = "command")]
+    on_idle: Option<String>,
 }
 
 /// Prints which sessions wait for the user, failed, are idle or work, and exits.
@@ -146,8 +158,15 @@ struct SessionsArguments {
 /// The options of `sessions` that take a value.
 pub(super) const SESSIONS_VALUED: [&str; 2] = ["--socket", "--session"];
 /// The options of `watch` that take a value.
-pub(super) const WATCH_VALUED: [&str; 5] =
-    ["--socket", "--session", "--event", "--tool", "--on-wait"];
+pub(super) const WATCH_VALUED: [&str; 7] = [
+    "--socket",
+    "--session",
+    "--event",
+    "--tool",
+    "--on-wait",
+    "--jump",
+    "--on-idle",
+];
 
 pub(super) fn parse_watch(
     arguments: &[OsString],
@@ -171,6 +190,8 @@ pub(super) fn parse_watch(
         },
         notifies: arguments.notify,
         on_wait: arguments.on_wait,
+        jump: arguments.jump,
+        on_idle: arguments.on_idle,
     })
 }
 

@@ -27,7 +27,8 @@ use std::path::{self, Path, PathBuf};
 
 use similar::TextDiff;
 
-use self::command::{Sender, quote_text, recognise};
+pub use self::command::quote_text;
+use self::command::{Sender, recognise};
 use self::file::SettingsFile;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};

@@ -1,9 +1,10 @@
 //! The hooks in a text of settings: ours are added, replaced, removed and listed, and
-//! everything else stays as it is, byte for byte. This file does no I/O, and does not know
-//! which command is ours: its callers say so.
+//! everything else stays as it is, byte for byte. This file does no I/O. Its callers say
+//! which command is ours.
 //!
 //! ```json
-//! {"hooks": {"Stop": [{"matcher": "…", "hooks": [{"type": "command", "command": "…"}]}]}}
+//! {"hooks": {"Stop": [{"matcher": "…",
+//!     "hooks": [{"type": "command", "command": "…", "timeout": 5}]}]}}
 //! ```
 //!
 //! The client reads the last of several equal keys, so hooks are added to that one, and

@@ -9,9 +9,9 @@
 //! events is freed at once. And before an append evicts what a prompt sink has not got, the loop
 //! writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
 //!
-//! The limits of a turn are in this file. Work on a single item that exceeds them (a large
-//! body) goes to the [`worker`](super::worker). A large body has at least twice the bytes of one
-//! read, whose buffer is in `clients/queues.rs`.
+//! The limits of a turn are in this file. A large body ([`LARGE_BODY`]) would exceed them, so it
+//! goes to the [`worker`](super::worker). The buffer for one read (`clients/queues.rs`) must be
+//! smaller than a large body.
 //!
 //! Stop 13 of EDU_NOTES.md.
 

@@ -6,8 +6,8 @@
 //! log. A [`Waker`] makes the poll report the result (eventfd(2)). The threads have no socket
 //! and no log.
 //!
-//! A job cannot be interrupted. So huge bodies have a thread of their own: others do not
-//! wait while such an event is made. Each thread does its jobs in order, one at a time, so
+//! A job cannot be interrupted. So huge bodies (`HUGE_BODY`) have a thread of their own: others
+//! do not wait while such an event is made. Each thread does its jobs in order, one at a time, so
 //! that only three events at a time need memory for more than their bodies: one in each thread,
 //! and one whose result waits for the loop.
 //!

@@ -4,9 +4,12 @@
 //!   I/O.
 //! - `source`: where lines come from. `filter`: which of them are shown. `client_files`: the
 //!   client's own session files.
+//! - `inputs`: the threads that wait for the source and for the client's files.
 //! - `lines`: one line for each event. `table`: the sessions, as a table and as JSON.
 //! - `messages`: which events repeat a message.
-//! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user.
+//! - `screen`: the full-screen view. `alerts`: what happens when a session asks the user, or has
+//!   ended a long turn.
+//! - `command`: runs a program with a deadline.
 //! - This file connects them, and writes to stdout.
 //!
 //! This folder knows a server only by its sockets and its requests. Only `client_files` reads what
@@ -17,7 +20,9 @@
 mod alerts;
 mod client_files;
 mod clock;
+mod command;
 mod filter;
+mod inputs;
 mod lines;
 mod messages;
 #[cfg(feature = "screen")]
@@ -27,15 +32,18 @@ pub mod sessions;
 mod source;
 mod table;
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use self::alerts::Alerts;
-use self::client_files::{ClientFiles, Details, directory_of};
+use self::client_files::{ClientFiles, Panes, Place, directory_of};
 use self::clock::now;
 use self::filter::{is_shown, parse};
+use self::inputs::{Inputs, Message};
 use self::lines::Lines;
-use self::session::State;
+use self::session::{Session, State};
 use self::sessions::Sessions;
 use self::source::{Input, Mode};
 use crate::cli::{Filter, SessionsOptions, SourceOption, WatchFormat, WatchOptions};
@@ -60,10 +68,14 @@ pub fn run(options: &WatchOptions) -> Result<(), String> {
     write(options, alerts)
 }
 
-/// Writes events to stdout.
-fn write(options: &WatchOptions, alerts: Alerts) -> Result<(), String> {
-    let mut view = View::new(options, alerts);
-    let result = source::read(&options.source, Mode::Follow, &mut |input| view.take(input));
+/// Writes events to stdout. Only alerts need to know what the client's files say, and how time
+/// passes.
+fn write(options: &WatchOptions, alerts: Option<Alerts>) -> Result<(), String> {
+    let mut view = View::new(options);
+    let result = match alerts {
+        None => source::read(&options.source, Mode::Follow, &mut |input| view.take(input)),
+        Some(alerts) => view.run(&options.source, alerts),
+    };
     view.flush();
     report_damage(view.damaged);
     result.and(view.result)
@@ -86,8 +98,9 @@ pub fn list(
     }
     if options.is_json {
         let is_live = source::is_live(&options.source);
+        let mut panes = Panes::new();
         for session in &shown {
-            let details = is_live.then(|| Details::of(session));
+            let details = is_live.then(|| Place::of(session).read(&mut panes));
             print(&table::json(session, &details.unwrap_or_default()))?;
         }
     } else {
@@ -138,7 +151,7 @@ fn add_client_words(sessions: &mut Sessions) {
     for directory in sessions.iter().filter_map(directory_of) {
         files.add(directory);
     }
-    files.read();
+    files.read_once();
     sessions.set_client_words(files.words());
 }
 
@@ -167,7 +180,6 @@ fn report_losses(sessions: &Sessions) {
 struct View<'o> {
     filter: &'o Filter,
     format: WatchFormat,
-    alerts: Alerts,
     sessions: Sessions,
     lines: Lines,
     has_colours: bool,
@@ -180,13 +192,12 @@ struct View<'o> {
 }
 
 impl View<'_> {
-    fn new(options: &WatchOptions, alerts: Alerts) -> View<'_> {
+    fn new(options: &WatchOptions) -> View<'_> {
         let stdout = io::stdout();
         let has_colours = terminal::supports_colours(&stdout);
         View {
             filter: &options.filter,
             format: options.format.unwrap_or(WatchFormat::Lines),
-            alerts,
             sessions: Sessions::default(),
             lines: Lines::default(),
             has_colours,
@@ -203,7 +214,7 @@ impl View<'_> {
 
     fn take(&mut self, input: Input) -> ControlFlow<()> {
         match input {
-            Input::Line(line) => self.show(line),
+            Input::Line(line) => drop(self.show(line, None)),
             Input::TooLong => self.damaged += 1,
             Input::NoServer(notice) | Input::Notice(notice) => say(notice),
             Input::Live | Input::Pause => self.flush(),
@@ -218,38 +229,75 @@ impl View<'_> {
         }
     }
 
-    fn show(&mut self, line: &[u8]) {
+    /// Shows a line. Returns its session after it. `arrived` is when it came, if it is not a past
+    /// one.
+    fn show(&mut self, line: &[u8], arrived: Option<Instant>) -> Option<&Session> {
         let Some((line, object)) = parse(line) else {
             self.damaged += 1;
-            return;
+            return None;
         };
-        let is_shown = is_shown(&object, self.filter);
         // States need also the events that are not shown.
-        let session = self.sessions.apply(&object, None);
-        if let Some((session, change)) = &session
-            && let Err(error) = self.alerts.take(session, change)
-        {
-            say(error);
-        }
+        let applied = self.sessions.apply(&object, arrived);
+        let session = applied.as_ref().map(|(session, _)| *session);
+        let out = &mut self.out;
         match self.format {
-            _ if !is_shown => {}
+            _ if !is_shown(&object, self.filter) => {}
             WatchFormat::Lines => {
                 // A window can be resized.
                 let look = LineLook {
                     has_colours: self.has_colours,
                     width: io::stdout().is_terminal().then(terminal::width),
                 };
-                self.lines.write(&object, session, look, &mut self.out);
+                self.lines.write(&object, applied, look, out);
             }
-            WatchFormat::Yaml => self.write_whole(self.yaml, line),
-            WatchFormat::Json => self.write_whole(Format::Compact, line),
+            WatchFormat::Yaml => write_whole(self.yaml, line, out),
+            WatchFormat::Json => write_whole(Format::Compact, line, out),
         }
+        session
     }
 
-    fn write_whole(&mut self, format: Format, line: &str) {
-        if let Some(event) = Event::from_line(line) {
-            format.write(&event, &mut self.out);
+    /// Writes events, and raises alerts.
+    fn run(&mut self, source: &SourceOption, mut alerts: Alerts) -> Result<(), String> {
+        let inputs = Inputs::start(source);
+        let mut inputs = inputs.map_err(|error| format!("cannot start a thread: {error}"))?;
+        let mut is_live = false;
+        while !self.has_ended {
+            let now = Instant::now();
+            let due = alerts.next_look();
+            let due = due.into_iter().chain(self.sessions.next_settlement()).min();
+            match inputs.receive(due.map(|due| due.saturating_duration_since(now))) {
+                Some(Message::Lines(lines, damaged)) => {
+                    self.damaged += damaged;
+                    self.show_all(&lines, is_live, &mut inputs);
+                }
+                Some(Message::Live(listed)) => {
+                    is_live = true;
+                    for listed in listed {
+                        self.sessions.add_listed(&Object::parse(&listed));
+                    }
+                }
+                Some(Message::ClientWords(words)) => self.sessions.set_client_words(words),
+                Some(Message::Ready) => alerts.begin(),
+                Some(Message::NoServer(notice) | Message::Notice(notice)) => say(notice),
+                Some(Message::SourceEnded(result)) => return result,
+                Some(Message::Other(never)) => match never {},
+                None => {}
+            }
+            let now = Instant::now();
+            self.sessions.settle(now);
+            alerts.look(&self.sessions, now).into_iter().for_each(say);
         }
+        Ok(())
+    }
+
+    fn show_all(&mut self, lines: &[u8], is_live: bool, inputs: &mut Inputs<Infallible>) {
+        let lines = lines.split(|byte| *byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            if let Some(session) = self.show(line, is_live.then(Instant::now)) {
+                inputs.add_folder_of(session);
+            }
+        }
+        self.flush();
     }
 
     /// Writes what was collected. A closed pipe ends the program without an error.
@@ -262,5 +310,11 @@ impl View<'_> {
                 self.result = Err(format!("cannot write to stdout: {error}"));
             }
         }
+    }
+}
+
+fn write_whole(format: Format, line: &str, out: &mut String) {
+    if let Some(event) = Event::from_line(line) {
+        format.write(&event, out);
     }
 }

@@ -27,6 +27,8 @@ pub const MAX_SESSIONS: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct Sessions {
     sessions: HashMap<String, Session>,
+    /// What session files say of sessions that have no event yet, and are not shown without one.
+    early_words: HashMap<String, ClientWord>,
     /// The number of sessions that have appeared.
     appeared: usize,
     /// The number of events of sessions.
@@ -60,7 +62,11 @@ impl Sessions {
             self.forget_some();
         }
         self.events += 1;
+        let early = self.early_words.remove(&id);
         let session = Self::session(&mut self.sessions, &mut self.appeared, id);
+        if early.is_some() {
+            session.set_client(early);
+        }
         session.last_active = self.events;
         let change = session.apply(event, &self.time, arrived)?;
         Some((session, change))
@@ -98,9 +104,12 @@ impl Sessions {
         for (id, session) in &mut self.sessions {
             session.set_client(best.remove(id));
         }
-        for (id, word) in best.into_iter().filter(|(_, word)| runs(word)) {
-            if self.sessions.len() < MAX_SESSIONS {
+        self.early_words.clear();
+        for (id, word) in best {
+            if runs(&word) && self.sessions.len() < MAX_SESSIONS {
                 Self::session(&mut self.sessions, &mut self.appeared, id).set_client(Some(word));
+            } else {
+                self.early_words.insert(id, word);
             }
         }
     }
@@ -132,6 +141,11 @@ impl Sessions {
 
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
+    }
+
+    /// The session with this id.
+    pub fn get(&self, id: &str) -> Option<&Session> {
+        self.sessions.get(id)
     }
 
     /// The sessions, in any order.

@@ -1,13 +1,16 @@
-//! The session files of the client, as `sessions` and `watch` read them: what they say of the
+//! The session files of the client, as `sessions` reads them: what they say of the
 //! state, and which of them count.
 //!
 //! The processes are real ones that wait. Only Linux shows when a process began.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,13 +18,13 @@ use tempfile::TempDir;
 use crate::harness::*;
 
 /// A home directory with the client's configuration directory, and processes that are clients.
-struct Home {
-    folder: TempDir,
-    clients: Vec<Child>,
+pub struct Home {
+    pub folder: TempDir,
+    pub clients: Vec<Child>,
 }
 
 impl Home {
-    fn new() -> Home {
+    pub fn new() -> Home {
         let home = Home {
             folder: folder(),
             clients: Vec::new(),
@@ -30,35 +33,45 @@ impl Home {
         home
     }
 
-    fn sessions(&self) -> PathBuf {
+    pub fn sessions(&self) -> PathBuf {
         self.folder.path().join(".claude/sessions")
     }
 
     /// Starts a process that waits until it is dropped. Returns its pid.
-    fn client(&mut self) -> u32 {
+    pub fn client(&mut self) -> u32 {
         let mut cat = Command::new("cat");
         cat.stdin(Stdio::piped()).stdout(Stdio::null());
         self.clients.push(cat.spawn().unwrap());
         self.clients.last().unwrap().id()
     }
 
-    fn path(&self, pid: u32) -> PathBuf {
+    /// The same, without a terminal, but with the variables of the first pane of a tmux server.
+    fn client_outside(&mut self, tmux: &Path) -> u32 {
+        let mut cat = Command::new("setsid");
+        cat.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
+        cat.env("TMUX", format!("{},1,0", tmux.display()))
+            .env("TMUX_PANE", "%0");
+        self.clients.push(cat.spawn().unwrap());
+        self.clients.last().unwrap().id()
+    }
+
+    pub fn path(&self, pid: u32) -> PathBuf {
         self.sessions().join(format!("{pid}.json"))
     }
 
     /// Writes the file of a process as the client does.
-    fn write(&self, pid: u32, file: &Value) {
+    pub fn write(&self, pid: u32, file: &Value) {
         fs::write(self.path(pid), file.to_string()).unwrap();
     }
 
-    fn command(&self, subcommand: &str, socket: &str) -> Command {
+    pub fn command(&self, subcommand: &str, socket: &str) -> Command {
         let mut command = program();
         command.env("HOME", self.folder.path());
         command.args([subcommand, "--socket", socket]);
         command
     }
 
-    fn run(&self, socket: &str) -> Output {
+    pub fn run(&self, socket: &str) -> Output {
         self.command("sessions", socket)
             .arg("--json")
             .output()
@@ -96,7 +109,7 @@ fn start_of(pid: u32) -> String {
 }
 
 /// The file of a session.
-fn file(pid: u32, session: &str, status: &str) -> Value {
+pub fn file(pid: u32, session: &str, status: &str) -> Value {
     json!({"pid": pid, "sessionId": session, "cwd": "/home/dev/shop", "name": "shop-1",
         "procStart": start_of(pid), "status": status, "statusUpdatedAt": 1_795_915_941_668_i64,
         "waitingFor": "permission prompt"})
@@ -201,6 +214,11 @@ fn only_the_file_of_a_process_that_runs_counts() {
         "",
         "the process began after the file says so"
     );
+    assert_eq!(
+        with("spare", json!(true)),
+        "",
+        "the process waits for a job in the background"
+    );
     home.write(pid, &file(pid, "s", "busy"));
     home.clients
         .pop()
@@ -243,6 +261,23 @@ fn a_session_whose_process_left_its_file_is_gone() {
     assert_eq!(home.states(), "", "no row of its own");
 }
 
+/// It has never been seen to run here. A file beside it that is half written makes the program
+/// look several times.
+#[test]
+fn a_process_of_a_container_does_not_end() {
+    let mut home = Home::new();
+    let pid = home.client();
+    let server = Server::start(&[]);
+    server.post("UserPromptSubmit", r#"{"session_id":"s"}"#);
+    let mut other = file(pid, "s", "waiting");
+    other["pidDomain"] = json!("linux:0:pid:[1]");
+    home.write(pid, &other);
+    fs::write(home.path(1), "{").unwrap();
+    let output = home.run(server.socket().to_str().unwrap());
+    let session = &events(str::from_utf8(&output.stdout).unwrap())[0];
+    assert_eq!(session["state"], "working");
+}
+
 #[test]
 fn what_is_no_session_file_is_passed_over() {
     let mut home = Home::new();
@@ -275,6 +310,38 @@ fn what_is_no_session_file_is_passed_over() {
     assert_eq!(ids, ["good"]);
 }
 
+/// The client writes in place. The test completes the file once the program has closed it three
+/// times.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_half_written_is_read_again_soon() {
+    use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+    let mut home = Home::new();
+    let pid = home.client();
+    let text = file(pid, "s", "waiting").to_string();
+    fs::write(home.path(pid), &text[..text.len() / 2]).unwrap();
+    let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+    add_watch(&inotify, home.path(pid), WatchFlags::CLOSE_NOWRITE).unwrap();
+    let mut command = home.command("sessions", "/nonexistent");
+    command.arg("--json").stdout(Stdio::piped());
+    let started_at = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let stdout = Stream::collect(child.stdout.take());
+    let mut buffer = [const { MaybeUninit::uninit() }; 1024];
+    let mut reports = Reader::new(&inotify, &mut buffer);
+    let mut closed = 0;
+    wait_until("it has closed the file three times", || {
+        closed += usize::from(reports.next().is_ok());
+        closed == 3
+    });
+    let elapsed = started_at.elapsed();
+    fs::write(home.path(pid), &text).unwrap();
+    let session = &events(&stdout.to_end())[0];
+    assert_eq!(session["state"], "waiting");
+    assert!(child.wait().unwrap().success());
+    assert!(elapsed >= Duration::from_millis(100), "{elapsed:?}");
+}
+
 #[test]
 fn a_file_of_another_user_does_not_count() {
     if !is_root() {
@@ -303,9 +370,14 @@ fn of_two_processes_of_one_session_the_one_that_waits_counts() {
     assert_eq!(pid(), one);
     write(other, "waiting", "dialog open", 9000);
     assert_eq!(pid(), one, "a dialog that the user has opened asks nothing");
-    write(one, "idle", "", 1000);
-    write(other, "busy", "", 9000);
-    assert_eq!(pid(), other, "the newer one");
+    // In which order they are read is chance.
+    for _ in 0..5 {
+        for (newer, older) in [(one, other), (other, one)] {
+            write(older, "idle", "", 1000);
+            write(newer, "busy", "", 9000);
+            assert_eq!(pid(), newer, "the newer one");
+        }
+    }
 }
 
 #[test]
@@ -385,51 +457,6 @@ fn the_transcript_tells_branch_model_and_context() {
     assert_eq!(session["prompt"], "add a test");
 }
 
-#[cfg(feature = "screen")]
-#[test]
-fn the_screen_follows_the_files() {
-    use crate::screen::Watch;
-    if tool("setsid").is_none() {
-        return;
-    }
-    let mut home = Home::new();
-    let pid = home.client();
-    fs::remove_dir(home.sessions()).unwrap();
-    let server = Server::start(&[]);
-    let watch = Watch::start(&home.command("watch", server.socket().to_str().unwrap()));
-    watch.wait_for("No sessions yet");
-    // The folder appears, and in it a file that the client has written by half.
-    fs::create_dir(home.sessions()).unwrap();
-    let text = file(pid, "s", "waiting").to_string();
-    fs::write(home.path(pid), &text[..text.len() / 2]).unwrap();
-    fs::write(home.path(pid), &text).unwrap();
-    watch.wait_for("1 waiting · 1 without events: hooks-observatory hooks --status");
-    home.write(pid, &file(pid, "s", "busy"));
-    watch.wait_for("thinking");
-    home.write(pid, &file(pid, "s", "idle"));
-    watch.wait_for("idle");
-    let before = watch.screen.text().len();
-    let mut client = home.clients.pop().unwrap();
-    client.kill().unwrap();
-    // Its parent has not waited for it yet.
-    watch.wait_for_more(before, "No sessions yet");
-    client.wait().unwrap();
-}
-
-#[cfg(feature = "screen")]
-#[test]
-fn the_screen_says_that_no_server_answers() {
-    use crate::screen::Watch;
-    if tool("setsid").is_none() {
-        return;
-    }
-    let mut home = Home::new();
-    let pid = home.client();
-    home.write(pid, &file(pid, "s", "waiting"));
-    let watch = Watch::start(&home.command("watch", "/nonexistent"));
-    watch.wait_for("NO SERVER: run hooks-observatory · 1 waiting");
-}
-
 #[test]
 fn only_the_sessions_that_wait_are_printed_if_wanted() {
     let mut home = Home::new();
@@ -454,6 +481,59 @@ fn only_the_sessions_that_wait_are_printed_if_wanted() {
     assert_eq!(waiting(&[]), (Some(1), String::new()));
 }
 
+/// A tmux server of a test. It is killed when it is dropped.
+struct Tmux {
+    socket: PathBuf,
+    pid: u32,
+}
+
+impl Tmux {
+    fn start(socket: PathBuf) -> Tmux {
+        let mut tmux = Tmux { socket, pid: 0 };
+        tmux.run(&["-f", "/dev/null", "new-session", "-d", "cat"]);
+        tmux.pid = tmux.number("pid");
+        tmux
+    }
+
+    fn run(&self, arguments: &[&str]) -> String {
+        let mut tmux = Command::new("tmux");
+        tmux.env_remove("TMUX").arg("-S").arg(&self.socket);
+        String::from_utf8(tmux.args(arguments).output().unwrap().stdout).unwrap()
+    }
+
+    /// The process in its pane, once that runs what it shall.
+    fn client(&self) -> u32 {
+        let pid = self.number("pane_pid");
+        let comm = format!("/proc/{pid}/comm");
+        wait_until("the pane's program runs", || {
+            fs::read_to_string(&comm).is_ok_and(|name| name == "cat\n")
+        });
+        pid
+    }
+
+    /// A number that it knows by this name.
+    fn number(&self, name: &str) -> u32 {
+        let number = self.run(&["display-message", "-p", &format!("#{{{name}}}")]);
+        number.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        signal(self.pid, "KILL");
+    }
+}
+
+/// The terminals of the sessions, by their ids.
+fn terminals(output: &str) -> BTreeMap<String, Value> {
+    let sessions = events(output).into_iter();
+    let terminals = sessions.map(|session| {
+        let id = session["session_id"].as_str().unwrap().to_owned();
+        (id, session["terminal"].clone())
+    });
+    terminals.collect()
+}
+
 /// A pane is named by the environment of its process, and must show that process's terminal: a
 /// process can leave its pane, and the numbers of panes are used again.
 #[test]
@@ -462,41 +542,72 @@ fn the_terminal_of_a_session_is_the_pane_that_shows_it() {
         return;
     }
     let mut home = Home::new();
-    let server = home.folder.path().join("tmux");
-    let tmux = |arguments: &[&str]| {
-        let mut tmux = Command::new("tmux");
-        tmux.env_remove("TMUX")
-            .arg("-S")
-            .arg(&server)
-            .args(arguments);
-        String::from_utf8(tmux.output().unwrap().stdout).unwrap()
-    };
-    tmux(&["new-session", "-d", "cat"]);
-    let pane = tmux(&["list-panes", "-F", "#{pane_pid}"]);
-    let inside: u32 = pane.trim().parse().unwrap();
-    let outside = |home: &mut Home, server: &str| {
-        let mut cat = Command::new("setsid");
-        cat.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
-        cat.env("TMUX", format!("{server},1,0"))
-            .env("TMUX_PANE", "%0");
-        home.clients.push(cat.spawn().unwrap());
-        home.clients.last().unwrap().id()
-    };
-    let left = outside(&mut home, server.to_str().unwrap());
-    let elsewhere = outside(&mut home, "/nonexistent");
-    for (pid, session) in [(inside, "inside"), (left, "left"), (elsewhere, "elsewhere")] {
+    let tmux = Tmux::start(home.folder.path().join("tmux"));
+    let (server, first) = (&tmux.socket, tmux.client());
+    tmux.run(&["new-window", "cat"]);
+    let second = tmux.client();
+    let left = home.client_outside(server);
+    let elsewhere = home.client_outside(Path::new("/nonexistent"));
+    for (pid, session) in [
+        (first, "first"),
+        (second, "second"),
+        (left, "left"),
+        (elsewhere, "elsewhere"),
+    ] {
         home.write(pid, &file(pid, session, "idle"));
     }
-    let mut seen = BTreeMap::new();
-    for session in home.list() {
-        let id = session["session_id"].as_str().unwrap().to_owned();
-        seen.insert(id, session["terminal"].clone());
-    }
-    tmux(&["kill-server"]);
-    let pane = json!({"kind": "tmux", "server": server, "pane": "%0"});
-    assert_eq!(seen["inside"], pane);
+    let output = home.run("/nonexistent");
+    let seen = terminals(str::from_utf8(&output.stdout).unwrap());
+    let pane = |pane: &str| json!({"kind": "tmux", "server": server, "pane": pane});
+    assert_eq!(
+        (&seen["first"], &seen["second"]),
+        (&pane("%0"), &pane("%1"))
+    );
     assert_eq!(
         (&seen["left"], &seen["elsewhere"]),
         (&Value::Null, &Value::Null)
     );
+}
+
+/// tmux waits for its server. Others still tell, whether they are asked before or after it, and all
+/// of them have a second together.
+#[test]
+fn tmux_servers_that_are_stopped_block_nothing() {
+    if tool("tmux").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let path = |home: &Home, name: &str| home.folder.path().join(name);
+    let [stopped, running] = ["stopped", "running"].map(|name| Tmux::start(path(&home, name)));
+    let mut clients = vec![
+        ("stopped".to_owned(), stopped.client()),
+        ("running".to_owned(), running.client()),
+    ];
+    assert!(signal(stopped.pid, "STOP"));
+    let silent: Vec<_> = (0..20)
+        .map(|number| {
+            let id = format!("silent{number}");
+            let socket = path(&home, &id);
+            clients.push((id, home.client_outside(&socket)));
+            UnixListener::bind(socket).unwrap()
+        })
+        .collect();
+    // Those are asked first that are idle the shortest.
+    for ((id, pid), updated) in clients.iter().zip((0..100).rev()) {
+        let mut file = file(*pid, id, "idle");
+        file["statusUpdatedAt"] = json!(updated * 1000);
+        home.write(*pid, &file);
+    }
+    let mut command = home.command("sessions", "/nonexistent");
+    command.arg("--json").stdout(Stdio::piped());
+    let started_at = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let stdout = Stream::collect(child.stdout.take());
+    wait_until("it ends", || child.try_wait().unwrap().is_some());
+    let elapsed = started_at.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+    let mut seen = terminals(&stdout.to_end());
+    assert_eq!(seen.remove("running").unwrap()["pane"], "%0");
+    assert_eq!(seen.len(), 1 + silent.len());
+    assert!(seen.values().all(Value::is_null));
 }

@@ -10,6 +10,8 @@ mod client_files;
 mod crash;
 mod events;
 mod fleet;
+#[cfg(feature = "screen")]
+mod followed_files;
 mod following;
 mod formats;
 mod framing;
@@ -17,6 +19,8 @@ mod harness;
 mod hooks;
 mod http;
 mod install;
+#[cfg(feature = "screen")]
+mod jump;
 mod limits;
 mod lines;
 mod live;
@@ -34,6 +38,8 @@ mod shutdown;
 mod sinks;
 mod soak;
 mod socket_files;
+#[cfg(feature = "screen")]
+mod terminals;
 mod trace;
 mod turns;
 mod watch;

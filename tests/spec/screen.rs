@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -17,15 +18,15 @@ use crate::harness::*;
 
 /// What the program writes when it takes the terminal, and when it gives it back: the title,
 /// the alternate screen, the cursor.
-const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[?25l";
-const GIVE: &str = "\x1b[?1049l\x1b[?25h\x1b[23;0t";
+pub const TAKE: &str = "\x1b[22;0t\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?1000h\x1b[?1006h";
+pub const GIVE: &str = "\x1b[?1006l\x1b[?1000l\x1b[10000;1H\r\n\x1b[?1049l\x1b[?25h\x1b[23;0t";
 
 /// `watch` on a terminal. It is killed when it is dropped.
 pub struct Watch {
-    child: Child,
+    pub child: Child,
     pub screen: Stream,
     keys: File,
-    terminal: File,
+    pub terminal: File,
     modes: String,
 }
 
@@ -42,6 +43,7 @@ impl Watch {
             .arg(run.get_program())
             .args(run.get_args())
             .env("TERM", "xterm-256color")
+            .env("LC_ALL", "C.UTF-8")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
             .env_remove("NO_COLOR")
             .stdin(copy())
@@ -74,7 +76,12 @@ impl Watch {
         watch
     }
 
-    fn press(&self, keys: &str) {
+    /// setsid(1) runs the program as its own process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn press(&self, keys: &str) {
         (&self.keys).write_all(keys.as_bytes()).unwrap();
     }
 
@@ -85,15 +92,17 @@ impl Watch {
 
     /// Waits for text that comes after so many bytes.
     pub fn wait_for_more(&self, before: usize, text: &str) {
-        self.screen.wait(text, |shown| {
-            shown
-                .get(before..)
-                .is_some_and(|new| new.contains(text) || words(new).contains(text))
+        self.screen.wait(text, |written| {
+            let Some((old, new)) = written.split_at_checked(before) else {
+                return false;
+            };
+            let is_new = || picture(written).contains(text) && !picture(old).contains(text);
+            new.contains(text) || words(new).contains(text) || is_new()
         });
     }
 
     /// Waits until the program ends. The terminal must be as before.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         let mut status = None;
         wait_until("the program ends", || {
             status = self.child.try_wait().unwrap();
@@ -113,6 +122,15 @@ impl Drop for Watch {
     }
 }
 
+/// What a terminal shows that has got this. Of a text that was drawn over another one, only the
+/// characters that differ are written.
+fn picture(written: &str) -> String {
+    let [rows, columns] = [30, 100].map(|size| NonZero::new(size).unwrap());
+    let mut terminal = vt100::Parser::new(rows, columns, 0);
+    terminal.process(written.as_bytes());
+    terminal.screen().contents()
+}
+
 /// The text without escape sequences. The cursor jumps over spaces: then there is one.
 fn words(shown: &str) -> String {
     let words = Regex::new(r"\x1b\[\d+;\d+H")
@@ -122,7 +140,7 @@ fn words(shown: &str) -> String {
     others.replace_all(&words, "").into_owned()
 }
 
-fn resize(terminal: &File, columns: u16, rows: u16) {
+pub fn resize(terminal: &File, columns: u16, rows: u16) {
     let size = Winsize {
         ws_row: rows,
         ws_col: columns,
@@ -303,8 +321,8 @@ fn while_nothing_happens_the_program_does_not_run() {
             .filter_map(|thread| count(thread.unwrap().path()))
             .collect::<Vec<String>>()
     };
-    // The loop, and one thread for each of its four inputs.
-    wait_until("there are five threads", || threads().len() == 5);
+    // The loop, and one thread for each of its five inputs.
+    wait_until("there are six threads", || threads().len() == 6);
     watch.press("j");
     let mut before = threads();
     let mut since = Instant::now();

@@ -236,6 +236,28 @@ fn a_session_that_goes_on_after_its_end_is_not_over() {
     assert_eq!(after(4, gone(), "PostToolUseFailure"), "working");
 }
 
+/// Events follow each other as they came, whatever their times say.
+#[test]
+fn a_clock_that_is_set_back_changes_no_state() {
+    let [prompt, end] = ["UserPromptSubmit", "SessionEnd"].map(|name| at(50, name, json!({})));
+    let start = |second| at(second, "SessionStart", json!({"source": "startup"}));
+    assert_eq!(state_of(&[prompt.clone(), start(48)]), "working");
+    assert_eq!(state_of(&[prompt, start(47)]), "idle");
+    let call = |second| at(second, "PreToolUse", bash("t", "make"));
+    assert_eq!(state_of(&[end.clone(), call(48)]), "ended");
+    assert_eq!(state_of(&[end, call(47)]), "working");
+    let ask = |second, id: &str| {
+        let names = ["PreToolUse", "PermissionRequest"];
+        names.map(|name| at(second, name, bash(id, id))).concat()
+    };
+    let ends = |id: &str| {
+        let end = at(20, "PostToolUse", bash(id, id));
+        state_of(&[ask(30, "first"), ask(10, "second"), end])
+    };
+    assert_eq!(ends("first"), "waiting");
+    assert_eq!(ends("second"), "working");
+}
+
 /// Anybody can post an event with any name. The member `_gone` is the server's.
 #[test]
 fn only_the_server_says_that_a_process_is_gone() {

@@ -303,6 +303,42 @@ fn a_server_that_comes_back_is_watched_on() {
     assert_eq!(connected, 2);
 }
 
+/// strace makes the first connection or the first request fail, as a server does that is killed or
+/// stopped.
+#[test]
+fn a_server_that_ends_before_it_has_the_request_is_waited_for() {
+    let Some(strace) = tool("strace") else { return };
+    let server = Server::start(&[]);
+    server.post("Stop", r#"{"session_id":"one"}"#);
+    for (failure, text) in [
+        ("connect:error=ECONNREFUSED", "its server has ended"),
+        ("connect:error=EAGAIN", "did not answer within a second"),
+        ("writev:error=EPIPE", "Broken pipe"),
+        ("writev:error=ECONNRESET", "Connection reset"),
+    ] {
+        let inject = format!("inject={failure}:when=1");
+        let strace = strace.to_str().unwrap();
+        let wrapper = [strace, "-D", "-o", "/dev/null", "-e", &inject];
+        let socket = server.socket();
+        let arguments = ["--socket", socket.to_str().unwrap()];
+        let watch = Watch::start_with(&arguments, |command| run_under(command, &wrapper));
+        watch.wait_for("one  Stop");
+        watch.stderr.wait("both messages", |stderr| {
+            let lost = stderr.find(text);
+            lost.is_some() && lost < stderr.find("connected to the server at")
+        });
+    }
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_not_waited_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let watch = Watch::start(&["--socket", file.path().to_str().unwrap()]);
+    watch.stderr.wait("the error", |text| {
+        text.starts_with("Error: no events from /") && text.contains("that is not a socket")
+    });
+}
+
 #[test]
 fn an_output_socket_is_recognised_though_it_says_nothing() {
     let server = Server::with_readers(&[]);
@@ -605,7 +641,10 @@ fn on_a_terminal_40_lines_of_one_text_are_shown_as_yaml() {
         command.stdout(slave).env("NO_COLOR", "1")
     });
     server.post("Stop", &body);
-    let shown = screen.wait("the event", |text| text.contains("# … 10 more lines\r\n"));
+    let cuts = ["# … 10 more lines\r\n", "# … 60 more lines\r\n"];
+    let shown = screen.wait("the event", |text| {
+        cuts.iter().all(|cut| text.contains(cut))
+    });
     assert!(
         shown.contains("\r\n  line 40\r\n# … 60 more lines\r\n"),
         "{shown}"

@@ -110,12 +110,12 @@ fn may_be_started_by(pid: u32, child: &Status, parent: &Status) -> bool {
 }
 
 impl Walk {
-    /// The nearest ancestor of the peer of a second hook that the first one has too, as an index.
-    /// None, if it is the same peer: a process that posts the hooks of others (`ssh -R`).
-    pub fn nearest_common(&self, second: &Walk) -> Option<usize> {
+    /// The nearest ancestor of the peer of a second hook that the first one has too. None, if it is
+    /// the same peer: a process that posts the hooks of others (`ssh -R`).
+    pub fn nearest_common(&self, second: &Walk) -> Option<Process> {
         let mut ancestors = second.ancestors.iter();
-        let nearest = ancestors.position(|ancestor| self.ancestors.contains(ancestor));
-        nearest.filter(|_| self.peer != second.peer)
+        let nearest = ancestors.find(|ancestor| self.ancestors.contains(ancestor));
+        nearest.copied().filter(|_| self.peer != second.peer)
     }
 }
 
@@ -264,8 +264,7 @@ mod tests {
             });
             let (first, second) = (hooks.next().unwrap(), hooks.next().unwrap());
             let common = first.nearest_common(&second);
-            let common = common.map(|index| second.ancestors[index].pid);
-            prop_assert_eq!(common, Some(client as u32));
+            prop_assert_eq!(common.map(|process| process.pid), Some(client as u32));
         }
 
         #[test]
@@ -282,8 +281,9 @@ mod tests {
             };
             prop_assert_eq!(of(1, &first).nearest_common(&of(1, &second)), None);
             match of(1, &first).nearest_common(&of(2, &second)) {
-                Some(index) => {
-                    prop_assert!(first.contains(&second[index]));
+                Some(nearest) => {
+                    prop_assert!(first.contains(&nearest));
+                    let index = second.iter().position(|process| *process == nearest).unwrap();
                     prop_assert!(second[..index].iter().all(|process| !first.contains(process)));
                 }
                 None => prop_assert!(second.iter().all(|process| !first.contains(process))),

@@ -351,6 +351,20 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn a_hook_from_the_process_or_without_ancestors_ends_no_watch() {
+        let mut world = World::new(2);
+        world.identify(&["a"]);
+        world.pass_second();
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.watched(), 1);
+        world.pass_second();
+        world.peer.pid = Some(1);
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.watched(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn a_process_is_looked_for_once_a_second() {
         let mut world = World::new(2);
         world.post("Stop", "a");

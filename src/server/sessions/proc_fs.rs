@@ -21,7 +21,7 @@ mod linux {
     use rustix::io::Errno;
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-    use crate::server::sessions::ancestors::Status;
+    use crate::server::sessions::ancestors::{Process, Status};
 
     /// The names of shells. busybox is one under another name.
     const SHELLS: [&str; 9] = [
@@ -75,9 +75,16 @@ mod linux {
     }
 
     /// A descriptor that becomes readable when the process ends: pidfd_open(2), Linux 5.3.
-    pub fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        Ok(pidfd_open(pid.ok_or(Errno::SRCH)?, PidfdFlags::empty())?)
+    ///
+    /// The pid may have passed to another process before it was opened. If the start time is the
+    /// same afterwards, it has not.
+    pub fn open_pidfd(process: Process) -> io::Result<OwnedFd> {
+        let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
+        let pidfd = pidfd_open(pid.ok_or(Errno::SRCH)?, PidfdFlags::empty())?;
+        match status(process.pid) {
+            Some(now) if now.started_at == process.started_at => Ok(pidfd),
+            _ => Err(Errno::SRCH.into()),
+        }
     }
 
     #[cfg(test)]
@@ -133,7 +140,16 @@ mod linux {
         fn the_status_of_this_process_is_found() {
             let own = status(process::id()).unwrap();
             assert_eq!(own.parent, std::os::unix::process::parent_id());
-            assert!(is_readable() && open_pidfd(process::id()).is_ok());
+            assert!(is_readable());
+        }
+
+        #[test]
+        fn a_later_process_with_the_same_pid_is_not_opened() {
+            let pid = process::id();
+            let started_at = status(pid).unwrap().started_at;
+            let open = |started_at| open_pidfd(Process { pid, started_at });
+            assert!(open(started_at).is_ok());
+            assert!(open(started_at - 1).is_err());
         }
     }
 }
@@ -143,7 +159,7 @@ mod unsupported {
     use std::io;
     use std::os::fd::OwnedFd;
 
-    use crate::server::sessions::ancestors::Status;
+    use crate::server::sessions::ancestors::{Process, Status};
 
     pub fn is_readable() -> bool {
         false
@@ -153,7 +169,7 @@ mod unsupported {
         None
     }
 
-    pub fn open_pidfd(_: u32) -> io::Result<OwnedFd> {
+    pub fn open_pidfd(_: Process) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use log::trace;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use rustix::io::Errno;
 
 use super::ancestors::{self, Process, Walk};
 use super::proc_fs;
@@ -47,8 +46,6 @@ pub(super) enum State {
         process: Process,
         _pidfd: OwnedFd,
     },
-    /// The kernel gives no descriptor for it, so nothing will be known.
-    Refused,
     /// It has ended, and the deadline for a `SessionEnd` runs.
     Ended(u32),
 }
@@ -114,7 +111,7 @@ impl Session {
         let is_early = self
             .looked_at
             .is_some_and(|at| turn.now < at + MIN_DISTANCE);
-        if is_early || matches!(self.state, State::Ended(_) | State::Refused) {
+        if is_early || matches!(self.state, State::Ended(_)) {
             return;
         }
         let Some(walk) = walk(hook.peer, turn) else {
@@ -126,40 +123,18 @@ impl Session {
             State::Candidates(first) => first.nearest_common(&walk),
             _ => None,
         };
-        if let Some(common) = common {
-            self.watch(key, hook.peer, &walk.ancestors[..=common], registry, turn);
+        if let Some(process) = common {
+            self.watch(key, process, registry);
         } else if !walk.ancestors.is_empty() {
             // Also if the session goes on in another process than the one that is watched.
             self.state = State::Candidates(walk);
         }
     }
 
-    /// Watches the last of these ancestors of a peer. Its pid may belong to another process by now,
-    /// so the ancestors must still be the same once it is open.
-    fn watch(
-        &mut self,
-        key: usize,
-        peer: &Peer,
-        ancestors: &[Process],
-        registry: &Registry,
-        turn: &mut Turn,
-    ) {
-        let Some(process) = ancestors.last().copied() else {
-            return;
-        };
-        let pidfd = match proc_fs::open_pidfd(process.pid) {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                // A process that has ended, or too many descriptors, says nothing of the next time.
-                let error = Errno::from_io_error(&error);
-                if !matches!(error, Some(Errno::SRCH | Errno::MFILE | Errno::NFILE)) {
-                    self.state = State::Refused;
-                }
-                return;
-            }
-        };
-        let again = walk(peer, turn);
-        if again.is_some_and(|again| again.ancestors.starts_with(ancestors))
+    /// Watches this process. If it has ended by now, or the kernel gives no descriptor for it, a later
+    /// hook tries again.
+    fn watch(&mut self, key: usize, process: Process, registry: &Registry) {
+        if let Ok(pidfd) = proc_fs::open_pidfd(process)
             && register(&pidfd, key, registry)
         {
             trace!("{}: lives in process {}", Token::Session(key), process.pid);
@@ -174,7 +149,7 @@ impl Session {
         match self.state {
             State::Watched { process, .. } => Some(process.pid),
             State::Ended(pid) => Some(pid),
-            State::Unknown | State::Candidates(_) | State::Refused => None,
+            State::Unknown | State::Candidates(_) => None,
         }
     }
 

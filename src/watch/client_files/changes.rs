@@ -9,6 +9,9 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+#[cfg(target_os = "linux")]
+use super::folder;
+
 /// Watches folders.
 pub struct Changes {
     /// `None`: there is no inotify.
@@ -24,39 +27,43 @@ impl Changes {
         }
     }
 
-    /// Watches a folder, or, until that exists, the nearest one above it that does. Returns whether
-    /// that is possible. A folder that is watched already costs one system call.
+    /// Watches a folder, and the nearest one above it that exists: until the folder exists, and
+    /// because it does not report that it is moved with that one. Returns whether that is possible.
+    /// A folder that is watched already costs one system call.
     pub fn watch(&self, folder: &Path) -> bool {
         use rustix::fs::inotify::{WatchFlags, add_watch};
         let Some(inotify) = &self.inotify else {
             return false;
         };
         let files = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::DELETE;
-        let itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
-        let watch = |folder: &Path, changes| add_watch(inotify, folder, changes).is_ok();
-        if watch(folder, files | itself) {
-            return true;
-        }
-        let above = WatchFlags::CREATE | WatchFlags::MOVED_TO | itself;
-        let mut ancestors = folder.ancestors().skip(1);
-        let is_watched = ancestors.any(|folder| watch(folder, above));
-        // It may have appeared meanwhile.
-        watch(folder, files | itself) || is_watched
+        let folders = WatchFlags::CREATE | WatchFlags::MOVED_TO;
+        // The end of a watched folder is reported in any case.
+        let itself = WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+        let watch = |folder: &Path, changes| add_watch(inotify, folder, changes | itself).is_ok();
+        // First, since the folder may appear meanwhile.
+        let mut above = folder.ancestors().skip(1);
+        let is_awaited = above.any(|folder| watch(folder, folders));
+        watch(folder, files) || is_awaited
     }
 
-    /// The processes whose files were written since the last call. After an overflow of inotify names are missing; the caller compares the
-    /// stamps of all files in any case.
-    pub fn take(&self) -> HashSet<u32> {
-        use rustix::fs::inotify::Reader;
-        let mut changed = HashSet::new();
+    /// The processes whose files were written since the last call. `None`: there were more reports
+    /// than the kernel keeps, so any file may have been written.
+    pub fn take(&self) -> Option<HashSet<u32>> {
+        use rustix::fs::inotify::{ReadFlags, Reader};
+        let mut changed = Some(HashSet::new());
         let Some(inotify) = &self.inotify else {
             return changed;
         };
         let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
         let mut reports = Reader::new(inotify, &mut buffer);
         while let Ok(report) = reports.next() {
+            if report.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                changed = None;
+            }
             let name = report.file_name().and_then(|name| name.to_str().ok());
-            changed.extend(name.and_then(super::folder::pid_of));
+            if let (Some(changed), Some(pid)) = (&mut changed, name.and_then(folder::pid_of)) {
+                changed.insert(pid);
+            }
         }
         changed
     }
@@ -72,7 +79,7 @@ impl Changes {
         false
     }
 
-    pub fn take(&self) -> HashSet<u32> {
-        HashSet::new()
+    pub fn take(&self) -> Option<HashSet<u32>> {
+        Some(HashSet::new())
     }
 }

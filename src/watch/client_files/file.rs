@@ -18,6 +18,8 @@ pub struct ClientFile {
     /// The process, by the file's name.
     pub pid: u32,
     pub session_id: String,
+    /// Whether the process only waits for a job in the background, so that its session is none.
+    pub is_spare: bool,
     pub word: ClientWord,
     /// When the process began, in clock ticks since the system started (field 22 of
     /// proc_pid_stat(5)).
@@ -38,6 +40,7 @@ impl ClientFile {
         Some(ClientFile {
             pid,
             session_id: id(&object, "sessionId")?,
+            is_spare: object.get("spare") == Some("true"),
             word: ClientWord {
                 status: status(&object),
                 since: updated.map(time).unwrap_or_default(),

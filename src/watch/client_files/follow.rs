@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::{ClientFiles, Entry, Process, RETRY_INTERVAL};
+use super::{ClientFiles, Entry, Process};
 
 /// How often to look where the kernel reports nothing.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -29,20 +29,15 @@ impl ClientFiles {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        self.look();
+        self.read();
         Ok(())
     }
 
     /// After which time to look without a report. `None`: never.
     fn timeout(&self) -> Option<Duration> {
         let is_unreported = |entry: &Entry| matches!(entry.process, Process::Running);
-        if self.is_incomplete() {
-            Some(RETRY_INTERVAL)
-        } else if !self.is_watched || self.entries.values().any(is_unreported) {
-            Some(INTERVAL)
-        } else {
-            None
-        }
+        let is_missed = !self.is_watched || self.entries.values().any(is_unreported);
+        is_missed.then_some(INTERVAL)
     }
 }
 

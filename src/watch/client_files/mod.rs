@@ -14,7 +14,6 @@
 mod changes;
 mod file;
 mod folder;
-#[cfg(feature = "screen")]
 mod follow;
 mod process;
 mod terminal;
@@ -24,6 +23,7 @@ use std::collections::HashMap;
 use std::env;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::geteuid;
@@ -32,14 +32,14 @@ use self::changes::Changes;
 use self::file::ClientFile;
 use self::folder::{Folder, Stamp};
 use self::process::Life;
-pub use self::terminal::Terminal;
-use self::transcript::Transcript;
+pub use self::terminal::{Panes, Terminal};
+pub use self::transcript::Transcript;
 use crate::watch::session::Session;
 use crate::watch::session::client::{ClientWord, Status};
 
 /// Folders that are read. Payloads name some of them.
 const MAX_FOLDERS: usize = 16;
-/// How often a file that is half written is read again without a report, and how soon.
+/// How often a file that is half written is read again, if nobody waits for reports, and how soon.
 const RETRIES: usize = 10;
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -51,8 +51,6 @@ pub struct ClientFiles {
     changes: Changes,
     /// Whether the kernel reports changes of all folders.
     is_watched: bool,
-    /// How often files that could not be read may be read again without a report.
-    retries: usize,
 }
 
 /// A file.
@@ -71,7 +69,6 @@ enum Process {
     /// It has ended, and left its file.
     Ended,
     /// It runs, and the descriptor (a pidfd) reports its end. Only `follow` waits for it.
-    #[cfg_attr(not(feature = "screen"), expect(dead_code))]
     Watched(OwnedFd),
     /// It runs. The kernel has no such descriptor.
     Running,
@@ -87,7 +84,6 @@ impl ClientFiles {
             entries: HashMap::new(),
             changes: Changes::new(),
             is_watched: false,
-            retries: RETRIES,
         };
         for directory in own.into_iter().chain(home) {
             files.add(&directory);
@@ -110,7 +106,7 @@ impl ClientFiles {
     /// which nothing is known say nothing.
     pub fn words(&self) -> Vec<(String, ClientWord)> {
         let word = |entry: &Entry| {
-            let file = entry.file.as_ref()?;
+            let file = entry.file.as_ref().filter(|file| !file.is_spare)?;
             let mut word = file.word.clone();
             match entry.process {
                 Process::Unknown => return None,
@@ -122,27 +118,9 @@ impl ClientFiles {
         self.entries.values().filter_map(word).collect()
     }
 
-    /// Reads what has changed. Files that are half written are read again a few times.
+    /// Reads what has changed.
     pub fn read(&mut self) {
-        self.look();
-        while self.is_incomplete() {
-            std::thread::sleep(RETRY_INTERVAL);
-            self.look();
-        }
-    }
-
-    /// Whether a file that is half written is to be read again soon.
-    fn is_incomplete(&self) -> bool {
-        self.retries > 0 && self.entries.values().any(|entry| entry.stamp.is_none())
-    }
-
-    fn look(&mut self) {
         let changed = self.changes.take();
-        self.retries = if changed.is_empty() {
-            self.retries.saturating_sub(1)
-        } else {
-            RETRIES
-        };
         let mut before = std::mem::take(&mut self.entries);
         self.is_watched = true;
         for path in &self.folders {
@@ -156,7 +134,9 @@ impl ClientFiles {
                     continue;
                 }
                 let mut entry = before.remove(&key);
-                if changed.contains(&pid)
+                if changed
+                    .as_ref()
+                    .is_none_or(|changed| changed.contains(&pid))
                     && let Some(entry) = &mut entry
                 {
                     entry.stamp = None;
@@ -164,6 +144,19 @@ impl ClientFiles {
                 let entry = Entry::read(entry, &folder, pid);
                 self.entries.extend(entry.map(|entry| (key, entry)));
             }
+        }
+    }
+
+    /// Reads all files, those that are half written a few times: nobody waits for the report that
+    /// they are complete.
+    pub fn read_once(&mut self) {
+        self.read();
+        for _ in 0..RETRIES {
+            if self.entries.values().all(|entry| entry.stamp.is_some()) {
+                return;
+            }
+            thread::sleep(RETRY_INTERVAL);
+            self.read();
         }
     }
 }
@@ -238,22 +231,50 @@ pub fn directory_of(session: &Session) -> Option<&Path> {
 }
 
 /// What else tells a session apart: the end of its transcript, and its terminal.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Details {
     pub transcript: Transcript,
     pub terminal: Option<Terminal>,
 }
 
-impl Details {
-    /// Reads both, if they belong to this user.
-    pub fn of(session: &Session) -> Details {
+/// Where the details of a session are.
+#[derive(Debug)]
+pub struct Place {
+    transcript: Option<PathBuf>,
+    /// The process, and the pane that its session file names.
+    client: Option<(u32, Option<String>)>,
+}
+
+impl Place {
+    /// Only the transcript of a session of this user is read, and only the client's file has shown
+    /// which process it is.
+    pub fn of(session: &Session) -> Place {
         let is_own = session.uid == Some(geteuid().as_raw());
-        let transcript = is_own.then(|| Transcript::read(Path::new(&session.transcript)));
-        // Only the client's file has shown which process it is.
         let client = session.client();
+        Place {
+            transcript: is_own.then(|| PathBuf::from(&session.transcript)),
+            client: client.map(|client| (client.pid, client.tmux.clone())),
+        }
+    }
+
+    #[cfg(feature = "screen")]
+    pub fn without_terminal(self) -> Place {
+        Place {
+            client: None,
+            ..self
+        }
+    }
+
+    pub fn read(&self, panes: &mut Panes) -> Details {
+        let client = self.client.as_ref();
+        let terminal = client.and_then(|(pid, tmux)| Terminal::find(*pid, tmux.as_deref(), panes));
         Details {
-            transcript: transcript.unwrap_or_default(),
-            terminal: client.and_then(|client| Terminal::find(client.pid, client.tmux.as_deref())),
+            transcript: self
+                .transcript
+                .as_deref()
+                .map(Transcript::read)
+                .unwrap_or_default(),
+            terminal,
         }
     }
 }
@@ -263,6 +284,7 @@ mod tests {
     use super::*;
     use crate::event::object::Object;
     use crate::watch::sessions::Sessions;
+    use std::io::Write;
 
     #[test]
     fn only_a_session_of_this_user_names_a_directory() {
@@ -282,6 +304,20 @@ mod tests {
                 expected.map(Path::new),
                 "{uid} {path}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_session_of_this_user_names_a_transcript() {
+        let own = geteuid().as_raw();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(br#"{"gitBranch":"main"}"#).unwrap();
+        for (uid, expected) in [(own, Some("main")), (own + 1, None)] {
+            let mut session = Session::new("s".into(), 0);
+            session.uid = Some(uid);
+            session.transcript = file.path().to_str().unwrap().into();
+            let details = Place::of(&session).read(&mut Panes::new());
+            assert_eq!(details.transcript.branch.as_deref(), expected);
         }
     }
 

@@ -7,16 +7,20 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 use serde::Serialize;
 
+use crate::watch::command;
+
 /// Bytes of an environment that are read.
 const MAX_ENVIRONMENT: u64 = 256 << 10;
+/// The time to ask all tmux servers. tmux waits for its server, which can be stopped.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// The variables that are looked at.
 const VARIABLES: [&str; 10] = [
     "TMUX",
@@ -62,15 +66,15 @@ pub enum Terminal {
 
 impl Terminal {
     /// The terminal of a process of this user. `tmux` is the pane that its session file names.
-    pub fn find(pid: u32, tmux: Option<&str>) -> Option<Terminal> {
+    pub fn find(pid: u32, tmux: Option<&str>, panes: &mut Panes) -> Option<Terminal> {
         let terminals = Terminal::of(&environment(pid)?);
         let named = tmux.and_then(Terminal::of_file);
         let mut terminals = terminals.into_iter().chain(named);
-        terminals.find(|terminal| terminal.shows(pid))
+        terminals.find(|terminal| terminal.shows(pid, panes))
     }
 
     /// Whether the terminal is this user's, and shows a process, as far as that can be found out.
-    fn shows(&self, pid: u32) -> bool {
+    fn shows(&self, pid: u32, panes: &mut Panes) -> bool {
         let server = match self {
             Terminal::Tmux { server, .. } | Terminal::WezTerm { server, .. } => server,
             Terminal::Kitty { server, .. } => match server.strip_prefix("unix:") {
@@ -83,8 +87,20 @@ impl Terminal {
         let is_own = server.starts_with('@')
             || fs::metadata(server).is_ok_and(|file| file.uid() == geteuid().as_raw());
         match self {
-            Terminal::Tmux { server, pane } => is_own && is_in_pane(pid, server, pane),
+            Terminal::Tmux { server, pane } => is_own && panes.show(server, pane, pid),
             _ => is_own,
+        }
+    }
+
+    /// Where it is, for people.
+    #[cfg(feature = "screen")]
+    pub fn place(&self) -> String {
+        match self {
+            Terminal::Tmux { pane, .. } => format!("tmux pane {pane}"),
+            Terminal::Zellij { session, pane } => format!("Zellij {session}, pane {pane}"),
+            Terminal::Screen { session, window } => format!("screen {session}, window {window}"),
+            Terminal::Kitty { window, .. } => format!("kitty window {window}"),
+            Terminal::WezTerm { pane, .. } => format!("WezTerm pane {pane}"),
         }
     }
 
@@ -146,27 +162,46 @@ fn variables(environment: &[u8]) -> HashMap<String, String> {
         .collect()
 }
 
-/// Whether a pane shows the terminal of a process. Panes end, and their numbers are used again by
+/// The panes of the tmux servers that were asked. Panes end, and their numbers are used again by
 /// the next server.
-fn is_in_pane(pid: u32, server: &str, pane: &str) -> bool {
-    if !pane.starts_with('%') {
-        return false;
+pub struct Panes {
+    /// By the server's socket, a line for each pane: its number and its terminal.
+    servers: HashMap<String, String>,
+    /// The time that is left to ask further servers. Each has half of it, so one that is stopped
+    /// leaves time for the others.
+    left: Duration,
+}
+
+impl Panes {
+    pub fn new() -> Panes {
+        Panes {
+            servers: HashMap::new(),
+            left: TIMEOUT,
+        }
     }
-    let tmux = Command::new("tmux")
-        .args([
-            "-S",
-            server,
-            "display-message",
-            "-p",
-            "-t",
-            pane,
-            "#{pane_tty}",
-        ])
-        .output();
-    let Ok(output) = tmux else { return false };
-    let tty = String::from_utf8_lossy(&output.stdout);
-    let device = fs::metadata(Path::new(tty.trim())).map(|file| file.rdev());
-    matches!((device, tty_of(pid)), (Ok(one), Some(other)) if one == other)
+
+    /// Whether a pane shows the terminal of a process.
+    fn show(&mut self, server: &str, pane: &str, pid: u32) -> bool {
+        let left = &mut self.left;
+        let ask = || {
+            let asked_at = Instant::now();
+            let panes = list_panes(server, asked_at + *left / 2).unwrap_or_default();
+            *left = left.saturating_sub(asked_at.elapsed());
+            panes
+        };
+        let panes = self.servers.entry(server.to_owned()).or_insert_with(ask);
+        let panes = panes.lines();
+        let mut ttys = panes.filter_map(|line| line.strip_prefix(pane)?.strip_prefix(' '));
+        let device = ttys.next().and_then(|tty| fs::metadata(tty).ok());
+        device.is_some_and(|device| tty_of(pid) == Some(device.rdev()))
+    }
+}
+
+fn list_panes(server: &str, deadline: Instant) -> io::Result<String> {
+    let mut tmux = Command::new("tmux");
+    tmux.args(["-S", server, "list-panes", "-a", "-F"]);
+    let output = command::output(tmux.arg("#{pane_id} #{pane_tty}"), "", deadline)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The device of a process's terminal: field 7 of proc_pid_stat(5).

@@ -1,4 +1,4 @@
-//! The rows of the events of one session, and the head above them.
+//! The rows of the events of one session, and above them what else tells it apart.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -7,13 +7,13 @@ use ratatui::layout::HorizontalAlignment::{Left, Right};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::Row;
 
-use super::app::ScreenLook;
+use super::app::{App, ScreenLook};
 use super::history::{Entry, Outcome};
-use super::list::{Cell, Column, Columns};
+use super::list::{Cell, Column, Columns, fit};
 use super::table;
 use crate::format::duration::{describe_seconds, time_of_day};
 use crate::format::line_writer::columns_of;
-use crate::format::summary;
+use crate::watch::client_files::Terminal;
 use crate::watch::session::{Session, State};
 
 const TIME: usize = 8;
@@ -22,51 +22,72 @@ const MAX_NAME: usize = 18;
 /// Characters of a subagent's id.
 const AGENT: usize = 4;
 
-/// The entries of a session, at a time.
+/// The entries of a session.
 pub struct Events<'e> {
-    look: &'e ScreenLook,
+    app: &'e App,
     session: &'e Session,
-    entries: Vec<&'e Entry>,
-    now: i64,
+    entries: &'e [&'e Entry],
     pub columns: Columns,
 }
 
 impl<'e> Events<'e> {
     pub fn new(
-        look: &'e ScreenLook,
+        app: &'e App,
         session: &'e Session,
-        entries: Vec<&'e Entry>,
-        now: i64,
+        entries: &'e [&'e Entry],
         width: usize,
     ) -> Events<'e> {
         Events {
-            look,
+            app,
             session,
-            now,
-            columns: columns(&entries, width),
+            columns: columns(entries, width),
             entries,
         }
     }
 
-    /// Which session it is.
-    pub fn head(&self) -> Row<'static> {
-        let session = self.session;
-        let project = summary::project(&session.cwd);
-        let id: String = session.id.chars().take(8).collect();
-        let text = format!(
-            "{project} {id} · {} · {} events",
-            session.cwd, session.events
-        );
+    /// Which session it is, and, on the right, the position in the list.
+    pub fn head(&self, position: &str, width: usize) -> Row<'static> {
+        let facts = fit(&self.facts(), width.saturating_sub(position.len()));
+        let gap = width.saturating_sub(columns_of(&facts) + position.len());
+        let text = format!("{facts}{}{position}", " ".repeat(gap));
         self.columns
             .row([Cell::new(text, Style::new()).span(usize::MAX)])
     }
 
+    /// Its last prompt.
+    pub fn prompt(&self) -> Row<'static> {
+        let text = format!("prompt: {}", self.session.prompt);
+        self.columns
+            .row([Cell::new(text, Style::new()).span(usize::MAX)])
+    }
+
+    fn facts(&self) -> String {
+        let (session, name) = (self.session, self.session.name());
+        let short_id: String = session.id.chars().take(8).collect();
+        let details = self.app.details(session);
+        let transcript = details.map(|details| &details.transcript);
+        let model = transcript.and_then(|transcript| transcript.model.clone());
+        let branch = transcript.and_then(|transcript| transcript.branch.clone());
+        let terminal = details.and_then(|details| details.terminal.as_ref());
+        let facts = [
+            Some(short_id).filter(|id| *id != name),
+            Some(session.cwd.clone()),
+            branch,
+            model,
+            terminal.map(Terminal::place),
+        ];
+        let facts = facts.into_iter().flatten();
+        facts.fold(name, |text, fact| text + " · " + &fact)
+    }
+
     pub fn row(&self, index: usize) -> Row<'static> {
         let (entry, plain) = (self.entries[index], Style::new());
+        let look = &self.app.look;
         let time = entry.time.seconds.map(Timestamp::from_second);
         let time = time.and_then(Result::ok);
-        let time = time.map(|time| time_of_day(time, self.look.zone.clone()));
-        let (sign, style, duration) = outcome(entry, self.session, self.now, self.look);
+        let time = time.map(|time| time_of_day(time, look.zone.clone()));
+        let now = self.app.time(self.session);
+        let (sign, style, duration) = outcome(entry, self.session, now, look);
         let agent = entry.agent_id.as_deref().unwrap_or_default();
         let agent: String = agent.chars().take(AGENT).collect();
         let weight = match entry.outcome {
@@ -113,12 +134,12 @@ fn outcome(
             Style::new()
         }
     };
-    let is_its = |call| entry.call.as_ref().is_some_and(|own| own.is(call));
-    let is_asked = session
-        .open_questions()
-        .iter()
-        .any(|question| question.call.as_ref().is_some_and(is_its));
-    let running = session.running().find(|tool| is_its(&tool.call));
+    let mut asking = session.open_questions().iter();
+    let mut asking = asking
+        .by_ref()
+        .filter_map(|question| question.call.as_ref());
+    let is_asked = asking.any(|call| entry.is_of(call));
+    let running = session.running().find(|tool| entry.is_of(&tool.call));
     let state = |state| (table::sign(state), table::style(state, look));
     let (sign, style) = match entry.outcome {
         Outcome::None if entry.name == "StopFailure" => state(State::Failed),

@@ -207,9 +207,9 @@ impl History {
 
     /// The open entry of a call.
     fn find(&self, call: &Call) -> Option<usize> {
-        self.entries.iter().rposition(|entry| {
-            entry.outcome == Outcome::Open && entry.call.as_ref().is_some_and(|own| own.is(call))
-        })
+        self.entries
+            .iter()
+            .rposition(|entry| entry.outcome == Outcome::Open && entry.is_of(call))
     }
 
     /// The second event that shows a message.
@@ -269,6 +269,11 @@ impl Entry {
             call: None,
             events: vec![line.into()],
         }
+    }
+
+    /// Whether it is the entry of this call.
+    pub fn is_of(&self, call: &Call) -> bool {
+        self.call.as_ref().is_some_and(|own| own.is(call))
     }
 
     fn of_call(self, call: Call) -> Entry {

@@ -1,225 +1,156 @@
-//! What the loop waits for: lines of the source, session files, keys, and signals.
+//! What the loop waits for: besides the source and session files (`watch/inputs.rs`), details of the
+//! sessions on the screen, keys and the mouse, and signals, of which one tells of a guest's end.
 //!
-//! Each blocks in a thread of its own, which sends what it gets to one channel. A source that
-//! is faster than the screen waits for room; keys and signals never do.
+//! Each blocks in a thread of its own, which sends what it gets to the same channel. They never wait
+//! for room.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::thread;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind, MouseEvent};
 use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::details::Request;
 use crate::cli::SourceOption;
-use crate::watch::client_files::ClientFiles;
-use crate::watch::session::client::ClientWord;
-use crate::watch::source::{self, Input, Mode};
+use crate::watch::client_files::{Details, Panes};
+use crate::watch::inputs::{self, Message, spawn};
 
-/// Lines are collected up to this size.
-const BATCH_SIZE: usize = 256 << 10;
-/// Batches of lines that wait for the loop.
-const MAX_BATCHES: usize = 2;
 /// A loop that has not ended for so long after a signal is stuck.
 const QUIT_TIME: Duration = Duration::from_secs(1);
+/// A signal that has ended the program with the terminal can be seen so long after that end: each of
+/// the two is handled by whichever thread the kernel chooses.
+const SIGNAL_TIME: Duration = Duration::from_secs(1);
 /// How long crossterm may look for a key that has arrived. With no time at all it does not look.
 const KEY_TIME: Duration = Duration::from_millis(10);
 
-pub enum Message {
-    /// Lines, each with its newline, and the number of those that were damaged.
-    Lines(Vec<u8>, u64),
-    Notice(String),
-    /// No server answers: why.
-    NoServer(String),
-    /// What the client's session files say.
-    ClientWords(Vec<(String, ClientWord)>),
-    /// The past events have been read. With the sessions that the server knows.
-    Listed(Vec<String>),
-    SourceEnded(Result<(), String>),
+pub enum ScreenInput {
+    /// What was read of the session with this number.
+    Details(usize, Details),
     Key(KeyEvent),
+    Mouse(MouseEvent),
     /// The terminal is gone, or keys cannot be read.
     NoKeys(io::Error),
     Quit,
     Suspend,
     Resume,
     Resize,
+    /// A child has ended, or was stopped.
+    ChildChanged,
 }
+
+type ScreenSender = Sender<Message<ScreenInput>>;
 
 /// The receiving end.
 pub struct Inputs {
-    /// Takes further folders of session files, each as a datagram.
-    folders: UnixDatagram,
-    messages: Receiver<Message>,
-    /// Has an element for each batch that was sent and not received.
-    batches: Receiver<()>,
+    pub common: inputs::Inputs<ScreenInput>,
+    /// Takes the sessions of which details are to be read.
+    requests: Sender<Vec<Request>>,
+    loan: Arc<Loan>,
 }
 
 impl Inputs {
     /// Starts the threads. They end with the process.
     pub fn start(source: &SourceOption) -> io::Result<Inputs> {
-        let (sender, messages) = mpsc::channel();
-        let (room, batches) = mpsc::sync_channel(MAX_BATCHES);
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH])?;
-        let own = sender.clone();
-        spawn("signals", move || send_signals(signals, &own))?;
-        let own = sender.clone();
+        let signals = Signals::new([
+            SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH, SIGCHLD,
+        ])?;
+        let common = inputs::Inputs::start(source)?;
+        let loan = Arc::<Loan>::default();
+        let (own, shared) = (common.sender(), Arc::clone(&loan));
+        spawn("signals", move || send_signals(signals, &shared, &own))?;
+        let (own, shared) = (common.sender(), Arc::clone(&loan));
         spawn("keys", move || {
-            let error = send_keys(&own);
+            let error = send_keys(&shared, &own);
             // It fails if the program is about to end. The same holds below.
-            let _ = own.send(Message::NoKeys(error));
+            let _ = own.send(Message::Other(ScreenInput::NoKeys(error)));
         })?;
-        let (folders, receiver) = UnixDatagram::pair()?;
-        folders.set_nonblocking(true)?;
-        if source::is_live(source) {
-            let own = sender.clone();
-            spawn("files", move || send_client_words(&receiver, &own))?;
-        }
-        let source = source.clone();
-        spawn("source", move || {
-            let read = || send_lines(&source, &sender, &room);
-            let result = catch_unwind(AssertUnwindSafe(read));
-            let result = result.unwrap_or_else(|_| Err("reading events failed".into()));
-            let _ = sender.send(Message::SourceEnded(result));
-        })?;
+        let (requests, receiver) = mpsc::channel();
+        let own = common.sender();
+        spawn("details", move || send_details(&receiver, &own))?;
         Ok(Inputs {
-            folders,
-            messages,
-            batches,
+            common,
+            requests,
+            loan,
         })
     }
 
-    /// Reads the session files of this configuration directory too.
-    pub fn add_folder(&self, directory: &Path) {
-        // It fails if the source is a record, or if there are more than the thread takes.
-        let _ = self.folders.send(directory.as_os_str().as_bytes());
+    /// Reads the details of these sessions, one after the other.
+    pub fn read_details(&self, requests: Vec<Request>) {
+        // It fails if the thread has ended, and then nothing is known of them.
+        let _ = self.requests.send(requests);
     }
 
-    /// Waits for the next message. `None`: none has come in time.
-    pub fn receive(&self, timeout: Option<Duration>) -> Option<Message> {
-        let message = match timeout {
-            Some(timeout) => self.messages.recv_timeout(timeout),
-            None => self.messages.recv().map_err(RecvTimeoutError::from),
+    /// Lends the terminal to another program: until it is taken back, keys are not read, and the
+    /// signals of keys are ignored.
+    pub fn lend_terminal(&self) {
+        self.loan.lock().is_lent = true;
+    }
+
+    pub fn take_terminal_back(&self) {
+        *self.loan.lock() = LoanState {
+            is_lent: false,
+            ended_at: Some(Instant::now()),
         };
-        if let Ok(Message::Lines(..)) = message {
-            // There is one.
-            let _ = self.batches.try_recv();
-        }
-        message.ok()
+        self.loan.is_over.notify_one();
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(run)?;
-    Ok(())
+/// Whether another program has the terminal. The thread of keys holds the lock while it reads.
+#[derive(Default)]
+struct Loan {
+    state: Mutex<LoanState>,
+    is_over: Condvar,
 }
 
-fn send_lines(
-    source: &SourceOption,
-    sender: &Sender<Message>,
-    room: &SyncSender<()>,
-) -> Result<(), String> {
-    let mut batch = Batch {
-        lines: Vec::new(),
-        damaged: 0,
-        sender,
-        room,
-    };
-    // Asked for before the events: what it names and the past events do not has left the history.
-    // (An output socket would not answer, so a path is not asked.)
-    let mut listed = match source {
-        SourceOption::Server(_) => source::listed_sessions(source),
-        SourceOption::Paths(_) => Vec::new(),
-    };
-    source::read(source, Mode::Follow, &mut |input| {
-        match input {
-            Input::Line(line) => batch.add(line)?,
-            Input::TooLong => batch.damaged += 1,
-            Input::NoServer(notice) => drop(sender.send(Message::NoServer(notice))),
-            Input::Notice(notice) => drop(sender.send(Message::Notice(notice))),
-            Input::Pause => batch.send()?,
-            Input::Live => {
-                batch.send()?;
-                drop(sender.send(Message::Listed(std::mem::take(&mut listed))));
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    let _ = batch.send();
-    Ok(())
+#[derive(Default)]
+struct LoanState {
+    is_lent: bool,
+    /// When the last loan was over.
+    ended_at: Option<Instant>,
 }
 
-/// Lines that are sent together.
-struct Batch<'s> {
-    lines: Vec<u8>,
-    damaged: u64,
-    sender: &'s Sender<Message>,
-    room: &'s SyncSender<()>,
-}
-
-impl Batch<'_> {
-    fn add(&mut self, line: &[u8]) -> ControlFlow<()> {
-        self.lines.extend_from_slice(line);
-        self.lines.push(b'\n');
-        if self.lines.len() < BATCH_SIZE {
-            return ControlFlow::Continue(());
-        }
-        self.send()
+impl Loan {
+    fn lock(&self) -> MutexGuard<'_, LoanState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room, and sends what there is. Breaks when the loop has ended.
-    fn send(&mut self) -> ControlFlow<()> {
-        if self.lines.is_empty() && self.damaged == 0 {
-            return ControlFlow::Continue(());
-        }
-        let lines = std::mem::take(&mut self.lines);
-        let batch = Message::Lines(lines, std::mem::take(&mut self.damaged));
-        if self.room.send(()).is_ok() && self.sender.send(batch).is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+    /// Waits until this program has the terminal. It keeps it as long as the guard is there.
+    fn wait(&self) -> MutexGuard<'_, LoanState> {
+        let guard = self.is_over.wait_while(self.lock(), |state| state.is_lent);
+        guard.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the signal of a key is meant for the other program.
+    fn has_signals(&self) -> bool {
+        let state = self.lock();
+        let is_just_over = |ended_at: Instant| ended_at.elapsed() < SIGNAL_TIME;
+        state.is_lent || state.ended_at.is_some_and(is_just_over)
     }
 }
 
-/// Sends what the client's session files say, now and when they change.
-fn send_client_words(folders: &UnixDatagram, sender: &Sender<Message>) {
-    let mut files = ClientFiles::new();
-    files.read();
-    let mut last = None;
-    while folders.set_nonblocking(true).is_ok() {
-        let words = files.words();
-        if last.as_ref() != Some(&words) {
-            last = Some(words.clone());
-            if sender.send(Message::ClientWords(words)).is_err() {
+fn send_details(requests: &Receiver<Vec<Request>>, sender: &ScreenSender) {
+    while let Ok(requests) = requests.recv() {
+        let mut panes = Panes::new();
+        for (number, place) in requests {
+            let details = ScreenInput::Details(number, place.read(&mut panes));
+            if sender.send(Message::Other(details)).is_err() {
                 return;
             }
-        }
-        if files.wait(folders.as_fd()).is_err() {
-            return;
-        }
-        let mut path = [0; 4096];
-        while let Ok(length) = folders.recv(&mut path) {
-            files.add(Path::new(OsStr::from_bytes(&path[..length])));
-            files.read();
         }
     }
 }
 
 /// Sends keys until there is an error.
-fn send_keys(sender: &Sender<Message>) -> io::Error {
+fn send_keys(loan: &Loan, sender: &ScreenSender) -> io::Error {
     let terminal = if io::stdin().is_terminal() {
         io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
@@ -232,11 +163,15 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
         if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        // What has come meanwhile may be read already, by the other program.
+        let _reading = loan.wait();
         while event::poll(KEY_TIME)? {
-            if let Event::Key(key) = event::read()?
-                && key.kind != KeyEventKind::Release
-                && sender.send(Message::Key(key)).is_err()
-            {
+            let input = match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => ScreenInput::Key(key),
+                Event::Mouse(mouse) => ScreenInput::Mouse(mouse),
+                _ => continue,
+            };
+            if sender.send(Message::Other(input)).is_err() {
                 return Ok(());
             }
         }
@@ -245,13 +180,16 @@ fn send_keys(sender: &Sender<Message>) -> io::Error {
     result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())
 }
 
-fn send_signals(mut signals: Signals, sender: &Sender<Message>) {
+fn send_signals(mut signals: Signals, loan: &Loan, sender: &ScreenSender) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
-        let message = match signal {
-            SIGTSTP => Message::Suspend,
-            SIGCONT => Message::Resume,
-            SIGWINCH => Message::Resize,
+        let input = match signal {
+            SIGCHLD => ScreenInput::ChildChanged,
+            // The terminal sends them to the program that has it, and to this one.
+            SIGINT | SIGQUIT | SIGTSTP if loan.has_signals() => continue,
+            SIGTSTP => ScreenInput::Suspend,
+            SIGCONT => ScreenInput::Resume,
+            SIGWINCH => ScreenInput::Resize,
             _ if first.is_some_and(|first| first.elapsed() > QUIT_TIME) => {
                 // The loop is stuck, perhaps in a terminal that takes nothing.
                 let _ = emulate_default_handler(signal);
@@ -259,9 +197,9 @@ fn send_signals(mut signals: Signals, sender: &Sender<Message>) {
             }
             _ => {
                 first.get_or_insert_with(Instant::now);
-                Message::Quit
+                ScreenInput::Quit
             }
         };
-        let _ = sender.send(message);
+        let _ = sender.send(Message::Other(input));
     }
 }

@@ -8,15 +8,20 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::app::{App, Focus};
 use super::draw::page_height;
+use super::history::Entry;
 use super::page::{HELP, Page};
+use crate::hooks::quote_text;
+use crate::terminal::is_printable;
+use crate::watch::session::Session;
 
 /// The most characters that the user can search for.
 const MAX_SEARCH: usize = 100;
 
 impl App {
     /// Takes a key. Breaks when the user quits.
-    pub fn press(&mut self, key: KeyEvent, now: i64) -> ControlFlow<()> {
+    pub fn press(&mut self, key: KeyEvent) -> ControlFlow<()> {
         let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        self.answer.clear();
         match key.code {
             // Terminals that do not make it a signal.
             KeyCode::Char('c') if is_control => return Break(()),
@@ -24,27 +29,26 @@ impl App {
             _ if is_control => {}
             code if self.page.is_some() => self.press_in_page(code),
             KeyCode::Char('q') => return Break(()),
-            code => self.press_in_lists(code, now),
+            code => self.press_in_lists(code),
         }
         Continue(())
     }
 
-    fn press_in_lists(&mut self, code: KeyCode, now: i64) {
+    fn press_in_lists(&mut self, code: KeyCode) {
         match code {
-            KeyCode::Tab | KeyCode::BackTab => {
-                // Another session may become the first one meanwhile.
-                self.select(0);
-                self.focus = match self.focus {
-                    Focus::Sessions => Focus::Events,
-                    Focus::Events => Focus::Sessions,
-                };
-            }
-            KeyCode::Enter => self.open_entry(),
+            KeyCode::Tab | KeyCode::BackTab => self.focus_on(match self.focus {
+                Focus::Sessions => Focus::Events,
+                Focus::Events => Focus::Sessions,
+            }),
+            KeyCode::Enter if self.focus == Focus::Sessions => self.is_jump_wanted = true,
+            KeyCode::Enter | KeyCode::Char('o') => self.open_entry(),
             KeyCode::Esc => self.leave(),
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char('f') => self.is_urgent_only = !self.is_urgent_only,
             KeyCode::Char('s') => self.toggle_following(),
-            KeyCode::Char(' ') => self.toggle_pause(now),
+            KeyCode::Char('y') => self.copy_command(),
+            KeyCode::Char('e') => self.is_unfolded = !self.is_unfolded,
+            KeyCode::Char(' ') => self.toggle_pause(),
             KeyCode::Char('?') => {
                 self.page = Some(Page::new("Help".into(), HELP.into(), self.size));
             }
@@ -70,8 +74,15 @@ impl App {
         }
     }
 
+    /// Selects in this list from now on.
+    pub fn focus_on(&mut self, focus: Focus) {
+        // Another session may become the first one meanwhile.
+        self.select(0);
+        self.focus = focus;
+    }
+
     /// Selects another session or entry.
-    fn select(&mut self, rows: isize) {
+    pub fn select(&mut self, rows: isize) {
         let shown = self.shown();
         let moved = |index: usize, count: usize| {
             index
@@ -95,10 +106,46 @@ impl App {
         }
     }
 
+    /// Opens the selected event. While sessions are selected, it is the one that waits for the user,
+    /// or the newest one.
     fn open_entry(&mut self) {
-        let entries = self.entries(&self.shown());
-        let entry = entries.get(self.selected_entry(&entries));
+        let shown = self.shown();
+        let entries = self.entries(&shown);
+        let waits = self.selected_session().and_then(Session::question);
+        let waits = waits.filter(|_| self.focus == Focus::Sessions);
+        let call = waits.and_then(|question| question.call.as_ref());
+        let is_its = |entry: &&&Entry| call.is_some_and(|call| entry.is_of(call));
+        let selected = || entries.get(self.selected_entry(&entries));
+        let entry = entries.iter().rfind(is_its).or_else(selected);
         self.page = entry.map(|entry| Page::of(entry, self.size));
+    }
+
+    /// Opens the next event instead of the open one, or another one so many rows away.
+    fn turn_page(&mut self, rows: isize) {
+        let Some(number) = self.page.as_ref().and_then(|page| page.entry) else {
+            return;
+        };
+        let entries = self.entries(&self.shown());
+        let index = entries.partition_point(|entry| entry.number < number);
+        let index = index.saturating_add_signed(rows);
+        if let Some(entry) = entries.get(index) {
+            let (page, number) = (Page::of(entry, self.size), entry.number);
+            (self.page, self.entry) = (Some(page), Some(number));
+        }
+    }
+
+    /// Puts the command that resumes the selected session into the clipboard.
+    fn copy_command(&mut self) {
+        let Some(session) = self.selected_session() else {
+            return;
+        };
+        match resume_command(session) {
+            Some(command) => {
+                self.answer = format!("copied, if the terminal allows it: {command}");
+                self.copied = Some(command);
+            }
+            None => self.answer = "its id or directory cannot be part of a command".into(),
+        }
     }
 
     fn toggle_following(&mut self) {
@@ -116,40 +163,75 @@ impl App {
             self.is_following = false;
         } else if !self.search.is_empty() {
             self.search.clear();
+            self.find();
         } else {
             self.is_urgent_only = false;
         }
     }
 
     fn press_in_page(&mut self, code: KeyCode) {
-        let rows = self.movement(code);
-        match (&mut self.page, rows) {
-            (Some(page), Some(rows)) => page.scroll(rows, page_height(self.size)),
-            _ if matches!(code, KeyCode::Char('q') | KeyCode::Esc | KeyCode::Enter) => {
-                self.page = None;
+        let (rows, height) = (self.movement(code), page_height(self.size));
+        let Some(page) = &mut self.page else { return };
+        match (code, rows) {
+            (_, Some(rows)) => page.scroll(rows, height),
+            (KeyCode::Char('/'), _) => self.is_typing = true,
+            (KeyCode::Char('n'), _) => self.turn_page(1),
+            (KeyCode::Char('p'), _) => self.turn_page(-1),
+            (KeyCode::Char(' '), _) => page.scroll(height.cast_signed(), height),
+            (KeyCode::Enter, _) if !page.search.is_empty() => {
+                page.find_next(height);
             }
-            (Some(page), None) if code == KeyCode::Char(' ') => {
-                let height = page_height(self.size);
-                page.scroll(height.cast_signed(), height);
+            (KeyCode::Esc, _) if !page.search.is_empty() => {
+                page.search.clear();
+                page.find(height);
             }
+            (KeyCode::Char('q') | KeyCode::Esc | KeyCode::Enter, _) => self.page = None,
             _ => {}
         }
     }
 
+    /// A key while the user types what is searched, among the sessions or in the page.
     fn type_key(&mut self, code: KeyCode, is_control: bool) {
+        let text = match &mut self.page {
+            Some(page) => &mut page.search,
+            None => &mut self.search,
+        };
         match code {
             KeyCode::Enter => self.is_typing = false,
             KeyCode::Esc => {
                 self.is_typing = false;
-                self.search.clear();
+                text.clear();
             }
-            KeyCode::Backspace if self.search.is_empty() => self.is_typing = false,
-            KeyCode::Backspace => drop(self.search.pop()),
-            KeyCode::Char('u') if is_control => self.search.clear(),
-            KeyCode::Char(char) if !is_control && self.search.chars().count() < MAX_SEARCH => {
-                self.search.push(char);
+            KeyCode::Backspace if text.is_empty() => self.is_typing = false,
+            KeyCode::Backspace => drop(text.pop()),
+            KeyCode::Char('u') if is_control => text.clear(),
+            KeyCode::Char(char) if !is_control && text.chars().count() < MAX_SEARCH => {
+                text.push(char);
             }
-            _ => {}
+            _ => return,
         }
+        match &mut self.page {
+            Some(page) => page.find(page_height(self.size)),
+            None => self.find(),
+        }
+    }
+}
+
+/// The command that resumes a session in its directory. `None`: there is none that could be pasted
+/// safely.
+fn resume_command(session: &Session) -> Option<String> {
+    let lengths = session.id.split('-').map(str::len);
+    let is_uuid = lengths.eq([8, 4, 4, 4, 12])
+        && session
+            .id
+            .chars()
+            .all(|char| char == '-' || char.is_ascii_hexdigit());
+    if !is_uuid || !session.cwd.chars().all(is_printable) {
+        return None;
+    }
+    let resume = format!("claude --resume {}", session.id);
+    match &*session.cwd {
+        "" => Some(resume),
+        cwd => Some(format!("cd {} && {resume}", quote_text(cwd))),
     }
 }

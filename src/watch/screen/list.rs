@@ -5,15 +5,18 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use std::char::REPLACEMENT_CHARACTER;
+use std::ops::Range;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::HorizontalAlignment::Left;
 use ratatui::layout::{Constraint, HorizontalAlignment, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{self, Row, Table, Widget};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::format::line_writer::{columns_of, cut_middle};
+use crate::format::line_writer::{columns, columns_of, cut_middle};
 
 /// A column, and on which side its texts are. With a width of 0 it is hidden.
 pub struct Column(pub usize, pub HorizontalAlignment);
@@ -58,7 +61,8 @@ impl Columns {
 
     pub fn row(&self, cells: impl IntoIterator<Item = Cell>) -> Row<'static> {
         let mut columns = self.0.iter();
-        // Columns that some terminals take beyond those that ratatui counts.
+        // Columns that a terminal takes beyond those that ratatui counts, if it does not combine
+        // characters.
         let mut surplus = 0;
         let cells = cells.into_iter().filter_map(|cell| {
             let spanned = columns.by_ref().take(cell.span);
@@ -82,15 +86,22 @@ impl Columns {
 
 pub struct List<'c> {
     pub columns: &'c Columns,
-    pub head: Option<Row<'static>>,
-    pub count: usize,
+    /// The rows above those of the list, and which of these are on the screen.
+    pub head: Vec<Row<'static>>,
+    pub rows: Range<usize>,
     pub selected: usize,
     pub has_focus: bool,
 }
 
+/// The rows of a list that are on a screen with room for so many: among them the selected one.
+pub fn visible(count: usize, selected: usize, height: usize) -> Range<usize> {
+    let last = count.saturating_sub(height);
+    let top = selected.saturating_sub(height / 2).min(last);
+    top..count.min(top + height)
+}
+
 impl List<'_> {
-    /// Draws the head and the rows that fit below it, among them the selected one. Only these
-    /// are made.
+    /// Draws the head, and the rows below it. Only these are made.
     pub fn draw(self, area: Rect, buffer: &mut Buffer, row: impl Fn(usize) -> Row<'static>) {
         let weight = if self.has_focus {
             Modifier::BOLD
@@ -99,26 +110,33 @@ impl List<'_> {
         };
         let style = Modifier::UNDERLINED | weight;
         // ratatui's own head cannot span columns.
-        let head = self.head.map(|head| head.style(style));
-        let height = usize::from(area.height).saturating_sub(head.iter().len());
-        let last = self.count.saturating_sub(height);
-        let top = self.selected.saturating_sub(height / 2).min(last);
-        let rows = (top..self.count).take(height).map(|index| {
+        let head = self.head.into_iter().map(|head| head.style(style));
+        let rows = self.rows.map(|index| {
             let is_marked = self.has_focus && index == self.selected;
             let style = is_marked.then_some(Modifier::REVERSED);
             row(index).style(style.unwrap_or_default())
         });
-        let rows = head.into_iter().chain(rows);
-        Table::new(rows, self.columns.widths()).render(area, buffer);
+        Table::new(head.chain(rows), self.columns.widths()).render(area, buffer);
     }
 }
 
-/// The text in at most this many columns, on one line and safe for a terminal. Characters that
-/// join others are left out, since terminals disagree on the columns that the result takes.
+/// The text in at most this many columns, on one line and safe for a terminal.
 pub fn fit(text: &str, columns: usize) -> String {
     if columns == 0 {
         return String::new();
     }
-    let is_joiner = |char: &char| matches!(char, '\u{200d}' | '\u{fe0f}');
-    cut_middle(text.chars().filter(|char| !is_joiner(char)), columns)
+    cut_middle(text.chars().filter_map(steady), columns)
+}
+
+/// The character, or one in its place that takes the same columns on every terminal. `None`: it
+/// is left out, since it only changes how the one before looks.
+pub fn steady(char: char) -> Option<char> {
+    match char {
+        // Joiners, variants and colours of the skin.
+        '\u{200d}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}' => None,
+        // The halves of flags: A to Z.
+        '\u{1f1e6}'..='\u{1f1ff}' => char::from_u32(char as u32 - 0x1f1e6 + u32::from('A')),
+        char if columns(char) > char.width().unwrap_or(0).max(1) => Some(REPLACEMENT_CHARACTER),
+        char => Some(char),
+    }
 }

@@ -4,10 +4,23 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use super::history::Entry;
+use super::list::steady;
 use crate::event::Event;
+use crate::event::object::Object;
 use crate::format::Format;
 use crate::format::line_writer::columns;
 use crate::terminal::sanitize_char;
+
+/// Fields of the payload that nearly all events have.
+const COMMON_FIELDS: [&str; 7] = [
+    "session_id",
+    "transcript_path",
+    "cwd",
+    "prompt_id",
+    "permission_mode",
+    "effort",
+    "hook_event_name",
+];
 
 pub const HELP: &str = "\
 The sessions are above, those first that need you. Below are the events of the selected one.
@@ -16,11 +29,17 @@ j k ↓ ↑      select a session, or an event
 Tab          select among the events, or among the sessions again
 PgDn PgUp    the same, a page at a time
 g G          the first, the last. The last event is followed
-Enter        open the selected event whole
+Mouse        a click selects, the wheel moves
+Enter        go to the session's terminal, or open the selected event whole
+o            open the event that waits for you, or the newest one, or the selected one
+n p          in an open event: the next one, the previous one
+/            show only sessions that contain a text: project, name, id, state, prompt, events
+/            in an open event: search in it. Enter goes to the next place
 Esc          close it, or leave the events, the filter, the session
-/            show only sessions that contain a text: project, id, state, what they do
 f            show only sessions that wait or failed
+e            list the sessions that ended more than a minute ago, or count them again
 s            show only the selected session, and follow its events
+y            copy the command that resumes the session
 Space        pause: the screen stays as it is, and events are still received
 ?            this help
 q            close what is open, or quit. Ctrl+C quits, Ctrl+Z suspends
@@ -33,6 +52,7 @@ q            close what is open, or quit. Ctrl+C quits, Ctrl+Z suspends
 ? unknown    the events that are known do not tell
 . ended      the session has ended
 x gone       its process has ended without saying so
+• (in front) its turn has ended since you last selected it
 
 In the events: ✓ success, ✗ failure, * runs, ! waits for you, ? no event has shown the end.
 
@@ -41,13 +61,23 @@ allowed or refused something, or pressed Esc. Versions before 2.1.119 do not: th
 you have allowed is shown as waiting until it has ended.";
 
 /// Scrolled text.
+#[derive(Default)]
 pub struct Page {
     pub title: String,
     text: String,
+    /// The number of the entry that it shows, if it shows one.
+    pub entry: Option<u64>,
     /// The text, wrapped to the width of the screen.
     pub rows: Vec<String>,
     /// The first row that is shown.
     pub top: usize,
+    /// What the user searches.
+    pub search: String,
+    /// The rows in which it begins.
+    pub found: Vec<usize>,
+    /// The index of the one that the user has gone to.
+    pub current: usize,
+    width: usize,
 }
 
 impl Page {
@@ -55,8 +85,7 @@ impl Page {
         let mut page = Page {
             title,
             text,
-            rows: Vec::new(),
-            top: 0,
+            ..Page::default()
         };
         page.resize(size);
         page
@@ -69,17 +98,31 @@ impl Page {
             cut: false,
         };
         let mut text = String::new();
-        let lines = entry.events.iter();
-        for event in lines.filter_map(|line| Event::from_line(line)) {
+        let lines = entry.events.iter().map(|line| payload_first(line));
+        for event in lines.filter_map(|line| Event::from_line(&line)) {
             format.write(&event, &mut text);
         }
-        Page::new(format!("{} · {}", entry.name, entry.time.text), text, size)
+        let title = format!("{} · {}", entry.name, entry.time.text);
+        Page {
+            entry: Some(entry.number),
+            ..Page::new(title, text, size)
+        }
+    }
+
+    /// The keys that it knows.
+    pub fn keys(&self) -> &'static str {
+        match self.entry {
+            Some(_) => "n next, p previous, / search, Esc closes",
+            None => "/ search, Esc closes",
+        }
     }
 
     /// Wraps the text to a new size.
     pub fn resize(&mut self, (width, _): (u16, u16)) {
-        self.rows = wrap(&self.text, width.into());
+        self.width = width.into();
+        self.rows = wrap(&self.text, self.width);
         self.top = self.top.min(self.rows.len());
+        self.found = found(&self.text, self.width, &self.search.to_lowercase());
     }
 
     /// Scrolls by rows. The last row stays on the screen.
@@ -87,28 +130,82 @@ impl Page {
         let last = self.rows.len().saturating_sub(height);
         self.top = self.top.saturating_add_signed(rows).min(last);
     }
+
+    /// Looks for what the user searches, and goes to the first place on this screen or after it.
+    pub fn find(&mut self, height: usize) {
+        self.found = found(&self.text, self.width, &self.search.to_lowercase());
+        self.current = self.found.partition_point(|row| *row < self.top);
+        self.go_to_current(height);
+    }
+
+    /// Goes to the next place that was found.
+    pub fn find_next(&mut self, height: usize) {
+        self.current += 1;
+        self.go_to_current(height);
+    }
+
+    fn go_to_current(&mut self, height: usize) {
+        if self.current >= self.found.len() {
+            self.current = 0;
+        }
+        if let Some(row) = self.found.get(self.current) {
+            self.top = *row;
+            self.scroll(0, height);
+        }
+    }
+}
+
+/// The rows of a wrapped text in which a text begins, which can go on in the next row. Both are
+/// compared in lower case.
+fn found(text: &str, width: usize, search: &str) -> Vec<usize> {
+    let (mut found, mut first) = (Vec::new(), 0);
+    for line in text.lines().filter(|_| !search.is_empty()) {
+        let (mut text, mut ends) = (String::new(), Vec::new());
+        for row in wrap_line(line, width) {
+            text.push_str(&row.to_lowercase());
+            ends.push(text.len());
+        }
+        let starts = text.match_indices(search);
+        found.extend(starts.map(|(start, _)| first + ends.partition_point(|end| *end <= start)));
+        first += ends.len();
+    }
+    found.dedup();
+    found
+}
+
+/// The line of an event in another order: first what it is about, then what all events have, then
+/// what the server has added.
+fn payload_first(line: &str) -> String {
+    let mut members: Vec<_> = Object::parse(line).members().collect();
+    members.sort_by_key(|(key, _)| (key.starts_with('_'), COMMON_FIELDS.contains(key)));
+    let members = members.into_iter();
+    let members = members.map(|(key, value)| format!("\"{key}\":{value}"));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
 /// The lines of a text in rows of this width. A tab becomes spaces.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut rows = Vec::new();
-    for line in text.lines() {
-        let (mut row, mut used) = (String::new(), 0);
-        for char in line.chars() {
-            let (char, count) = match char {
-                '\t' => (' ', 8 - used % 8),
-                char => (sanitize_char(char), 1),
-            };
-            for _ in 0..count {
-                if used + columns(char) > width && used > 0 {
-                    rows.push(std::mem::take(&mut row));
-                    used = 0;
-                }
-                row.push(char);
-                used += columns(char);
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    text.lines()
+        .flat_map(|line| wrap_line(line, width))
+        .collect()
+}
+
+fn wrap_line(line: &str, width: usize) -> Vec<String> {
+    let (mut rows, mut row, mut used) = (Vec::new(), String::new(), 0);
+    for char in line.chars().filter_map(steady) {
+        let (char, count) = match char {
+            '\t' => (' ', 8 - used % 8),
+            char => (sanitize_char(char), 1),
+        };
+        for _ in 0..count {
+            if used + columns(char) > width && used > 0 {
+                rows.push(std::mem::take(&mut row));
+                used = 0;
             }
+            row.push(char);
+            used += columns(char);
         }
-        rows.push(row);
     }
+    rows.push(row);
     rows
 }

@@ -1,4 +1,5 @@
-//! The rows of the sessions, with their subagents below them.
+//! The rows of the sessions, with their subagents below them, and a row that counts those that
+//! ended long ago.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -13,17 +14,16 @@ use crate::format::line_writer::columns_of;
 use crate::format::summary;
 use crate::watch::session::parts::{Agent, RunningCall};
 use crate::watch::session::{Session, State};
-use crate::watch::table::distinct_length;
 
 // Columns of the cells.
 const STATE: usize = 7;
 const AGE: usize = 4;
 const MAX_PROJECT: usize = 20;
-const MIN_ID: usize = 7;
-const MAX_ID: usize = 12;
+const MAX_NAME: usize = 20;
 /// Characters of a subagent's id.
 const AGENT_ID: usize = 4;
 const COUNT: usize = 5;
+const CONTEXT: usize = 5;
 
 /// The sign of a state.
 pub fn sign(state: State) -> &'static str {
@@ -53,117 +53,147 @@ pub fn style(state: State, look: &ScreenLook) -> Style {
 }
 
 /// Those columns for which there is room.
-fn columns(shown: &[&Session], id: usize, width: usize) -> Columns {
+fn columns(app: &App, shown: &[&Session], width: usize) -> Columns {
     let project = |session: &&Session| columns_of(summary::project(&session.cwd));
-    let longest = shown.iter().map(project).max().unwrap_or(0);
+    let name = |session: &&Session| columns_of(&session.name());
+    let longest = |texts: &dyn Fn(&&Session) -> usize| shown.iter().map(texts).max().unwrap_or(0);
+    let fit = |longest: usize, most: usize| longest.clamp(7, most.min(width / 5).max(7));
     let from = |least: usize, columns: usize| if width >= least { columns } else { 0 };
+    let has_context = shown.iter().any(|session| context(app, session).is_some());
     let columns = vec![
         Column(1, Left),
         Column(1, Left),
         Column(from(32, STATE), Left),
         Column(AGE, Right),
-        Column(longest.clamp(7, MAX_PROJECT.min(width / 5).max(7)), Left),
-        Column(from(46, id), Left),
-        Column(from(70, COUNT), Right),
-        Column(from(70, COUNT), Right),
+        Column(fit(longest(&project), MAX_PROJECT), Left),
+        Column(from(46, fit(longest(&name), MAX_NAME)), Left),
+        Column(if has_context { from(80, CONTEXT) } else { 0 }, Right),
+        Column(from(100, COUNT), Right),
+        Column(from(100, COUNT), Right),
     ];
     Columns::new(columns, width)
 }
 
-/// The sessions that are shown, at a time.
+/// The tokens that a session uses, if they are known.
+fn context(app: &App, session: &Session) -> Option<u64> {
+    app.details(session)?.transcript.context
+}
+
+/// What a row is about.
+#[derive(Clone, Copy)]
+pub enum Item<'s> {
+    /// With its index among those shown.
+    Session(usize, &'s Session),
+    Agent(usize, &'s Session, &'s Agent),
+    /// So many sessions ended long ago.
+    Folded(usize),
+}
+
+impl Item<'_> {
+    /// The session, by its index among those shown.
+    pub fn session(self) -> Option<usize> {
+        match self {
+            Item::Session(index, _) | Item::Agent(index, ..) => Some(index),
+            Item::Folded(_) => None,
+        }
+    }
+}
+
+/// The sessions that are shown.
 pub struct Table<'s> {
-    look: &'s ScreenLook,
-    now: i64,
-    selected: usize,
-    /// Characters of an identifier.
-    id: usize,
+    app: &'s App,
+    /// The selected session, by its index among those shown.
+    pub selected: usize,
     pub columns: Columns,
-    /// A session, by its index among those shown, and below it its subagents.
-    rows: Vec<(usize, &'s Session, Option<&'s Agent>)>,
+    pub items: Vec<Item<'s>>,
 }
 
 impl<'s> Table<'s> {
-    pub fn new(app: &'s App, shown: &[&'s Session], now: i64, width: usize) -> Table<'s> {
-        let ids = shown.iter().map(|session| &*session.id);
-        let id = distinct_length(ids).clamp(MIN_ID, MAX_ID);
-        let mut rows = Vec::new();
+    pub fn new(app: &'s App, shown: &[&'s Session], width: usize) -> Table<'s> {
+        let mut items = Vec::new();
         for (index, session) in shown.iter().enumerate() {
-            rows.push((index, *session, None));
+            items.push(Item::Session(index, session));
             let agents = session.agents();
-            rows.extend(agents.map(|agent| (index, *session, Some(agent))));
+            items.extend(agents.map(|agent| Item::Agent(index, session, agent)));
         }
+        let folded = app.folded();
+        items.extend((folded > 0).then_some(Item::Folded(folded)));
         Table {
-            look: &app.look,
-            now,
+            app,
             selected: app.selection(shown),
-            id,
-            columns: columns(shown, id, width),
-            rows,
+            columns: columns(app, shown, width),
+            items,
         }
-    }
-
-    pub fn count(&self) -> usize {
-        self.rows.len()
     }
 
     /// The row of the selected session.
     pub fn selected_row(&self) -> usize {
-        let mut rows = self.rows.iter();
-        let row = rows.position(|(index, ..)| *index == self.selected);
+        let mut items = self.items.iter();
+        let row = items.position(|item| item.session() == Some(self.selected));
         row.unwrap_or(0)
     }
 
     /// The names of the columns.
     pub fn head(&self) -> Row<'static> {
-        const NAMES: [&str; 9] = [
-            "", "", "STATE", "AGE", "PROJECT", "SESSION", "CALLS", "FAIL", "DETAIL",
+        const NAMES: [&str; 10] = [
+            "", "", "STATE", "AGE", "PROJECT", "NAME", "CTX", "CALLS", "FAIL", "DETAIL",
         ];
         self.columns
             .row(NAMES.map(|name| Cell::new(name, Style::new())))
     }
 
     pub fn row(&self, row: usize) -> Row<'static> {
-        match self.rows[row] {
-            (index, session, None) => self.session_row(index, session),
-            (_, session, Some(agent)) => self.agent_row(session, agent),
+        match self.items[row] {
+            Item::Session(index, session) => self.session_row(index, session),
+            Item::Agent(_, session, agent) => self.agent_row(session, agent),
+            Item::Folded(count) => self.folded_row(count),
         }
     }
 
     fn session_row(&self, index: usize, session: &Session) -> Row<'static> {
+        let now = self.app.time(session);
         let state = session.state();
-        let quiet = session.quiet(self.now);
+        let quiet = session.quiet(now);
         let (sign, word) = if quiet.is_some() {
             ("~", "quiet")
         } else {
             (sign(state), state.name())
         };
-        let marker = if index == self.selected { ">" } else { "" };
-        let age = quiet.or_else(|| session.since().age(self.now));
+        let marker = if index == self.selected {
+            ">"
+        } else if self.app.model().marks.contains(session) {
+            "•"
+        } else {
+            ""
+        };
+        let age = quiet.or_else(|| session.since().age(now));
         let (text_style, project_style) = match state {
             State::Ended | State::Gone => (Modifier::DIM, Modifier::DIM),
             _ => (Modifier::empty(), Modifier::BOLD),
         };
-        let id: String = session.id.chars().take(self.id).collect();
+        let context = context(self.app, session);
         self.columns.row([
             Cell::new(marker, Style::new()),
-            Cell::new(sign, style(state, self.look)),
-            Cell::new(word, style(state, self.look)),
+            Cell::new(sign, style(state, &self.app.look)),
+            Cell::new(word, style(state, &self.app.look)),
             Cell::new(age.map(describe_age).unwrap_or_default(), Style::new()),
             Cell::new(summary::project(&session.cwd), project_style),
-            Cell::new(id, text_style),
+            Cell::new(session.name(), text_style),
+            Cell::new(context.map(tokens).unwrap_or_default(), text_style),
             Cell::new(count(session.tool_calls), text_style),
             Cell::new(count(session.failures), text_style),
-            Cell::new(detail(session, self.now, self.columns.rest()), text_style),
+            Cell::new(detail(session, now, self.columns.rest()), text_style),
         ])
     }
 
     fn agent_row(&self, session: &Session, agent: &Agent) -> Row<'static> {
+        let now = self.app.time(session);
         let (state, since, question) = session.agent_state(agent);
-        let age = since.age(self.now).map(describe_age);
+        let age = since.age(now).map(describe_age);
         let id: String = agent.id.chars().take(AGENT_ID).collect();
         let is_its = |tool: &&RunningCall| tool.call.agent_id.as_ref() == Some(&agent.id);
         let tools = session.running().filter(is_its);
-        let tools: Vec<String> = tools.map(|tool| describe(tool, self.now)).collect();
+        let tools: Vec<String> = tools.map(|tool| describe(tool, now)).collect();
         let detail = match question {
             Some(question) => question.detail_for(self.columns.rest()).to_owned(),
             None if tools.is_empty() => "thinking".into(),
@@ -171,13 +201,20 @@ impl<'s> Table<'s> {
         };
         self.columns.row([
             Cell::new("", Style::new()),
-            Cell::new(sign(state), style(state, self.look)),
-            Cell::new(state.name(), style(state, self.look)),
+            Cell::new(sign(state), style(state, &self.app.look)),
+            Cell::new(state.name(), style(state, &self.app.look)),
             Cell::new(age.unwrap_or_default(), Style::new()),
             // From the project to the failures.
-            Cell::new(format!("└ {} {id}", agent.kind), Style::new()).span(4),
+            Cell::new(format!("└ {} {id}", agent.kind), Style::new()).span(5),
             Cell::new(detail, Style::new()),
         ])
+    }
+
+    fn folded_row(&self, count: usize) -> Row<'static> {
+        let text = format!("{count} ended · e shows them");
+        let sign = Cell::new(sign(State::Ended), Modifier::DIM);
+        let text = Cell::new(text, Modifier::DIM).span(usize::MAX);
+        self.columns.row([Cell::new("", Style::new()), sign, text])
     }
 }
 
@@ -199,6 +236,15 @@ fn detail(session: &Session, now: i64, columns: usize) -> String {
 fn describe(tool: &RunningCall, now: i64) -> String {
     let age = describe_seconds(tool.since.age(now).unwrap_or_default());
     format!("{age} {} {}", tool.call.name, tool.summary)
+}
+
+/// A number of tokens.
+pub fn tokens(number: u64) -> String {
+    match number {
+        ..1000 => number.to_string(),
+        1000..1_000_000 => format!("{}k", number / 1000),
+        _ => format!("{}.{}M", number / 1_000_000, number / 100_000 % 10),
+    }
 }
 
 fn count(number: u64) -> String {

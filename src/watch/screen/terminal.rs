@@ -14,9 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::clipboard::CopyToClipboard;
+use ratatui::crossterm::cursor::{Hide, MoveTo, Show};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, SetTitle};
+use ratatui::crossterm::style::Print;
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
+};
 use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -24,6 +28,13 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 // The title on xterm's stack (ctlseqs, "Window manipulation"). Other terminals ignore this.
 const SAVE_TITLE: &str = "\x1b[22;0t";
 const RESTORE_TITLE: &str = "\x1b[23;0t";
+// Clicks and the wheel, with coordinates as numbers (ctlseqs, "Mouse Tracking"). crossterm would
+// also have the terminal report each move.
+const REPORT_MOUSE: &str = "\x1b[?1000h\x1b[?1006h";
+const IGNORE_MOUSE: &str = "\x1b[?1006l\x1b[?1000l";
+
+/// Below the last row of any terminal: the cursor stops there.
+const LAST_ROW: u16 = 9999;
 
 /// The terminal while the program has it. Dropping this gives it back.
 pub struct Screen {
@@ -69,9 +80,16 @@ impl Screen {
     }
 
     /// Columns and rows.
-    pub fn size(&self) -> io::Result<(u16, u16)> {
-        let Rect { width, height, .. } = self.modes.size()?;
-        Ok((width, height))
+    pub fn size(&mut self) -> (u16, u16) {
+        let Rect { width, height, .. } = self.terminal.get_frame().area();
+        (width, height)
+    }
+
+    /// Puts a text into the clipboard (OSC 52). Terminals that do not know this, or do not allow it,
+    /// ignore it.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        let copy = CopyToClipboard::to_clipboard_from(text);
+        execute!(self.terminal.backend_mut(), copy)
     }
 
     /// Draws, and shows this title. While suspended it does nothing.
@@ -138,13 +156,18 @@ impl Modes {
         if !self.is_entered.swap(true, Ordering::SeqCst) {
             file.write_all(SAVE_TITLE.as_bytes())?;
         }
-        execute!(file, EnterAlternateScreen, Hide)
+        // Where there is no alternate screen (GNU screen by default), the old text is in the way.
+        execute!(file, EnterAlternateScreen, Clear(ClearType::All), Hide)?;
+        file.write_all(REPORT_MOUSE.as_bytes())
     }
 
     /// Errors do not matter: the terminal may be gone.
     fn leave(&self) {
         if self.is_entered.swap(false, Ordering::SeqCst) {
             let mut file = &self.file;
+            let _ = file.write_all(IGNORE_MOUSE.as_bytes());
+            // Without an alternate screen, what follows comes below the picture.
+            let _ = execute!(file, MoveTo(0, LAST_ROW), Print("\r\n"));
             let _ = execute!(file, LeaveAlternateScreen, Show);
             let _ = file.write_all(RESTORE_TITLE.as_bytes());
             let _ = tcsetattr(&self.file, OptionalActions::Now, &self.before);
@@ -187,7 +210,10 @@ mod tests {
         let written = String::from_utf8_lossy(&written[..count]);
         assert_eq!(
             written,
-            format!("{SAVE_TITLE}\x1b[?1049h\x1b[?25l\x1b[?1049l\x1b[?25h{RESTORE_TITLE}")
+            format!(
+                "{SAVE_TITLE}\x1b[?1049h\x1b[2J\x1b[?25l{REPORT_MOUSE}\
+                 {IGNORE_MOUSE}\x1b[10000;1H\r\n\x1b[?1049l\x1b[?25h{RESTORE_TITLE}"
+            )
         );
         // Leaving again changes nothing.
         screen.leave();

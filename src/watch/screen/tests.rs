@@ -5,25 +5,28 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::{Buffer, Cell};
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::{
+    KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
 use ratatui::style::{Color, Modifier};
 use serde_json::{Value, json};
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::app::Focus;
 use super::history::Entry;
 use super::*;
 use crate::cli::Filter;
 use crate::format::summary;
 use crate::terminal::is_printable;
+use crate::watch::client_files::{self, Details, Transcript};
+use crate::watch::session::client::ClientWord;
 
 /// 2026-02-09T10:30:00Z, the time of the first event.
 const START: i64 = 1_770_633_000;
 const SIZES: [(u16, u16); 5] = [(100, 30), (80, 24), (40, 10), (20, 5), (1, 1)];
 
-/// A view, and the time that passes between its events.
 struct View {
     app: App,
-    now: i64,
 }
 
 impl View {
@@ -34,17 +37,17 @@ impl View {
     fn with(filter: Filter, has_colours: bool, size: (u16, u16)) -> View {
         let look = ScreenLook {
             has_colours,
+            is_ascii: false,
             zone: TimeZone::UTC,
         };
-        View {
-            app: App::new(filter, look, size),
-            now: START,
-        }
+        let mut app = App::new(filter, look, size);
+        app.now = START;
+        View { app }
     }
 
     /// Takes an event of a session, whose id is also the name of its project.
     fn event(&mut self, session: &str, name: &str, fields: Value) {
-        let time = jiff::Timestamp::from_second(self.now).unwrap();
+        let time = jiff::Timestamp::from_second(self.app.now).unwrap();
         let mut event = json!({
             "_ts": time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
             "_event": name,
@@ -86,15 +89,31 @@ impl View {
             };
             rest = next;
             let key = KeyEvent::new(code, KeyModifiers::NONE);
-            self.app.press(key, self.now)?;
+            self.app.press(key)?;
         }
         Continue(())
+    }
+
+    /// Something happens to the mouse in this row.
+    fn mouse(&mut self, kind: MouseEventKind, row: u16) {
+        self.app.point(MouseEvent {
+            kind,
+            column: 20,
+            row,
+            modifiers: KeyModifiers::NONE,
+        });
+    }
+
+    /// The name of the selected entry.
+    fn selected_entry(&self) -> &str {
+        let entries = self.entries();
+        &entries[self.app.selected_entry(&entries)].name
     }
 
     fn buffer(&self) -> Buffer {
         let (width, height) = self.app.size;
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let draw = |frame: &mut ratatui::Frame| draw::draw(&self.app, self.now, frame);
+        let draw = |frame: &mut ratatui::Frame| draw::draw(&self.app, frame.buffer_mut());
         terminal.draw(draw).unwrap();
         terminal.backend().buffer().clone()
     }
@@ -183,10 +202,10 @@ fn morning(size: (u16, u16)) -> View {
     view.prompt("docs", "Check the links");
     let message = json!({"last_assistant_message": "All links lead somewhere."});
     view.event("docs", "Stop", message);
-    view.now += 60;
+    view.app.now += 60;
     view.prompt("infra", "Plan the upgrade");
     view.event("infra", "StopFailure", json!({"error": "rate_limit", "last_assistant_message": "API Error: 429 Too many requests"}));
-    view.now += 60;
+    view.app.now += 60;
     view.prompt("api", "Find the slow queries");
     for (id, kind, command) in [
         ("a1f0", "Explore", "grep -rn SELECT src"),
@@ -197,23 +216,23 @@ fn morning(size: (u16, u16)) -> View {
         let call = with(bash(id, command), "agent_id", id);
         view.event("api", "PreToolUse", with(call, "agent_type", kind));
     }
-    view.now += 5;
+    view.app.now += 5;
     view.event("webshop", "SessionStart", json!({"source": "startup"}));
     view.prompt("webshop", "Clean up, then run the tests");
-    view.now += 3;
+    view.app.now += 3;
     view.bash("webshop", "PreToolUse", "1", "git status --short");
     view.bash_succeeds("webshop", "1", "git status --short", 34);
-    view.now += 2;
+    view.app.now += 2;
     view.bash("webshop", "PreToolUse", "2", "npm test");
-    view.now += 9;
+    view.app.now += 9;
     let failed = with(bash("2", "npm test"), "duration_ms", 9120);
     let failed = with(failed, "error", "Exit code 1");
     view.event("webshop", "PostToolUseFailure", failed);
-    view.now += 4;
+    view.app.now += 4;
     let command = "rm -r build node_modules";
     view.bash("webshop", "PreToolUse", "3", command);
     view.bash("webshop", "PermissionRequest", "", command);
-    view.now += 12;
+    view.app.now += 12;
     view
 }
 
@@ -255,7 +274,7 @@ fn every_size_with_any_number_of_sessions_and_any_text_is_drawn() {
                 let mut view = View::new(size);
                 fill(&mut view, sessions, text);
                 for keys in [
-                    "", "<Tab>", "<Tab>kk", "s", "f", " ", "<Esc>/x", text, "<Enter>", "<Enter>",
+                    "", "<Tab>", "<Tab>kk", "s", "f", " ", "<Esc>/x", text, "<Enter>", "o",
                     "<PgDn>G", "q?",
                 ] {
                     let keys = keys.replace(|char: char| char.is_control(), "");
@@ -349,7 +368,7 @@ fn a_tool_call_is_one_line_from_its_start_to_its_outcome() {
     let mut view = View::new((60, 12));
     let line = |view: &View| view.rows()[4].clone();
     view.bash("a", "PreToolUse", "1", "ls");
-    view.now += 3;
+    view.app.now += 3;
     assert_eq!(line(&view), "10:30:00 *     3s Bash ls");
     view.bash("a", "PermissionRequest", "", "ls");
     assert_eq!(line(&view), "10:30:00 !     3s Bash ls");
@@ -422,7 +441,7 @@ fn keys_select_a_session_and_it_stays_selected_when_the_order_changes() {
     }
     view.waits("api");
     assert_eq!(selected(&view), "docs");
-    view.shows("\ndocs e9d30c52 · /home/dev/docs · 3 events");
+    view.shows("\ne9d30c52 · /home/dev/docs\nprompt: Check the links\n");
 }
 
 #[test]
@@ -430,15 +449,16 @@ fn without_a_selection_the_first_session_is_shown() {
     let mut view = View::new((80, 24));
     view.prompt("a", "");
     view.waits("b");
-    view.shows("\nb b · /home/dev/b");
+    view.shows("\nb · /home/dev/b\n");
 }
 
 #[test]
-fn enter_opens_the_newest_event_or_the_selected_one_and_it_can_be_scrolled() {
+fn o_opens_the_newest_event_or_enter_the_selected_one_and_it_can_be_scrolled() {
     let mut view = morning((100, 10));
-    let _ = view.press("<Enter>");
+    let _ = view.press("o");
     let text = view.text();
-    let start = "Bash · 2026-02-09T10:32:23+00:00 · 9/18 · Esc closes\n---\n_event: ";
+    let start = "Bash · 2026-02-09T10:32:23+00:00 · 9/18 · n next, p previous, / search, Esc closes\n\
+                 ---\ntool_input:\n";
     assert!(text.starts_with(start), "{text}");
     // Both events of the call.
     let _ = view.press("G");
@@ -451,11 +471,104 @@ fn enter_opens_the_newest_event_or_the_selected_one_and_it_can_be_scrolled() {
 }
 
 #[test]
+fn o_opens_the_call_that_waits_and_n_and_p_its_neighbours() {
+    let mut view = morning((100, 30));
+    view.bash("webshop", "PreToolUse", "9", "sleep 5");
+    view.event("webshop", "Notification", json!({"message": "hello"}));
+    let _ = view.press("o");
+    view.shows("\n  command: rm -r build node_modules\n");
+    let _ = view.press("p");
+    view.shows("\n  command: npm test\n");
+    let _ = view.press("nn");
+    view.shows("\n  command: sleep 5\n");
+    let _ = view.press("nnnn");
+    view.shows("\nmessage: hello\n");
+    view.event("webshop", "Notification", json!({"message": "later"}));
+    view.shows("\nmessage: hello\n");
+    let _ = view.press("n");
+    view.shows("\nmessage: later\n");
+    // Other pages have no neighbours.
+    let _ = view.press("<Esc>?np");
+    view.shows("The sessions are above");
+}
+
+#[test]
+fn text_is_found_in_an_open_event_and_the_next_place_with_enter() {
+    let mut view = View::new((20, 6));
+    let text = format!(
+        "{}Needle in{}\nneedle{}",
+        "x".repeat(55),
+        "y".repeat(90),
+        "z".repeat(90)
+    );
+    view.event("a", "Stop", json!({"last_assistant_message": text}));
+    let _ = view.press("o/NEEDLE");
+    let bold = |view: &View| {
+        let buffer = view.buffer();
+        let rows = (1..6).filter(|y| buffer[(0, *y)].modifier.contains(Modifier::BOLD));
+        rows.map(|y| view.rows()[usize::from(y)].clone())
+            .collect::<Vec<_>>()
+    };
+    // It is cut at the end of the row.
+    assert!(bold(&view)[0].ends_with("xNee"), "{:#?}", view.rows());
+    let page = |view: &View| {
+        let page = view.app.page.as_ref().unwrap();
+        (page.top, page.current, page.found.len())
+    };
+    let (first, ..) = page(&view);
+    assert_eq!(page(&view), (first, 0, 2));
+    let _ = view.press("<Enter><Enter>");
+    assert_eq!(page(&view).1, 1);
+    assert!(page(&view).0 > first);
+    let _ = view.press("<Enter>");
+    assert_eq!(page(&view), (first, 0, 2));
+    let _ = view.press("/<Backspace>r<Enter>");
+    assert!(bold(&view).is_empty());
+    let _ = view.press("<Esc>");
+    assert!(view.app.page.as_ref().unwrap().search.is_empty());
+    let _ = view.press("<Esc>");
+    assert!(view.app.page.is_none());
+}
+
+#[test]
+fn y_copies_the_command_that_resumes_the_session() {
+    const ID: &str = "00000001-0000-4000-8000-00000000000f";
+    let mut view = View::new((100, 30));
+    let copied = |view: &mut View| {
+        let _ = view.press("y");
+        view.app.copied.take()
+    };
+    assert_eq!(copied(&mut view), None);
+    view.event(
+        "a",
+        "Stop",
+        json!({"session_id": ID, "cwd": "/home/dev/it's"}),
+    );
+    let command = format!("cd '/home/dev/it'\\''s' && claude --resume {ID}");
+    assert_eq!(copied(&mut view), Some(command.clone()));
+    view.shows("\ncopied, if the terminal allows it: cd '/home/dev/it'\\''s' && ");
+    for (id, cwd) in [
+        ("x; rm -r ~", "/a"),
+        (&ID[1..], "/a"),
+        (&ID.replace('f', "g"), "/a"),
+        (ID, "/a\nb"),
+    ] {
+        let mut view = View::new((100, 30));
+        view.event("a", "Stop", json!({"session_id": id, "cwd": cwd}));
+        assert_eq!(copied(&mut view), None, "{id} {cwd}");
+        view.shows("\nits id or directory cannot be part of a command");
+    }
+    let mut view = View::new((100, 30));
+    view.event("a", "Stop", json!({"session_id": ID, "cwd": ""}));
+    assert_eq!(copied(&mut view), Some(format!("claude --resume {ID}")));
+}
+
+#[test]
 fn an_open_event_is_whole_and_shows_no_byte_that_a_terminal_obeys() {
     let mut view = View::new((20, 5));
     let text = format!("{}{HOSTILE}\n\ttabs\n{}", "Q".repeat(500), "last");
     view.event("a", "Stop", json!({"last_assistant_message": text}));
-    let _ = view.press("<Enter>");
+    let _ = view.press("o");
     let page = view.app.page.as_ref().unwrap();
     assert_eq!(page.rows.concat().matches('Q').count(), 500);
     let is_safe = |row: &String| row.width() <= 20 && row.chars().all(is_printable);
@@ -478,8 +591,20 @@ fn the_filter_hides_sessions_that_do_not_contain_its_text() {
     view.shows("No session matches the filter.");
     let _ = view.press("<Esc>");
     assert_eq!(view.table().len(), 4);
-    let _ = view.press("/explore<Enter>");
-    assert_eq!(view.table(), ["working api"], "by the type of a subagent");
+    for (text, expected) in [
+        ("explore", "working api"),
+        ("upgrade", "failed infra"),
+        ("GIT STATUS", "waiting webshop"),
+        ("SessionStart", "idle docs"),
+        ("e9d30c52", "idle docs"),
+    ] {
+        let _ = view.press(&format!("/{text}<Enter>"));
+        view.app.refresh();
+        assert!(view.table().contains(&expected.to_owned()), "{text}");
+        assert!(view.table().len() <= 2, "{text}");
+        let _ = view.press("<Esc>");
+    }
+    assert_eq!(view.table().len(), 4);
 }
 
 #[test]
@@ -505,7 +630,7 @@ fn while_events_are_selected_the_session_stays() {
     view.prompt("a", "");
     let _ = view.press("<Tab>");
     view.waits("b");
-    view.shows("\na a · /home/dev/a");
+    view.shows("\na · /home/dev/a\n");
 }
 
 #[test]
@@ -514,13 +639,13 @@ fn space_stops_the_screen_and_not_the_events() {
     let _ = view.press(" ");
     let paused = view.text();
     assert!(paused.starts_with("PAUSED · 1 waiting"));
-    assert_eq!(view.app.next_change(view.now), None);
-    view.now += 100;
+    assert_eq!(view.app.next_change(), None);
+    view.app.now += 100;
     view.waits("docs");
     view.bash_succeeds("webshop", "3", "rm -r build node_modules", 5);
     assert_eq!(view.text(), paused);
     // Keys still work.
-    let _ = view.press("j<Enter>");
+    let _ = view.press("jo");
     assert!(view.text().starts_with("StopFailure"));
     let _ = view.press("<Esc> ");
     assert_eq!(view.table()[0], "waiting docs");
@@ -530,7 +655,7 @@ fn space_stops_the_screen_and_not_the_events() {
 fn the_help_lists_every_key_and_closes() {
     let mut view = View::new((100, 40));
     let _ = view.press("?");
-    view.shows("Enter        open the selected event whole");
+    view.shows("Enter        go to the session's terminal, or open the selected event whole");
     let _ = view.press("<Esc>");
     view.shows("No sessions yet.");
 }
@@ -553,25 +678,258 @@ fn the_options_of_the_command_line_limit_what_is_shown() {
 #[test]
 fn the_clock_runs_only_for_ages_that_are_shown() {
     let mut view = View::new((80, 24));
-    assert_eq!(view.app.next_change(START), None);
+    view.app.now = START;
+    assert_eq!(view.app.next_change(), None);
     view.event("a", "SessionStart", json!({}));
-    assert_eq!(view.app.next_change(START + 5), Some(1));
-    assert_eq!(view.app.next_change(START + 70), Some(50));
-    assert_eq!(view.app.next_change(START + 7000), Some(200));
+    view.app.now = START + 5;
+    assert_eq!(view.app.next_change(), Some(1));
+    view.app.now = START + 70;
+    assert_eq!(view.app.next_change(), Some(50));
+    view.app.now = START + 7000;
+    assert_eq!(view.app.next_change(), Some(200));
     view.bash("a", "PreToolUse", "1", "sleep");
-    assert_eq!(view.app.next_change(START + 7000), Some(1));
+    view.app.now = START + 7000;
+    assert_eq!(view.app.next_change(), Some(1));
     view.event("a", "SessionEnd", json!({}));
-    assert_eq!(view.app.next_change(START + 5), None);
+    assert_eq!(view.app.next_change(), Some(61), "then it leaves the list");
+    view.app.now += 61;
+    assert_eq!(view.app.next_change(), None);
+}
+
+#[test]
+fn sessions_that_ended_long_ago_are_one_row_until_e() {
+    let mut view = View::new((80, 24));
+    for session in ["a", "b", "c"] {
+        view.event(session, "SessionEnd", json!({"reason": "other"}));
+    }
+    view.app.now += 60;
+    assert_eq!(view.table(), ["ended a", "ended b", "ended c"]);
+    view.prompt("d", "");
+    view.app.now += 1;
+    assert_eq!(view.table(), ["working d"]);
+    view.shows("\n  . 3 ended · e shows them\n");
+    let _ = view.press("e");
+    assert_eq!(view.table().len(), 4);
+    let _ = view.press("jje");
+    assert_eq!(view.table(), ["working d", "ended b"], "b is selected");
+    view.shows("\n  . 2 ended · e shows them\n");
+    let _ = view.press("/ended<Enter>");
+    assert_eq!(
+        view.table(),
+        ["ended a", "ended b", "ended c"],
+        "a filter looks at all"
+    );
+    assert!(!view.text().contains("e shows them"));
+    let _ = view.press("<Esc>f");
+    assert!(!view.text().contains("e shows them"));
+}
+
+#[test]
+fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
+    let mut view = morning((100, 30));
+    let mark = |view: &mut View| {
+        view.app.refresh();
+    };
+    let marked = |view: &View| {
+        let rows = view.rows().into_iter();
+        let rows = rows.filter(|row| row.starts_with('•'));
+        rows.map(|row| row.split_whitespace().nth(4).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    mark(&mut view);
+    view.app.is_live = true;
+    mark(&mut view);
+    assert!(marked(&view).is_empty(), "what ended before is not new");
+    for (session, name) in [
+        ("docs", "Stop"),
+        ("infra", "StopFailure"),
+        ("webshop", "Stop"),
+    ] {
+        view.app.now += 1;
+        view.prompt(session, "go on");
+        mark(&mut view);
+        view.event(session, name, json!({}));
+        mark(&mut view);
+    }
+    let _ = view.press("G");
+    view.prompt("webshop", "go on");
+    mark(&mut view);
+    view.event("webshop", "Stop", json!({}));
+    mark(&mut view);
+    assert_eq!(marked(&view), ["infra", "webshop", "docs"]);
+    let _ = view.press("g");
+    mark(&mut view);
+    assert_eq!(marked(&view), ["webshop", "docs"]);
+    view.prompt("docs", "go on");
+    mark(&mut view);
+    let _ = view.press("j");
+    mark(&mut view);
+    assert!(marked(&view).is_empty(), "{:#?}", view.rows());
+}
+
+#[test]
+fn lists_that_do_not_fit_say_where_they_are() {
+    let mut view = View::new((80, 24));
+    fill(&mut view, 30, "p");
+    let _ = view.press("jj");
+    assert!(view.rows()[1].ends_with(" 3 of 30"));
+    let mut view = View::new((80, 24));
+    for _ in 0..30 {
+        view.event("a", "Notification", json!({}));
+    }
+    assert!(view.rows()[3].ends_with(" 30 of 30"), "{:#?}", view.rows());
+    let _ = view.press("<Tab>kk");
+    assert!(view.rows()[3].ends_with(" 28 of 30"));
+}
+
+#[test]
+fn the_mouse_selects_and_scrolls() {
+    let mut view = morning((100, 30));
+    let row = |view: &View, text: &str| {
+        let mut rows = view.rows().into_iter();
+        u16::try_from(rows.position(|row| row.contains(text)).unwrap()).unwrap()
+    };
+    let click = MouseEventKind::Down(MouseButton::Left);
+    view.mouse(click, row(&view, "✗ failed"));
+    assert!(view.rows()[3].starts_with("> ✗ failed"));
+    view.mouse(click, row(&view, "Explore"));
+    assert!(
+        view.rows()[5].starts_with("> * working"),
+        "a subagent's row is its session's"
+    );
+    view.mouse(MouseEventKind::ScrollUp, 2);
+    assert!(view.rows()[4].starts_with("> - idle"));
+    view.mouse(click, 2);
+    view.mouse(click, row(&view, "git status"));
+    assert_eq!(
+        (view.app.focus, view.selected_entry()),
+        (Focus::Events, "Bash")
+    );
+    view.mouse(MouseEventKind::ScrollUp, 20);
+    assert_eq!(view.selected_entry(), "UserPromptSubmit");
+    view.mouse(MouseEventKind::ScrollDown, 2);
+    assert_eq!(view.app.focus, Focus::Sessions);
+    // Nothing is below the last event, and nothing in the line of keys.
+    view.mouse(click, 28);
+    view.mouse(click, 29);
+    assert!(view.rows()[3].starts_with("> ✗ failed"));
+    let _ = view.press("?");
+    view.app.resize((100, 10));
+    view.mouse(MouseEventKind::ScrollDown, 5);
+    assert_eq!(view.app.page.as_ref().unwrap().top, 3);
+}
+
+#[test]
+fn a_click_on_their_row_shows_the_ended_sessions() {
+    let mut view = View::new((80, 24));
+    view.event("a", "SessionEnd", json!({}));
+    view.prompt("b", "");
+    view.app.now += 61;
+    view.mouse(MouseEventKind::Down(MouseButton::Left), 3);
+    assert_eq!(view.table(), ["working b", "ended a"]);
+}
+
+#[test]
+fn the_head_tells_what_the_transcript_and_the_terminal_are() {
+    let mut view = morning((100, 30));
+    let details = Details {
+        transcript: Transcript {
+            branch: Some("fix/login".into()),
+            model: Some("claude-opus-5-5".into()),
+            context: Some(123_456),
+        },
+        terminal: Some(client_files::Terminal::Tmux {
+            server: "/tmp/tmux".into(),
+            pane: "%3".into(),
+        }),
+    };
+    let number = view.app.shown()[0].number;
+    view.app.take_details(number, details);
+    view.shows("\na47624fd · /home/dev/webshop · fix/login · claude-opus-5-5 · tmux pane %3\n");
+    view.shows("\nprompt: Clean up, then run the tests\n");
+    view.shows("\n> ! waiting  12s webshop a47624fd  123k     3     1 permission");
+}
+
+#[test]
+fn a_session_keeps_its_name_when_the_client_has_ended() {
+    let mut view = View::new((80, 24));
+    view.prompt("webshop", "");
+    let word = ClientWord {
+        name: "fix the login".into(),
+        ..ClientWord::default()
+    };
+    view.app.take_client_words(vec![("a47624fd".into(), word)]);
+    view.shows(" webshop fix the login ");
+    view.event("webshop", "SessionEnd", json!({"reason": "other"}));
+    view.app.take_client_words(Vec::new());
+    view.shows(" webshop fix the login ");
+}
+
+#[test]
+fn without_a_server_no_age_is_counted_on() {
+    let mut view = View::new((80, 24));
+    view.prompt("a", "");
+    view.app.now += 5;
+    view.app.lose_server("the server has ended".into());
+    view.app.now += 100;
+    view.app.lose_server("still nothing".into());
+    view.shows("\n> * working   5s a");
+    assert!(view.rows()[0].starts_with("NO SERVER: run hooks-observatory · 1 working"));
+    assert_eq!(view.app.next_change(), None);
+    view.app.lost_at = None;
+    view.shows("\n> ~ quiet     1m a");
+}
+
+#[test]
+fn a_terminal_with_ascii_alone_gets_ascii_alone() {
+    for text in ["plain", HOSTILE] {
+        let mut view = morning((100, 30));
+        fill(&mut view, 10, text);
+        view.app.look.is_ascii = true;
+        for keys in ["", "<Tab>", "<Enter>", "q?"] {
+            let _ = view.press(keys);
+            assert!(view.text().is_ascii(), "{}", view.text());
+        }
+    }
+    let mut view = morning((100, 30));
+    view.app.look.is_ascii = true;
+    view.shows("\n  X failed ");
+    view.shows("\n10:32:08 +   34ms Bash ");
+    view.shows(" ` Explore a1f0 ");
+}
+
+#[test]
+fn what_terminals_disagree_on_is_not_drawn() {
+    let mut view = View::new((80, 12));
+    let text =
+        "🇩🇪 🇩 👍\u{1f3fd} 👨\u{200d}👩 ☂\u{fe0f} \u{302e} e\u{301} \u{1112}\u{1161}\u{11ab} end";
+    view.prompt("a", text);
+    view.shows("prompt: DE D 👍 👨👩 ☂ � e\u{301} ");
+    let _ = view.press("<Tab><Enter>");
+    view.shows("DE D 👍");
+    let widths = |symbol: &str| {
+        symbol
+            .chars()
+            .map(|char| char.width().unwrap_or(0))
+            .sum::<usize>()
+    };
+    let buffer = view.buffer();
+    assert!(
+        buffer
+            .content
+            .iter()
+            .all(|cell| cell.symbol().width() == widths(cell.symbol()))
+    );
 }
 
 #[test]
 fn a_session_that_should_work_and_is_silent_is_quiet() {
     let mut view = View::new((80, 24));
     view.prompt("a", "");
-    view.now += 59;
+    view.app.now += 59;
     view.shows("\n> * working  59s a");
-    assert_eq!(view.app.next_change(view.now), Some(1));
-    view.now += 1;
+    assert_eq!(view.app.next_change(), Some(1));
+    view.app.now += 1;
     view.shows("\n> ~ quiet     1m a");
 }
 

@@ -108,6 +108,7 @@ impl Session {
             since: time.clone(),
             is_requested: event.string("_event") == Some("PermissionRequest"),
             is_answered: false,
+            arrived: None,
         };
         push(&mut self.questions, question, MAX_QUESTIONS);
     }
@@ -149,15 +150,18 @@ impl Session {
     /// The user answers one dialog after the other. So when a permitted call ends, those
     /// requested before it have been answered.
     fn end_earlier_questions(&mut self, call: &Call) {
-        let requested = self.questions.iter().find(|question| question.is_for(call));
-        let Some(requested) = requested.and_then(|question| question.since.seconds) else {
+        let mut questions = self.questions.iter();
+        let Some(index) = questions.position(|question| question.is_for(call)) else {
             return;
         };
-        let is_earlier = |question: &Question| {
-            let before = question.since.seconds.map(|since| requested - since);
-            question.kind == QuestionKind::Tool && before.is_some_and(|before| before >= SURE_ORDER)
+        let later = self.questions.split_off(index);
+        let is_answered = |question: &Question| {
+            let times = question.since.seconds.zip(later[0].since.seconds);
+            question.kind == QuestionKind::Tool
+                && times.is_some_and(|(one, other)| one.abs_diff(other) >= SURE_ORDER)
         };
-        self.questions.retain(|question| !is_earlier(question));
+        self.questions.retain(|question| !is_answered(question));
+        self.questions.extend(later);
     }
 
     /// Returns the numbers of the calls whose failure no other event has shown.

@@ -1,5 +1,5 @@
 //! The state of one session, derived from its events, and from what the client says in its own
-//! session file ([`client`]) where there is one. `state.rs` joins the two.
+//! session file ([`client`]) where there is one. `state.rs` joins the two. Here are the events.
 //!
 //! Claude Code sends no event when the user grants a permission, refuses one without a text,
 //! or presses Esc. Neighbouring events can arrive in another order, and a record can begin in
@@ -67,12 +67,15 @@ use crate::format::line_writer::columns_of;
 const MAX_PARTS: usize = 64;
 /// Questions that one session can have.
 const MAX_QUESTIONS: usize = 16;
+
+// The clock can be set back between two events: then all that counts is that they are far apart.
+
 /// A `SessionStart` can arrive this many seconds after an event that it precedes.
-const LATE_START: i64 = 2;
+const LATE_START: u64 = 2;
 /// Events of a session that has ended can arrive for so many seconds after its end.
 const LATE_END: u64 = 2;
 /// Requests this many seconds apart surely arrived in their order.
-const SURE_ORDER: i64 = 2;
+const SURE_ORDER: u64 = 2;
 /// For how long an event counts more than the client's file. The client writes that within half a
 /// second.
 const CLIENT_DELAY: Duration = Duration::from_secs(1);
@@ -256,7 +259,7 @@ impl Session {
     /// What a person wants to know about the state.
     pub fn detail(&self) -> String {
         match (self.state(), self.question()) {
-            (State::Waiting, Some(question)) => self.with_agent(question),
+            (State::Waiting, Some(question)) => self.describe(question),
             (State::Waiting, None) => match self.client_status() {
                 Some(Status::Waiting(what)) => what.clone(),
                 _ => String::new(),
@@ -291,7 +294,8 @@ impl Session {
         }
     }
 
-    fn with_agent(&self, question: &Question) -> String {
+    /// What a question asks, and which agent asks it.
+    pub fn describe(&self, question: &Question) -> String {
         let Some(agent_id) = &question.agent_id else {
             return question.detail.clone();
         };
@@ -355,6 +359,9 @@ impl Session {
         if !self.is_over() || begins {
             change = self.transition(&name, event, time);
             change.is_new_question = self.questions.len() > questions;
+            if let Some(question) = self.questions.get_mut(questions) {
+                question.arrived = arrived;
+            }
         }
         if self.cwd.is_empty() {
             self.cwd = parts::path(event, "cwd");
@@ -378,8 +385,8 @@ impl Session {
     /// Whether an event is not a late one of a session that has ended. Then the session goes on: it
     /// was resumed in another terminal, or its hooks come through a process that has ended.
     fn is_after_end(&self, time: &Time) -> bool {
-        let age = time.seconds.and_then(|now| self.since.age(now));
-        age.is_some_and(|age| age > LATE_END)
+        let times = time.seconds.zip(self.since.seconds);
+        times.is_some_and(|(now, ended)| now.abs_diff(ended) > LATE_END)
     }
 
     fn transition(&mut self, name: &str, event: &Object, time: &Time) -> Change {
@@ -432,7 +439,7 @@ impl Session {
             return;
         }
         let began = self.began_without_start.take().zip(time.seconds);
-        if began.is_some_and(|(began, now)| now - began <= LATE_START) && !has_ended {
+        if began.is_some_and(|(began, now)| now.abs_diff(began) <= LATE_START) && !has_ended {
             return;
         }
         self.reset(Turn::New);

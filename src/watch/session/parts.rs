@@ -6,6 +6,7 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -115,6 +116,8 @@ pub struct Question {
     pub is_requested: bool,
     /// Whether the client has said since that it asks nothing.
     pub is_answered: bool,
+    /// When it came here, if it is not a past one.
+    pub arrived: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

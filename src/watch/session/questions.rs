@@ -35,6 +35,7 @@ impl Session {
             since: time.clone(),
             is_requested: true,
             is_answered: false,
+            arrived: None,
         };
         push(&mut self.questions, question, MAX_QUESTIONS);
         true
@@ -80,6 +81,7 @@ impl Session {
                 since: time.clone(),
                 is_requested: true,
                 is_answered: false,
+                arrived: None,
             };
             push(&mut self.questions, question, MAX_QUESTIONS);
         }

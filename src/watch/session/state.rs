@@ -1,5 +1,5 @@
 //! The state of a session by both: what its events say, and what the client says in its session
-//! file. The client's word holds, but for a second after an event.
+//! file. The client's word holds, except in the second after an event.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -91,7 +91,7 @@ impl Session {
         match (&self.client, self.question()) {
             (Some(client), _) if client.status == Some(Status::Ended) => &self.last,
             (Some(client), _) if self.state() != self.state_by_events() => &client.since,
-            (_, Some(question)) if self.state() == State::Waiting => &question.since,
+            (_, Some(question)) => &question.since,
             _ => &self.since,
         }
     }
@@ -114,15 +114,21 @@ impl Session {
         if version(&self.client) != version(&client) && !client.as_ref().is_some_and(has_ended) {
             self.event_counts_until = None;
         }
-        if let Some(client) = client.as_ref().filter(|_| self.cwd.is_empty()) {
-            self.cwd.clone_from(&client.cwd);
+        if let Some(client) = &client {
+            if self.cwd.is_empty() {
+                self.cwd.clone_from(&client.cwd);
+            }
+            // It stays when the file goes.
+            if !client.name.is_empty() {
+                self.title.clone_from(&client.name);
+            }
         }
         self.client = client;
         self.hear();
     }
 
     /// If the client says that it is busy or idle, the open questions are answered. If it is idle,
-    /// the tools of the main thread have ended.
+    /// tools have ended, but for those of subagents in the background.
     fn hear(&mut self) {
         let status = self.client_status();
         let is_busy = status == Some(&Status::Busy);
@@ -130,8 +136,10 @@ impl Session {
         for question in &mut self.questions {
             question.is_answered |= is_busy || is_idle;
         }
+        let agents: Vec<String> = self.agents().map(|agent| agent.id.clone()).collect();
         for tool in &mut self.running {
-            tool.has_ended |= is_idle && tool.call.agent_id.is_none();
+            let agent = tool.call.agent_id.as_ref();
+            tool.has_ended |= is_idle && !agent.is_some_and(|agent| agents.contains(agent));
         }
     }
 
@@ -149,5 +157,184 @@ impl Session {
         {
             self.hear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::object::Object;
+    use std::time::Duration;
+
+    /// A session after these events, each a name and its fields.
+    fn session(events: &[(&str, &str)]) -> Session {
+        let mut session = Session::new("s".into(), 0);
+        events
+            .iter()
+            .for_each(|event| apply(&mut session, event, EVENTS, None));
+        session
+    }
+
+    fn apply(
+        session: &mut Session,
+        (name, fields): &(&str, &str),
+        time: &str,
+        arrived: Option<Instant>,
+    ) {
+        let event = format!(r#"{{"_event":"{name}"{fields}}}"#);
+        let event = Object::validate(&event).unwrap();
+        session.apply(&event, &Time::parse(time), arrived);
+    }
+
+    /// When the events came, and when the client's status began.
+    const EVENTS: &str = "2026-02-09T10:30:00+00:00";
+    const FILE: &str = "2026-02-09T10:31:00+00:00";
+
+    fn word(status: Status) -> Option<ClientWord> {
+        Some(ClientWord {
+            status: Some(status),
+            since: Time::parse(FILE),
+            cwd: "/file".into(),
+            ..ClientWord::default()
+        })
+    }
+
+    fn waiting() -> Status {
+        Status::Waiting("permission prompt".into())
+    }
+
+    /// The main thread, a subagent in the foreground and one in the background run a tool each.
+    fn with_agents() -> Session {
+        let call = |id: &str, agent: &str| {
+            format!(r#","tool_name":"Bash","tool_use_id":"{id}","tool_input":{{}}{agent}"#)
+        };
+        let launch = r#","tool_name":"Agent","tool_response":{"isAsync":true,"agentId":"b"}"#;
+        let own = call("own", "");
+        let [foreground, background] =
+            ["f", "b"].map(|agent| call(agent, &format!(r#","agent_id":"{agent}""#)));
+        session(&[
+            ("UserPromptSubmit", r#","prompt":"go""#),
+            ("PostToolUse", launch),
+            ("PreToolUse", &own),
+            ("PreToolUse", &foreground),
+            ("PreToolUse", &background),
+        ])
+    }
+
+    fn tools(session: &Session) -> String {
+        let ids = session.running().map(|tool| tool.call.tool_use_id.clone());
+        ids.flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    fn agents(session: &Session) -> String {
+        let ids = session.agents().map(|agent| &*agent.id);
+        ids.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_the_client_says_ends_tools_and_subagents() {
+        for (status, tools_then, agents_then, tools_later) in [
+            (Status::Busy, "own f b", "b f", "own f b"),
+            (waiting(), "own f b", "b f", "own f b"),
+            (Status::Idle, "b", "b", "b"),
+            (Status::Ended, "", "", ""),
+        ] {
+            let mut session = with_agents();
+            session.set_client(word(status));
+            assert_eq!(tools(&session), tools_then, "{:?}", session.client());
+            assert_eq!(agents(&session), agents_then, "{:?}", session.client());
+            // They do not run again.
+            session.set_client(word(Status::Busy));
+            assert_eq!(tools(&session), tools_later);
+        }
+    }
+
+    /// A late event.
+    #[test]
+    fn no_tool_of_an_ended_process_runs() {
+        let mut session = with_agents();
+        session.set_client(word(Status::Ended));
+        let late = r#","tool_name":"Bash","tool_use_id":"late""#;
+        apply(&mut session, &("PreToolUse", late), EVENTS, None);
+        assert_eq!(tools(&session), "");
+    }
+
+    #[test]
+    fn what_the_client_says_answers_questions() {
+        let ask = |command: &str| {
+            format!(r#","tool_name":"Bash","tool_input":{{"command":"{command}"}}"#)
+        };
+        for (status, is_open, shown) in [
+            (Status::Busy, false, "second"),
+            (Status::Idle, false, "second"),
+            (Status::Ended, false, "second"),
+            (waiting(), true, "first"),
+        ] {
+            let mut session = session(&[("PermissionRequest", &ask("first"))]);
+            session.set_client(word(status));
+            assert_eq!(session.open_questions().len(), usize::from(is_open));
+            let second = ask("second");
+            apply(&mut session, &("PermissionRequest", &second), FILE, None);
+            session.set_client(word(waiting()));
+            let since = if is_open { EVENTS } else { FILE };
+            assert_eq!(session.detail(), format!("permission for Bash: {shown}"));
+            assert_eq!(session.since().text, since);
+            // It asks again, and no event has told of it.
+            session.set_client(word(Status::Busy));
+            session.set_client(word(waiting()));
+            assert_eq!(session.detail(), "permission for Bash: second");
+        }
+    }
+
+    #[test]
+    fn a_state_began_when_that_says_so_which_tells_it() {
+        for (event, status, since) in [
+            ("UserPromptSubmit", Status::Busy, EVENTS),
+            ("UserPromptSubmit", Status::Idle, FILE),
+            ("UserPromptSubmit", waiting(), FILE),
+            ("UserPromptSubmit", Status::Ended, EVENTS),
+            ("Stop", Status::Idle, EVENTS),
+            ("Stop", Status::Busy, FILE),
+        ] {
+            let mut session = session(&[(event, "")]);
+            session.set_client(word(status));
+            assert_eq!(
+                session.since().text,
+                since,
+                "{event} {:?}",
+                session.client()
+            );
+        }
+    }
+
+    /// Only an event that has just come, and only while there is a file.
+    #[test]
+    fn an_event_counts_for_a_second() {
+        let now = Instant::now();
+        let second = now + Duration::from_secs(1);
+        let mut session = session(&[("Stop", "")]);
+        let prompt = ("UserPromptSubmit", "");
+        apply(&mut session, &prompt, EVENTS, Some(now));
+        assert_eq!(session.next_settlement(), None);
+        session.set_client(word(Status::Idle));
+        assert_eq!(session.next_settlement(), None, "it was written since");
+        apply(&mut session, &("Stop", ""), EVENTS, None);
+        apply(&mut session, &prompt, EVENTS, Some(now));
+        assert_eq!(session.next_settlement(), Some(second));
+        assert!(!session.is_by_client() && session.state() == State::Working);
+        session.settle(second - Duration::from_nanos(1));
+        assert_eq!(session.state(), State::Working);
+        session.settle(second);
+        assert!(session.is_by_client() && session.state() == State::Idle);
+    }
+
+    #[test]
+    fn the_directory_is_the_files_until_an_event_has_told() {
+        let mut unknown = session(&[]);
+        unknown.set_client(word(Status::Idle));
+        assert_eq!(unknown.cwd, "/file");
+        let mut known = session(&[("Stop", r#","cwd":"/event""#)]);
+        known.set_client(word(Status::Idle));
+        assert_eq!(known.cwd, "/event");
     }
 }

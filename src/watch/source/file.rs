@@ -33,10 +33,15 @@ pub fn read(paths: &[PathBuf], mode: Mode, taker: &mut Taker) -> Result<(), Stop
         let mut file = open(path).map_err(|cause| error("open", path, cause))?;
         let size = file.metadata().ok().filter(Metadata::is_file);
         let size = size.map(|file| file.len());
+        let is_followed = paths.peek().is_none() && mode == Mode::Follow;
+        if is_followed && size.is_none() {
+            // A pipe brings what happens now.
+            taker.take(Input::Live)?;
+        }
         read_to_end(&mut file, &mut splitter, taker)?
             .map_err(|cause| error("read", path, cause))?;
-        let is_last = paths.peek().is_none() && path != Path::new(STDIN);
-        if let Some(size) = size.filter(|_| is_last && mode == Mode::Follow) {
+        if let Some(size) = size.filter(|_| is_followed && path != Path::new(STDIN)) {
+            taker.take(Input::Live)?;
             let followed = Followed::new(path.clone(), file, size);
             follow(followed, &mut splitter, taker)?;
         }

@@ -22,7 +22,8 @@ pub enum Input<'i> {
     Line(&'i [u8]),
     /// A line that is too long to be an event.
     TooLong,
-    /// The past events have been read: what comes now is live. Only a server says this.
+    /// The past events have been read: what comes now is live. A record that is not followed has
+    /// none.
     Live,
     /// The next input may take its time: what was made of the lines should be shown.
     Pause,

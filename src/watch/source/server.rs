@@ -262,29 +262,30 @@ impl<'p> Events<'p> {
         mode: Mode,
         taker: &mut Taker,
     ) -> Result<(), Stop> {
-        let mut is_past = position.is_some();
-        if !is_past {
+        let mut is_past = true;
+        let mut end_past = |position: &Option<Position>, taker: &mut Taker| {
             // An output socket has no past events.
+            let is_live = |position: &Position| position.next >= position.live;
+            if !is_past || !position.as_ref().is_none_or(is_live) {
+                return Ok(());
+            }
+            is_past = false;
             taker.take(Input::Live)?;
-        }
+            match mode {
+                Mode::Once => Err(Stop::Enough),
+                Mode::Follow => Ok(()),
+            }
+        };
+        end_past(position, taker)?;
         loop {
             self.splitter.take_lines(|line| {
                 if let Some(position) = position {
                     position.advance(&line);
                 }
-                taker.take(line)
+                taker.take(line)?;
+                // Live events can come with the last past one.
+                end_past(position, taker)
             })?;
-            if is_past
-                && position
-                    .as_ref()
-                    .is_some_and(|position| position.next >= position.live)
-            {
-                is_past = false;
-                taker.take(Input::Live)?;
-                if mode == Mode::Once {
-                    return Ok(());
-                }
-            }
             taker.take(Input::Pause)?;
             let fill = |room: &mut [u8]| readiness::read(&self.stream, room, None);
             match self.splitter.fill(fill) {
