@@ -27,7 +27,7 @@ use crate::watch::table;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands that run at once.
 const MAX_RUNNING: usize = 16;
-/// Characters of what a failed command has written to stderr that the user sees.
+/// Bytes of what a failed command has written to stderr that the user sees.
 const ERROR_LENGTH: usize = 100;
 
 /// Why a command runs.

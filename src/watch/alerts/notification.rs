@@ -23,7 +23,7 @@ use crate::format::summary;
 use crate::watch::session::Session;
 use crate::watch::session::parts::Question;
 
-/// Characters of the title, and of the text. kitty takes 2,048 bytes for both.
+/// Bytes of the title, and of the text. kitty takes 2,048 bytes for both.
 const MAX_LENGTH: usize = 200;
 
 /// The terminal, and what it knows.
