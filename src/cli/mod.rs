@@ -19,6 +19,7 @@ mod version;
 mod watch;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 pub use self::hooks::{Change, HooksAction, HooksOptions, Scope, WORKTREE_CREATE};
 pub use self::parser::Exit;
@@ -49,10 +50,7 @@ pub fn parse(
     socket_variable: Option<OsString>,
 ) -> Result<Command, Exit> {
     let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
-    let default_socket = match socket_variable {
-        Some(path) if !path.is_empty() => path.into(),
-        _ => DEFAULT_SOCKET.into(),
-    };
+    let default_socket = default_socket(socket_variable);
     match arguments.first().and_then(|first| first.to_str()) {
         Some("send") => {
             let options = send::parse(&arguments[1..], default_socket);
@@ -64,6 +62,14 @@ pub fn parse(
             watch::parse_sessions(&arguments[1..], default_socket).map(Command::Sessions)
         }
         _ => serve::parse(&arguments, default_socket).map(Command::Serve),
+    }
+}
+
+/// The hook socket, if no option says which. `variable` is the value of [`SOCKET_VARIABLE`].
+pub fn default_socket(variable: Option<OsString>) -> PathBuf {
+    match variable {
+        Some(path) if !path.is_empty() => path.into(),
+        _ => DEFAULT_SOCKET.into(),
     }
 }
 

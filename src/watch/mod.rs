@@ -135,10 +135,12 @@ fn read_sessions(source: &SourceOption) -> Result<Sessions, String> {
     if source::is_live(source) {
         add_client_words(&mut sessions);
     }
-    match no_server {
-        Some(error) if sessions.is_empty() => return Err(error),
-        Some(error) => say(error),
-        None => {}
+    if let Some(error) = no_server {
+        let error = format!("{error}. To start it: {}", source::start_command(source));
+        if sessions.is_empty() {
+            return Err(error);
+        }
+        say(error);
     }
     report_damage(damaged);
     report_losses(&sessions);

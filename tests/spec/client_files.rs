@@ -169,8 +169,8 @@ fn after_an_answer_the_state_is_what_the_client_says() {
     );
     assert_eq!(look("busy"), seen("working", "Bash make", "client", 1));
     // Refused, or Esc: no event tells.
-    assert_eq!(look("idle"), seen("idle", "", "client", 0));
-    assert_eq!(look("shell"), seen("idle", "", "client", 0));
+    assert_eq!(look("idle"), seen("idle", "interrupted", "client", 0));
+    assert_eq!(look("shell"), seen("idle", "interrupted", "client", 0));
     // A status that nobody knows says nothing.
     assert_eq!(
         look("resting"),

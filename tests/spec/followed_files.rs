@@ -253,5 +253,5 @@ fn the_screen_says_that_no_server_answers() {
     let pid = home.client();
     home.write(pid, &file(pid, "s", "waiting"));
     let watch = Watch::start(&home.command("watch", "/nonexistent"));
-    watch.wait_for("NO SERVER: run hooks-observatory · 1 waiting");
+    watch.wait_for("NO SERVER: run hooks-observatory --socket '/nonexistent' · 1 waiting");
 }

@@ -88,6 +88,8 @@ pub struct App {
     pub copied: Option<String>,
     /// What the source last reported.
     pub notice: String,
+    /// The command that starts the server that is missing.
+    pub start_command: String,
     /// Since when no server answers, in seconds since 1970.
     pub lost_at: Option<i64>,
     /// What came of what the user has asked for. It stays until a key is pressed.
@@ -117,6 +119,7 @@ impl App {
             is_jump_wanted: false,
             copied: None,
             notice: String::new(),
+            start_command: "hooks-observatory".into(),
             lost_at: None,
             answer: String::new(),
         }
@@ -291,6 +294,11 @@ impl App {
         }
         let folded = self.allowed().filter(|session| self.is_folded(session));
         folded.count()
+    }
+
+    /// How the ids of the sessions begin that the options allow.
+    pub fn prefix(&self) -> &str {
+        &self.options.session
     }
 
     /// Whether there are any sessions that the options allow.

@@ -264,17 +264,23 @@ fn put(text: &str, style: impl Into<Style>, area: Rect, buffer: &mut Buffer) {
     Line::styled(fit(text, area.width.into()), style).render(area, buffer);
 }
 
-fn explain_emptiness(app: &App) -> &'static str {
+fn explain_emptiness(app: &App) -> String {
     if app.has_sessions() {
-        return "No session matches the filter. Esc removes it.";
+        return "No session matches the filter. Esc removes it.".into();
     }
     if app.lost_at.is_some() {
-        return "No server answers. Start it in another terminal:\n\n\
-                hooks-observatory\n\n\
-                This view then shows what happens.";
+        return format!(
+            "No server answers. Start it in another terminal:\n\n{}\n\n\
+             This view then shows what happens.",
+            app.start_command
+        );
+    }
+    if !app.prefix().is_empty() {
+        return format!("The id of no session begins with {} yet.", app.prefix());
     }
     "No sessions yet. They appear when Claude Code runs with the hooks installed:\n\n\
      hooks-observatory hooks --install"
+        .into()
 }
 
 /// How many sessions are in which state, and what hides some.
@@ -290,7 +296,7 @@ fn status_text(app: &App) -> String {
         (app.is_paused(), "PAUSED".into()),
         (
             app.lost_at.is_some(),
-            "NO SERVER: run hooks-observatory".into(),
+            format!("NO SERVER: run {}", app.start_command),
         ),
         (!counts.is_empty(), counts),
         (silent > 0 && app.lost_at.is_none(), advice),

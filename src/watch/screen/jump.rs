@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use crate::cli::WatchOptions;
 use crate::hooks::quote_text;
 use crate::watch::client_files::{Panes, Place, Terminal};
-use crate::watch::session::Session;
 use crate::watch::session::client::Status;
+use crate::watch::session::{Session, State};
 use crate::watch::{command, source, table};
 
 /// The time that a command has. The server that it talks to can be stopped.
@@ -55,6 +55,7 @@ impl Jump {
                 let command = self.custom(text, session).map(Some);
                 command.map_err(|error| format!("The command of --jump cannot run: {error}"))
             }
+            None if !self.is_live => Err("This is a record: its sessions are not of now.".into()),
             None => go_to(session),
         }
     }
@@ -87,9 +88,10 @@ fn go_to(session: &Session) -> Result<Option<Command>, String> {
     match way(own, target)? {
         Way::Switch(words) => run(&words).map(|_| None),
         Way::Attach(words) if is_elsewhere => Err(format!(
-            "The session is in another server or session of the program that shows this view.\n\
-             In a terminal outside of that program, this command shows it:\n\n{}",
-            shell_text(&words)
+            "The session is in another server or session of {name}.\n\
+             In a terminal outside of {name}, this command shows it:\n\n{}",
+            shell_text(&words),
+            name = words[0],
         )),
         Way::Attach(words) => attach(&words).map(Some),
     }
@@ -98,6 +100,9 @@ fn go_to(session: &Session) -> Result<Option<Command>, String> {
 /// The terminal that shows a session.
 fn find(session: &Session, panes: &mut Panes) -> Result<Terminal, String> {
     let Some(client) = session.client() else {
+        if session.state() >= State::Ended {
+            return Err("The session has ended. y copies the command that resumes it.".into());
+        }
         return Err(
             "It is not known where this session runs: Claude Code has no session file \
              of it here. It may run on another machine or in a container."
@@ -111,7 +116,8 @@ fn find(session: &Session, panes: &mut Panes) -> Result<Terminal, String> {
     Terminal::find(pid, client.tmux.as_deref(), panes).ok_or_else(|| {
         format!(
             "The session's process, {pid}, is in no pane or window that can be shown: it runs \
-             outside of tmux, GNU screen, Zellij, kitty and WezTerm, or its pane is closed."
+             outside of tmux, GNU screen, Zellij, kitty and WezTerm, its pane is closed, or its \
+             tmux does not answer."
         )
     })
 }

@@ -77,6 +77,7 @@ pub fn run(options: &WatchOptions, alerts: Option<Alerts>) -> Result<(), String>
     };
     let mut app = App::new(options.filter.clone(), look, screen.size());
     app.now = now();
+    app.start_command = source::start_command(&options.source);
     let mut watch = Watch {
         app,
         jump: Jump::new(options),

@@ -13,6 +13,7 @@ mod input;
 mod line_splitter;
 mod server;
 
+use std::env;
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileTypeExt;
@@ -20,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 pub use self::input::{Input, Mode};
 use self::input::{Stop, Taker};
-use crate::cli::{STDIN, SourceOption};
+use crate::cli::{SOCKET_VARIABLE, STDIN, SourceOption, default_socket};
+use crate::hooks::quote_text;
 
 /// Reads a source. Returns when it ends, or when `take` breaks. The error is for the user.
 pub fn read(
@@ -58,6 +60,20 @@ pub fn is_live(source: &SourceOption) -> bool {
         SourceOption::Server(_) => true,
         SourceOption::Paths(paths) => paths.iter().any(|path| is_socket(path)),
     }
+}
+
+/// The command that starts the server of a source.
+pub fn start_command(source: &SourceOption) -> String {
+    let own = match source {
+        SourceOption::Server(path) => Some(path),
+        SourceOption::Paths(paths) => paths.first(),
+    };
+    let default = default_socket(env::var_os(SOCKET_VARIABLE));
+    let option = own.filter(|path| **path != default).map(|path| {
+        let path = quote_text(&path.to_string_lossy());
+        format!(" --socket {path}")
+    });
+    format!("hooks-observatory{}", option.unwrap_or_default())
 }
 
 fn is_socket(path: &Path) -> bool {
