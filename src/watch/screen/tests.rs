@@ -162,6 +162,16 @@ impl View {
     }
 }
 
+/// What the client's file says of a session.
+fn client_word(id: &str, status: Status, version: u64) -> (String, ClientWord) {
+    let word = ClientWord {
+        status: Some(status),
+        version,
+        ..ClientWord::default()
+    };
+    (id.into(), word)
+}
+
 /// Ids as short as they are shown, and others as they are.
 fn id(session: &str) -> &str {
     match session {
@@ -501,11 +511,11 @@ fn an_interrupted_turn_does_not_show_the_message_of_the_one_before() {
         json!({"last_assistant_message": "All done."}),
     );
     view.waits("webshop");
-    let word = ClientWord {
-        status: Some(Status::Idle),
-        ..ClientWord::default()
-    };
-    view.app.take_client_words(vec![("a47624fd".into(), word)]);
+    let word = || vec![client_word("a47624fd", Status::Idle, 1)];
+    view.app.take_client_words(word());
+    view.shows("interrupted");
+    view.prompt("webshop", "go on");
+    view.app.take_client_words(word());
     view.shows("interrupted");
     view.event("webshop", "SessionEnd", json!({"reason": "other"}));
     view.app.take_client_words(Vec::new());
@@ -590,7 +600,14 @@ fn text_is_found_in_an_open_event_and_the_next_place_with_enter() {
     assert!(page(&view).0 > first);
     let _ = view.press("<Enter>");
     assert_eq!(page(&view), (first, 0, 2));
-    let _ = view.press("/<Backspace>r<Enter>");
+    let found = |view: &View| view.app.page.as_ref().unwrap().found.clone();
+    let _ =
+        view.press("/<Backspace><Backspace><Backspace><Backspace><Backspace><Backspace>yy<Enter>");
+    assert!(
+        found(&view).is_sorted_by(|one, other| one < other),
+        "each row once"
+    );
+    let _ = view.press("/r<Enter>");
     assert!(bold(&view).is_empty());
     let _ = view.press("<Esc>");
     assert!(view.app.page.as_ref().unwrap().search.is_empty());
@@ -837,6 +854,79 @@ fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
     let _ = view.press("j");
     mark(&mut view);
     assert!(marked(&view).is_empty(), "{:#?}", view.rows());
+    // It has no prompt: it was only cleared.
+    view.bash("cleared", "PreToolUse", "1", "ls");
+    mark(&mut view);
+    view.event("cleared", "Stop", json!({}));
+    // Only its file tells of it.
+    let word = |status| client_word("file", status, 1);
+    view.app.take_client_words(vec![word(Status::Busy)]);
+    mark(&mut view);
+    view.app.take_client_words(vec![word(Status::Idle)]);
+    // It was refused.
+    view.prompt("api", "go on");
+    view.waits("api");
+    mark(&mut view);
+    view.event("api", "Stop", json!({}));
+    mark(&mut view);
+    let rows = view.rows();
+    let marked = rows.iter().filter(|row| row.starts_with('•'));
+    let marked: Vec<_> = marked.filter(|row| !row.contains("docs")).collect();
+    assert_eq!(marked.len(), 2, "{rows:#?}");
+    assert!(
+        !marked.iter().any(|row| row.contains("cleared")),
+        "{rows:#?}"
+    );
+}
+
+#[test]
+fn within_a_second_the_order_is_that_of_the_client_s_files() {
+    let mut view = View::new((80, 24));
+    let waiting = || Status::Waiting("permission prompt".into());
+    let words = [("c", 1), ("a", 3), ("b", 2)];
+    let words = words.map(|(id, version)| client_word(id, waiting(), version));
+    view.app.take_client_words(words.into());
+    let ids: Vec<_> = view
+        .app
+        .shown()
+        .iter()
+        .map(|session| &*session.id)
+        .collect();
+    assert_eq!(ids, ["c", "b", "a"]);
+}
+
+#[test]
+fn of_the_ended_sessions_the_latest_is_the_first() {
+    let mut view = View::new((80, 24));
+    for session in ["a", "b"] {
+        view.event(session, "SessionEnd", json!({}));
+        view.app.now += 1;
+    }
+    assert_eq!(view.table(), ["ended b", "ended a"]);
+}
+
+#[test]
+fn a_long_notice_takes_a_third_of_the_screen_at_most() {
+    let mut view = morning((40, 15));
+    view.app.notice = "long ".repeat(100);
+    let rows = view.rows();
+    assert_eq!(
+        rows.iter().filter(|row| row.contains("long long")).count(),
+        5
+    );
+    assert!(rows[1].contains("STATE"), "{rows:#?}");
+}
+
+#[test]
+fn one_long_name_leaves_room_for_what_sessions_do() {
+    let mut view = View::new((80, 24));
+    view.event(
+        "a",
+        "Stop",
+        json!({"cwd": "/home/dev/".to_owned() + &"p".repeat(60)}),
+    );
+    view.waits("b");
+    view.shows(" permission for Bash: rm -r build\n");
 }
 
 #[test]
