@@ -919,14 +919,14 @@ fn a_long_notice_takes_a_third_of_the_screen_at_most() {
 
 #[test]
 fn one_long_name_leaves_room_for_what_sessions_do() {
-    let mut view = View::new((80, 24));
+    let mut view = View::new((60, 24));
     view.event(
         "a",
         "Stop",
         json!({"cwd": "/home/dev/".to_owned() + &"p".repeat(60)}),
     );
     view.waits("b");
-    view.shows(" permission for Bash: rm -r build\n");
+    view.shows(" Bash: rm -r build\n");
 }
 
 #[test]
