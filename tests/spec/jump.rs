@@ -205,8 +205,12 @@ fn inside_of_tmux_enter_takes_this_client_to_the_pane_and_no_other() {
     tmux.cat(&["new-session", "-s", "other"]);
     // Of the two that show the view, the first one has the key.
     let clients = ["view", "view", "other"].map(|session| tmux.attach(session));
+    // Who has scrolled leaves a pane in copy mode.
+    tmux.run(&["copy-mode", "-t", &pane]);
     clients[0].press("\r");
     tmux.wait_for(&clients[0], &pane);
+    let mode = ["display-message", "-p", "-t", &pane, "#{pane_in_mode}"];
+    wait_until("the pane takes keys", || tmux.run(&mode) == "0");
     assert_eq!(tmux.shown_by(&clients[1]).unwrap(), view);
     // Back, and to a pane that has moved behind one that is zoomed.
     tmux.run(&["join-pane", "-d", "-s", &pane, "-t", "work:0"]);

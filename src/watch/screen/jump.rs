@@ -83,6 +83,7 @@ fn go_to(session: &Session) -> Result<Option<Command>, String> {
                 .into(),
         );
     }
+    leave_mode(target);
     let own = own.as_ref();
     let is_elsewhere = own.is_some_and(|own| discriminant(own) == discriminant(target));
     match way(own, target)? {
@@ -182,6 +183,14 @@ fn client_of(server: &str, pane: &str) -> Result<String, String> {
     match run(&show)? {
         client if client.is_empty() => Err("No client of tmux shows this view.".into()),
         client => Ok(client),
+    }
+}
+
+/// Ends the copy mode of a pane, which would take the user's answer for its own keys.
+fn leave_mode(target: &Terminal) {
+    if let Terminal::Tmux { server, pane } = target {
+        // It fails before tmux 3.2.
+        let _ = run(&words("tmux -S {} copy-mode -q -t {}", &[server, pane]));
     }
 }
 
