@@ -1,7 +1,7 @@
 //! The hooks in Claude Code's settings: printed, installed, removed, or described.
 //!
 //! - `command` is the shell command of a hook. `events` lists the events by the client's
-//!   version, which `client_version` finds.
+//!   version, which `client_version` finds. `places` knows where the client's files are.
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
 //! - `file` reads and replaces a settings file. `status` describes what is installed.
 //! - This file decides what to do, and talks to the user.
@@ -18,15 +18,16 @@ mod command;
 mod events;
 mod file;
 mod json_edit;
+mod places;
 pub mod settings;
 mod status;
 
-use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::path::{self, Path, PathBuf};
+use std::path::Path;
 
 use similar::TextDiff;
 
+use self::client_version::Clients;
 pub use self::command::quote_text;
 use self::command::{Sender, recognise};
 use self::file::SettingsFile;
@@ -59,11 +60,18 @@ pub fn run(
             edit(change, remove, "Removed the hooks from", "--install", print)
         }
         HooksAction::Status => {
-            let client = client(options);
+            let client = match options.client {
+                Some(version) => Ok(version),
+                None => Clients::find().map(|clients| clients.oldest),
+            };
             print(&format!(
                 "{}{}",
-                status::describe("User settings", &path(&Scope::User)?, &client),
-                status::describe("Project settings", &path(&Scope::Project)?, &client),
+                status::describe("User settings", &places::settings(&Scope::User)?, &client),
+                status::describe(
+                    "Project settings",
+                    &places::settings(&Scope::Project)?,
+                    &client
+                ),
             ))
         }
     }
@@ -71,7 +79,14 @@ pub fn run(
 
 /// The hooks that the options ask for.
 fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
-    let client = client_or_default(options);
+    let client = client(options)?;
+    if client < events::FIRST_CLIENT {
+        say(format_args!(
+            "the events of version {client} are not known: using those of {}. Check that the \
+             client still reads its settings",
+            events::FIRST_CLIENT
+        ));
+    }
     let known: Vec<&str> = events::known_to(client).collect();
     let events = match &options.events {
         None => known,
@@ -94,31 +109,32 @@ fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
     Ok(events.into_iter().map(hook).collect())
 }
 
+/// The client whose events to send, with a message where the user may want another one.
 fn client(options: &HooksOptions) -> Result<Version, String> {
-    match options.client {
-        Some(version) => Ok(version),
-        None => client_version::installed(),
+    if let Some(version) = options.client {
+        return Ok(version);
     }
-}
-
-/// The client whose events to install, with a warning if that is a guess.
-fn client_or_default(options: &HooksOptions) -> Version {
-    let (default, first) = (events::DEFAULT_CLIENT, events::FIRST_CLIENT);
-    match client(options) {
-        Ok(version) if version < first => {
-            say(format_args!(
-                "the events of version {version} are not known: using those of {first}. Check \
-                 that the client still reads its settings"
-            ));
-            version
+    match Clients::find() {
+        Ok(clients) => {
+            if clients.are_several() {
+                say(format_args!(
+                    "several clients are installed: {clients}. The events are those of the \
+                     oldest. For another version, give --client VERSION"
+                ));
+            }
+            Ok(clients.oldest)
         }
-        Ok(version) => version,
+        Err(reason) if matches!(options.action, HooksAction::Install(_)) => Err(format!(
+            "{reason}. A client that does not know an event may reject the whole settings file, \
+             permission rules included: give the client's version with --client VERSION"
+        )),
         Err(reason) => {
+            let first = events::FIRST_CLIENT;
             say(format_args!(
-                "{reason}: using the events of version {default}. For another version, give \
+                "{reason}: using the events of version {first}. For another version, give \
                  --client VERSION"
             ));
-            default
+            Ok(first)
         }
     }
 }
@@ -160,7 +176,7 @@ fn edit(
     undo: &str,
     print: impl Fn(&str) -> Result<(), String>,
 ) -> Result<(), String> {
-    let path = path(&change.scope)?;
+    let path = places::settings(&change.scope)?;
     let shown = path.display();
     let unchanged = |error: String| format!("{shown} was left as it was: {error}");
     let file = SettingsFile::read(&path).map_err(unchanged)?;
@@ -185,28 +201,6 @@ fn edit(
     print(&format!(
         "{done} {shown}. To undo it: hooks-observatory hooks {undo} {scope}\n"
     ))
-}
-
-/// The settings file of a scope, from any directory.
-fn path(scope: &Scope) -> Result<PathBuf, String> {
-    let path = match scope {
-        Scope::User => user_folder()?.join("settings.json"),
-        Scope::Project => PathBuf::from(".claude/settings.local.json"),
-        Scope::File(path) => path.clone(),
-    };
-    path::absolute(&path)
-        .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))
-}
-
-/// The folder in which the client looks for the user's settings.
-fn user_folder() -> Result<PathBuf, String> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(folder) = variable("CLAUDE_CONFIG_DIR") {
-        return Ok(folder.into());
-    }
-    let home = variable("HOME");
-    home.map(|home| PathBuf::from(home).join(".claude"))
-        .ok_or_else(|| "HOME is not set: give the settings file with --file PATH".into())
 }
 
 /// The change as a unified diff. On a terminal it shows no byte that the terminal would
