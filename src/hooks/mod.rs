@@ -3,8 +3,9 @@
 //! - `command` is the shell command of a hook. `events` lists the events by the client's
 //!   version, which `client_version` finds. `places` knows where the client's files are.
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
-//! - `file` reads and replaces a settings file. `status` describes what is installed.
-//! - This file decides what to do, and talks to the user.
+//! - `file` reads and replaces a settings file, with `exchange`. `edit` edits one, and talks to
+//!   the user. `status` describes what is installed.
+//! - This file decides what to do.
 //!
 //! A fault here harms the user: a client rejects a whole settings file, permission rules
 //! included, if it names an event that the client does not know.
@@ -15,26 +16,21 @@
 
 mod client_version;
 mod command;
+mod edit;
 mod events;
+mod exchange;
 mod file;
 mod json_edit;
 mod places;
 pub mod settings;
 mod status;
 
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
-
-use similar::TextDiff;
-
 use self::client_version::Clients;
 pub use self::command::quote_text;
 use self::command::{Sender, recognise};
-use self::file::SettingsFile;
 use self::settings::Hook;
-use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
+use crate::cli::{HooksAction, HooksOptions, Scope, Version};
 use crate::diagnostics::stderr::say;
-use crate::terminal::sanitize_char;
 
 /// Does what the options say. `print` writes to stdout.
 pub fn run(
@@ -53,11 +49,11 @@ pub fn run(
                 "Installed hooks for {} in",
                 events::count_events(hooks.len())
             );
-            edit(change, install, &done, "--remove", print)
+            edit::edit(change, install, &done, "--remove", print)
         }
         HooksAction::Remove(change) => {
             let remove = |text: &str| settings::remove(text, is_ours);
-            edit(change, remove, "Removed the hooks from", "--install", print)
+            edit::edit(change, remove, "Removed the hooks from", "--install", print)
         }
         HooksAction::Status => {
             let client = match options.client {
@@ -166,70 +162,4 @@ fn check_chosen(
 
 fn is_ours(command: &str) -> bool {
     recognise(command).is_some()
-}
-
-/// Edits a settings file, and reports what changed and which option undoes it.
-fn edit(
-    change: &Change,
-    new_text: impl Fn(&str) -> Result<String, String>,
-    done: &str,
-    undo: &str,
-    print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
-    let path = places::settings(&change.scope)?;
-    let shown = path.display();
-    let unchanged = |error: String| format!("{shown} was left as it was: {error}");
-    let file = SettingsFile::read(&path).map_err(unchanged)?;
-    let text = new_text(&file.text)
-        .map_err(|error| unchanged(format!("{error}. Correct it, and run the command again")))?;
-    if text == file.text {
-        return print(&format!("Nothing to change in {shown}\n"));
-    }
-    print(&diff(&path, &file.text, &text))?;
-    if change.is_dry_run {
-        return Ok(());
-    }
-    if !change.is_confirmed && io::stdin().is_terminal() && !ask(&path) {
-        return Err(unchanged("you did not confirm the change".into()));
-    }
-    file.replace(&text).map_err(unchanged)?;
-    let scope = match &change.scope {
-        Scope::User => "--user".to_owned(),
-        Scope::Project => "--project".to_owned(),
-        Scope::File(_) => format!("--file {}", quote_text(&shown.to_string())),
-    };
-    print(&format!(
-        "{done} {shown}. To undo it: hooks-observatory hooks {undo} {scope}\n"
-    ))
-}
-
-/// The change as a unified diff. On a terminal it shows no byte that the terminal would
-/// obey.
-fn diff(path: &Path, old: &str, new: &str) -> String {
-    let name = path.display().to_string();
-    let diff = TextDiff::from_lines(old, new);
-    let diff = diff.unified_diff().header(&name, &name).to_string();
-    if !io::stdout().is_terminal() {
-        return diff;
-    }
-    let lines = diff.split('\n').map(sanitize_line);
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn sanitize_line(line: &str) -> String {
-    let sanitize = |char| match char {
-        '\t' => '\t',
-        char => sanitize_char(char),
-    };
-    line.trim_end_matches('\r').chars().map(sanitize).collect()
-}
-
-/// Asks on stderr, since stdout may be a file. Only a yes is a yes.
-fn ask(path: &Path) -> bool {
-    let mut answer = String::new();
-    let question = format!("Write this to {}? [y/N] ", path.display());
-    let asked = io::stderr().write_all(question.as_bytes());
-    asked.is_ok()
-        && io::stdin().read_line(&mut answer).is_ok()
-        && matches!(answer.trim(), "y" | "Y" | "yes")
 }

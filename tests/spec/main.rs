@@ -26,6 +26,7 @@ mod lost_files;
 mod notes;
 mod options;
 mod processes;
+mod races;
 mod readers;
 mod recipes;
 #[cfg(feature = "screen")]
