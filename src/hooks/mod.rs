@@ -5,6 +5,7 @@
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
 //! - `file` reads and replaces a settings file, with `exchange`. `edit` edits one, and talks to
 //!   the user. `status` describes what is installed.
+//! - `switches` finds the settings that keep hooks from running.
 //! - This file decides what to do.
 //!
 //! A fault here harms the user: a client rejects a whole settings file, permission rules
@@ -24,12 +25,13 @@ mod json_edit;
 mod places;
 pub mod settings;
 mod status;
+mod switches;
 
 use self::client_version::Clients;
 pub use self::command::quote_text;
 use self::command::{Sender, recognise};
 use self::settings::Hook;
-use crate::cli::{HooksAction, HooksOptions, Scope, Version};
+use crate::cli::{HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;
 
 /// Does what the options say. `print` writes to stdout.
@@ -49,7 +51,11 @@ pub fn run(
                 "Installed hooks for {} in",
                 events::count_events(hooks.len())
             );
-            edit::edit(change, install, &done, "--remove", print)
+            edit::edit(change, install, &done, "--remove", print)?;
+            switches::effective(&change.scope)?
+                .into_iter()
+                .for_each(say);
+            Ok(())
         }
         HooksAction::Remove(change) => {
             let remove = |text: &str| settings::remove(text, is_ours);
@@ -60,15 +66,7 @@ pub fn run(
                 Some(version) => Ok(version),
                 None => Clients::find().map(|clients| clients.oldest),
             };
-            print(&format!(
-                "{}{}",
-                status::describe("User settings", &places::settings(&Scope::User)?, &client),
-                status::describe(
-                    "Project settings",
-                    &places::settings(&Scope::Project)?,
-                    &client
-                ),
-            ))
+            print(&status::report(&client)?)
         }
     }
 }

@@ -4,10 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{self, Path, PathBuf};
 
 use crate::cli::Scope;
+
+/// The folder of the administrator's settings.
+#[cfg(not(target_os = "macos"))]
+const MANAGED: &str = "/etc/claude-code";
+#[cfg(target_os = "macos")]
+const MANAGED: &str = "/Library/Application Support/ClaudeCode";
 
 /// The settings file of a scope, from any directory.
 pub fn settings(scope: &Scope) -> Result<PathBuf, String> {
@@ -18,6 +25,37 @@ pub fn settings(scope: &Scope) -> Result<PathBuf, String> {
     };
     path::absolute(&path)
         .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))
+}
+
+/// The settings files that a client in this directory reads, the later ones with precedence.
+pub fn user_and_project_settings() -> Vec<PathBuf> {
+    let project = Scope::File(".claude/settings.json".into());
+    let scopes = [Scope::User, project, Scope::Project];
+    scopes
+        .iter()
+        .filter_map(|scope| settings(scope).ok())
+        .collect()
+}
+
+/// The settings files of the administrator, the later ones with precedence.
+pub fn managed_settings() -> Vec<PathBuf> {
+    let folder = Path::new(MANAGED);
+    let is_shown = |path: &PathBuf| {
+        !path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    let parts = fs::read_dir(folder.join("managed-settings.d"));
+    let parts = parts
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|part| part.path());
+    let is_json = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    let parts: BTreeSet<PathBuf> = parts.filter(is_json).filter(is_shown).collect();
+    let mut files = vec![folder.join("managed-settings.json")];
+    files.extend(parts);
+    files
 }
 
 /// The installed clients, each once: the one on the PATH, and those where the client's

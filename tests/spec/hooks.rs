@@ -441,6 +441,118 @@ fn the_status_describes_what_is_installed_and_whether_it_works() {
     );
 }
 
+/// The rules are those of the real clients 2.0.60, 2.1.88 and 2.1.332.
+#[test]
+fn settings_that_keep_hooks_from_running_are_named_with_their_files() {
+    let home = folder();
+    let home = home.path().canonicalize().unwrap();
+    let [user, project, local, other] = [
+        ".claude/settings.json",
+        "project/.claude/settings.json",
+        "project/.claude/settings.local.json",
+        "project/other.json",
+    ]
+    .map(|path| home.join(path));
+    for path in [&user, &project] {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    }
+    let run = |options: &[&str]| {
+        let arguments = [&["hooks", "--client", "2.1.332"], options].concat();
+        let mut command = command(Path::new("/unused"), &arguments);
+        let command = command.current_dir(home.join("project")).env("HOME", &home);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8(text).unwrap()
+    };
+    let (on, off) = (
+        "{\"disableAllHooks\": true}",
+        "{\"disableAllHooks\": false}",
+    );
+    type Case<'c> = (&'c [(&'c PathBuf, &'c str)], &'c [&'c PathBuf]);
+    let cases: [Case; 8] = [
+        (&[], &[]),
+        (&[(&user, on)], &[&user]),
+        (&[(&project, on)], &[&project]),
+        (&[(&local, on)], &[&local]),
+        (&[(&user, on), (&local, on)], &[&local, &user]),
+        (&[(&user, on), (&local, off)], &[]),
+        (&[(&user, off), (&project, on)], &[&project]),
+        // It counts only in the administrator's settings.
+        (&[(&user, "{\"allowManagedHooksOnly\": true}")], &[]),
+    ];
+    for (written, named) in cases {
+        for path in [&user, &project, &local] {
+            let text = written.iter().find(|(file, _)| *file == path);
+            std::fs::write(path, text.map_or("{}", |(_, text)| text)).unwrap();
+        }
+        let install = ["--install", "--yes"];
+        for options in [
+            &["--status"][..],
+            &install,
+            &[&install[..], &["--project"]].concat(),
+        ] {
+            let text = run(options);
+            let lines = text.lines().filter(|line| line.contains(" run: "));
+            let expected = named.iter().map(|path| {
+                let path = path.display();
+                format!(
+                    "hooks do not run: disableAllHooks is true in {path}. Set it to false there"
+                )
+            });
+            let expected: Vec<String> = expected.collect();
+            assert_eq!(
+                lines.collect::<Vec<_>>(),
+                expected,
+                "{written:?} {options:?}"
+            );
+        }
+    }
+    std::fs::write(&other, on).unwrap();
+    let text = run(&["--install", "--yes", "--file", "other.json"]);
+    assert!(
+        text.contains(&format!("is true in {}", other.display())),
+        "{text}"
+    );
+}
+
+/// The settings of an administrator, which only root can write.
+#[test]
+fn managed_settings_that_keep_hooks_from_running_are_named() {
+    if tool("unshare").is_none() || !is_root() {
+        return;
+    }
+    let script = r#"mount -t tmpfs none /etc || exit 77
+        mkdir -p /etc/claude-code/managed-settings.d
+        cd /etc/claude-code
+        status() { echo "$1"; "$0" hooks --status --client 2.1.332 | grep ' run: '; }
+        echo '{"disableAllHooks": true}' > managed-settings.json
+        status managed
+        echo '{"disableAllHooks": false}' > managed-settings.d/b.json
+        echo '{"disableAllHooks": true}' > managed-settings.d/a.json
+        echo '{"allowManagedHooksOnly": true}' > managed-settings.d/.d.json
+        status overridden
+        echo '{"allowManagedHooksOnly": true}' > managed-settings.d/c.json
+        echo '{"allowManagedHooksOnly": false}' > managed-settings.d/e.txt
+        status restricted"#;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, BINARY])
+        .env("HOME", "/nonexistent")
+        .env_remove("CLAUDE_CONFIG_DIR")
+        .output()
+        .unwrap();
+    if output.status.code() == Some(77) {
+        return skip("no file system can be mounted");
+    }
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "managed\n\
+         hooks do not run: disableAllHooks is true in /etc/claude-code/managed-settings.json. Set it to false there\n\
+         overridden\n\
+         restricted\n\
+         only the administrator's hooks run: allowManagedHooksOnly is true in /etc/claude-code/managed-settings.d/c.json\n"
+    );
+}
+
 #[test]
 fn options_that_cannot_work_are_refused() {
     let long = format!("/{}", "x".repeat(107));

@@ -26,6 +26,7 @@ mod lost_files;
 mod notes;
 mod options;
 mod processes;
+#[cfg(target_os = "linux")]
 mod races;
 mod readers;
 mod recipes;

@@ -141,7 +141,6 @@ fn what_another_program_writes_while_the_hooks_are_written_stays() {
 
 /// It can be open already when the hooks are written, and no look at its content tells.
 #[test]
-#[cfg(target_os = "linux")]
 fn a_file_that_another_program_has_open_for_writing_is_left_to_it() {
     if tool("strace").is_none() {
         return;
