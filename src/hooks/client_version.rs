@@ -4,13 +4,14 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 
 use super::places;
 use crate::cli::Version;
@@ -64,7 +65,14 @@ impl fmt::Display for Clients {
 
 fn version(path: &Path) -> Result<Version, String> {
     let shown = path.display();
-    let mut client = Command::new(path)
+    let mut client = Command::new(path);
+    if geteuid().is_root()
+        && let Ok(file) = path.metadata()
+    {
+        // Root need not trust the programs in a user's home.
+        client.uid(file.uid()).gid(file.gid());
+    }
+    let mut client = client
         .arg("--version")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

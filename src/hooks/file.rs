@@ -8,10 +8,11 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
+use rustix::process::geteuid;
 
 use super::exchange::{self, Content, Outcome};
 
@@ -75,15 +76,14 @@ impl SettingsFile {
 
     fn write(&self, text: &str) -> io::Result<Outcome> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+        make_folder(folder)?;
         let mut new = tempfile::Builder::new()
             .prefix(".hooks-observatory.")
             .tempfile_in(folder)?;
         if let Some(old) = &self.content {
             old.keep_attributes(new.as_file())?;
+        } else if let Some((uid, gid)) = owner_for_root(folder)? {
+            fchown(new.as_file(), uid, gid)?;
         }
         new.write_all(text.as_bytes())?;
         new.as_file().sync_all()?;
@@ -93,6 +93,28 @@ impl SettingsFile {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
         Ok(outcome)
     }
+}
+
+/// Makes the client's folder, if it is missing.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        result => result?,
+    }
+    let parent = folder.parent().unwrap_or(Path::new("/"));
+    match owner_for_root(parent)? {
+        // It follows no symlink that somebody else has put there meanwhile.
+        Some((uid, gid)) => lchown(folder, uid, gid),
+        None => Ok(()),
+    }
+}
+
+/// Whose a new file in `folder` must be. In a user's folder, that user's client could not read what
+/// is root's. Who is not root can only make own files.
+fn owner_for_root(folder: &Path) -> io::Result<Option<(Option<u32>, Option<u32>)>> {
+    let folder = fs::metadata(folder)?;
+    let owner = (Some(folder.uid()), Some(folder.gid()));
+    Ok(geteuid().is_root().then_some(owner))
 }
 
 /// The path of the file that `path` names, behind all symlinks, whether or not it exists.

@@ -575,6 +575,56 @@ fn mode_and_owner_stay() {
     assert_eq!(attributes(&after), attributes(&before));
 }
 
+/// As with `sudo -E`, and with sudo on macOS, which keeps HOME.
+#[test]
+fn what_root_makes_in_a_users_home_is_the_users() {
+    if !is_root() {
+        return;
+    }
+    let owner = |path: &Path| {
+        let file = fs::metadata(path).unwrap();
+        (file.uid(), file.gid())
+    };
+    for (place, has_folder) in [
+        (Place::Home, false),
+        (Place::Home, true),
+        (Place::Project, false),
+    ] {
+        let user = User::new();
+        let path = user.path(place);
+        let folder = path.parent().unwrap();
+        let users = if has_folder {
+            fs::create_dir(folder).unwrap();
+            folder
+        } else {
+            folder.parent().unwrap()
+        };
+        chown(users, Some(65533), Some(65532)).unwrap();
+        printed(user.install(place, "/run/a.sock"));
+        for made in [folder, &path] {
+            assert_eq!(owner(made), (65533, 65532), "{made:?}");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+}
+
+/// A program that root runs can do everything.
+#[test]
+fn root_runs_a_users_client_as_that_user() {
+    if !is_root() {
+        return;
+    }
+    let user = User::new();
+    fs::set_permissions(user.home.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let client = user.home.path().join(".local/bin/claude");
+    fs::create_dir_all(client.parent().unwrap()).unwrap();
+    script(&client, "echo 1.$(id -u).$(id -g)");
+    chown(&client, Some(65533), Some(65532)).unwrap();
+    let output = user.run(Place::Home, &["--install", "--dry-run"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("version 1.65533.65532 "), "{stderr}");
+}
+
 #[test]
 fn a_symlink_stays_and_its_target_is_replaced() {
     for existing in [true, false] {
