@@ -22,7 +22,7 @@ pub struct HooksOptions {
     pub action: HooksAction,
     /// The path of the hook socket.
     pub socket: PathBuf,
-    /// The version of the client. `None`: the installed one.
+    /// The version of the client. `None`: the oldest that is installed.
     pub client: Option<Version>,
     /// The names of the events to send. `None`: all that the client knows.
     pub events: Option<Vec<String>>,
@@ -70,7 +70,7 @@ struct Arguments {
     #[argh(option, arg_name = "names", from_str_fn(parse_event_names))]
     events: Option<Vec<String>>,
 
-    /// version of Claude Code, such as 2.1.119 (default: what `claude --version` prints)
+    /// version of Claude Code, such as 2.1.119 (default: the oldest that is installed)
     #[argh(option, arg_name = "version", from_str_fn(version))]
     client: Option<Version>,
 

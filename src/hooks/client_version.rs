@@ -1,24 +1,78 @@
-//! The version of the installed client: what `claude --version` prints.
+//! The versions of the installed clients: what `claude --version` prints.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 
+use super::places;
 use crate::cli::Version;
 use crate::request::readiness;
 
-/// The time in which the client must print its version. It takes less than a second.
+/// The time in which a client must print its version. It takes less than a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The version of the `claude` on the PATH.
-pub fn installed() -> Result<Version, String> {
-    let mut client = Command::new("claude")
+/// The installed clients.
+#[derive(Debug)]
+pub struct Clients {
+    /// The version for which settings are safe: all clients read the same ones.
+    pub oldest: Version,
+    /// The oldest first.
+    all: Vec<(Version, PathBuf)>,
+}
+
+impl Clients {
+    /// Asks each client. One that does not say its version is an error: it may be the oldest.
+    pub fn find() -> Result<Clients, String> {
+        let client = |path: PathBuf| Ok((version(&path)?, path));
+        let all = places::clients().into_iter().map(client);
+        let mut all = all.collect::<Result<Vec<_>, String>>()?;
+        all.sort();
+        match all.first() {
+            Some((oldest, _)) => Ok(Clients {
+                oldest: *oldest,
+                all,
+            }),
+            None => {
+                Err("there is no claude on the PATH, in ~/.local/bin or in ~/.claude/local".into())
+            }
+        }
+    }
+
+    pub fn are_several(&self) -> bool {
+        self.all.len() > 1
+    }
+}
+
+/// Each client: `2.0.60 (/home/dev/.claude/local/claude), 2.1.332 (/usr/bin/claude)`.
+impl fmt::Display for Clients {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        for (index, (version, path)) in self.all.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(formatter, "{separator}{version} ({})", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+fn version(path: &Path) -> Result<Version, String> {
+    let shown = path.display();
+    let mut client = Command::new(path);
+    if geteuid().is_root()
+        && let Ok(file) = path.metadata()
+    {
+        // Root need not trust the programs in a user's home.
+        client.uid(file.uid()).gid(file.gid());
+    }
+    let mut client = client
         .arg("--version")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -26,18 +80,15 @@ pub fn installed() -> Result<Version, String> {
         // `claude` may be a script: its group is what must end after the timeout.
         .process_group(0)
         .spawn()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "there is no claude on the PATH".to_owned(),
-            _ => format!("cannot run claude --version: {error}"),
-        })?;
+        .map_err(|error| format!("cannot run {shown} --version: {error}"))?;
     let output = client.stdout.take().map_or(Ok(String::new()), read_output);
     end(&mut client);
     match output {
         Ok(text) => Version::parse(&text).ok_or_else(|| {
             let text = text.trim_end();
-            format!("claude --version printed {text:?}, not a version")
+            format!("{shown} --version printed {text:?}, not a version")
         }),
-        Err(error) => Err(format!("claude --version did not answer: {error}")),
+        Err(error) => Err(format!("{shown} --version did not answer: {error}")),
     }
 }
 

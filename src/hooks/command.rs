@@ -7,9 +7,10 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
+
+use super::places::find_on_path;
 
 /// Every command ends so, also those of earlier versions.
 const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
@@ -124,16 +125,6 @@ fn program_path() -> Result<PathBuf, String> {
         error(&format!("{shown} is not on the PATH. Start it by its path"))
     })?;
     path::absolute(found).map_err(|reason| error(&reason.to_string()))
-}
-
-/// The first executable file of this name, as a shell finds it.
-fn find_on_path(name: &Path) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(name))
-        .find(|file| {
-            file.metadata()
-                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-        })
 }
 
 /// The socket's path from any directory. A path that no socket can have is an error now.

@@ -6,9 +6,6 @@ use crate::cli::{Version, WORKTREE_CREATE};
 
 const TABLE: &str = include_str!("events.tsv");
 
-/// The events to install where no client was found.
-pub const DEFAULT_CLIENT: Version = Version::new(2, 1, 119);
-
 /// The first version in the table. Earlier ones are treated like it.
 pub const FIRST_CLIENT: Version = Version::new(2, 0, 13);
 

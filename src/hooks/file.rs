@@ -1,29 +1,29 @@
 //! A settings file: read, and replaced in one step.
 //!
-//! The new content is written to a temporary file in the same directory, synced and
-//! renamed (rename(2) is atomic). A full disk or a crash leaves the old file, and perhaps
-//! the temporary one. Through a symlink its target is replaced, so that the link stays.
+//! The new content is written to a temporary file in the same directory, synced, and put in place
+//! of the old one (`exchange`). A full disk or a crash leaves the old file, and perhaps the
+//! temporary one. Through a symlink its target is replaced, so that the link stays.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::fs::{self, DirBuilder, File, Metadata};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown, lchown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{Access, access};
-use signal_hook::flag;
+use rustix::process::geteuid;
+
+use super::exchange::{self, Content, Outcome};
 
 /// A file as it was when it was read.
 #[derive(Debug)]
 pub struct SettingsFile {
     /// The file itself, behind all symlinks.
     path: PathBuf,
-    /// Its attributes, which a new file gets too. `None` if there is no file.
-    metadata: Option<Metadata>,
-    /// The content. Empty if there is no file.
+    /// `None` if there is no file.
+    content: Option<Content>,
+    /// Empty if there is no file.
     pub text: String,
 }
 
@@ -33,85 +33,88 @@ impl SettingsFile {
     pub fn read(path: &Path) -> Result<SettingsFile, String> {
         let error = |error: io::Error| format!("cannot read it: {error}");
         let path = resolve(path).map_err(error)?;
-        let (metadata, bytes) = match fs::metadata(&path) {
-            // Reading a pipe could take for ever.
-            Ok(metadata) if !metadata.is_file() => {
-                return Err("it is not a regular file. Give the path of one".into());
-            }
-            Ok(metadata) => (Some(metadata), fs::read(&path).map_err(error)?),
-            Err(error) if error.kind() == ErrorKind::NotFound => (None, Vec::new()),
+        let content = match Content::read(&path) {
+            Ok(content) => Some(content),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(reason) => return Err(error(reason)),
         };
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let bytes = content.as_ref().map_or(&[][..], |content| &content.bytes);
+        let text = str::from_utf8(bytes).map_err(|error| {
+            let valid = &bytes[..error.valid_up_to()];
             let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
             format!("it is not UTF-8 at line {line}")
         })?;
+        let text = text.to_owned();
         Ok(SettingsFile {
             path,
-            metadata,
+            content,
             text,
         })
     }
 
-    /// Replaces the content. The file keeps its mode and its owner. A new file is for its
-    /// owner only, and so is a directory that is missing. The error does not contain the
-    /// path.
-    pub fn replace(&self, text: &str) -> Result<(), String> {
+    /// Replaces the content, if nobody has changed the file since. It keeps its mode and its
+    /// owner. A new file is for its owner only, and so is a directory that is missing. The
+    /// error does not contain the path.
+    pub fn replace(&self, text: &str) -> Result<Outcome, String> {
         self.check_writable()?;
-        if SettingsFile::read(&self.path)?.text != self.text {
-            return Err("it was changed in the meantime. Run the command again".into());
-        }
-        self.write_and_rename(text)
+        self.write(text)
             .map_err(|error| format!("cannot write it: {error}"))
     }
 
     /// A file without write permission is meant to stay as it is. Renaming would replace it
     /// all the same: that needs only the directory's permission.
     fn check_writable(&self) -> Result<(), String> {
-        let Some(metadata) = &self.metadata else {
+        let Some(content) = &self.content else {
             return Ok(());
         };
         // To root, access(2) permits everything.
-        if metadata.mode() & 0o222 == 0 || access(&self.path, Access::WRITE_OK).is_err() {
+        if content.mode & 0o222 == 0 || access(&self.path, Access::WRITE_OK).is_err() {
             return Err("it is read-only. Make it writable first: chmod u+w".into());
         }
         Ok(())
     }
 
-    fn write_and_rename(&self, text: &str) -> io::Result<()> {
+    fn write(&self, text: &str) -> io::Result<Outcome> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        let mut file = tempfile::Builder::new()
+        make_folder(folder)?;
+        let mut new = tempfile::Builder::new()
             .prefix(".hooks-observatory.")
             .tempfile_in(folder)?;
-        if let Some(old) = &self.metadata {
-            keep_owner(file.as_file(), old)?;
-            file.as_file()
-                .set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+        if let Some(old) = &self.content {
+            old.keep_attributes(new.as_file())?;
+        } else if let Some((uid, gid)) = owner_for_root(folder)? {
+            fchown(new.as_file(), uid, gid)?;
         }
-        // Without a handler, a limit on the size of files would end the program with this
-        // signal (setrlimit(2)) before it could remove the temporary file.
-        flag::register(libc::SIGXFSZ, Arc::default())?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
-        // Puts the rename on the disk. Where a directory cannot be opened or synced, a crash
+        new.write_all(text.as_bytes())?;
+        new.as_file().sync_all()?;
+        let outcome = exchange::replace(new.into_temp_path(), &self.path, self.content.as_ref())?;
+        // Puts the exchange on the disk. Where a directory cannot be opened or synced, a crash
         // may still bring back the old file.
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        Ok(())
+        Ok(outcome)
     }
 }
 
-fn keep_owner(file: &File, old: &Metadata) -> io::Result<()> {
-    let new = file.metadata()?;
-    if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
-        return Ok(());
+/// Makes the client's folder, if it is missing.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        result => result?,
     }
-    fchown(file.as_fd(), Some(old.uid()), Some(old.gid()))
+    let parent = folder.parent().unwrap_or(Path::new("/"));
+    match owner_for_root(parent)? {
+        // It follows no symlink that somebody else has put there meanwhile.
+        Some((uid, gid)) => lchown(folder, uid, gid),
+        None => Ok(()),
+    }
+}
+
+/// Whose a new file in `folder` must be. In a user's folder, that user's client could not read what
+/// is root's. Who is not root can only make own files.
+fn owner_for_root(folder: &Path) -> io::Result<Option<(Option<u32>, Option<u32>)>> {
+    let folder = fs::metadata(folder)?;
+    let owner = (Some(folder.uid()), Some(folder.gid()));
+    Ok(geteuid().is_root().then_some(owner))
 }
 
 /// The path of the file that `path` names, behind all symlinks, whether or not it exists.

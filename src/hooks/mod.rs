@@ -1,10 +1,12 @@
 //! The hooks in Claude Code's settings: printed, installed, removed, or described.
 //!
 //! - `command` is the shell command of a hook. `events` lists the events by the client's
-//!   version, which `client_version` finds.
+//!   version, which `client_version` finds. `places` knows where the client's files are.
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
-//! - `file` reads and replaces a settings file. `status` describes what is installed.
-//! - This file decides what to do, and talks to the user.
+//! - `file` reads and replaces a settings file, with `exchange`. `edit` edits one, and talks to
+//!   the user. `status` describes what is installed.
+//! - `switches` finds the settings that keep hooks from running.
+//! - This file decides what to do.
 //!
 //! A fault here harms the user: a client rejects a whole settings file, permission rules
 //! included, if it names an event that the client does not know.
@@ -15,25 +17,22 @@
 
 mod client_version;
 mod command;
+mod edit;
 mod events;
+mod exchange;
 mod file;
 mod json_edit;
+mod places;
 pub mod settings;
 mod status;
+mod switches;
 
-use std::env;
-use std::io::{self, IsTerminal, Write};
-use std::path::{self, Path, PathBuf};
-
-use similar::TextDiff;
-
+use self::client_version::Clients;
 pub use self::command::quote_text;
 use self::command::{Sender, recognise};
-use self::file::SettingsFile;
 use self::settings::Hook;
-use crate::cli::{Change, HooksAction, HooksOptions, Scope, Version};
+use crate::cli::{HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;
-use crate::terminal::sanitize_char;
 
 /// Does what the options say. `print` writes to stdout.
 pub fn run(
@@ -52,26 +51,36 @@ pub fn run(
                 "Installed hooks for {} in",
                 events::count_events(hooks.len())
             );
-            edit(change, install, &done, "--remove", print)
+            edit::edit(change, install, &done, "--remove", print)?;
+            switches::effective(&change.scope)?
+                .into_iter()
+                .for_each(say);
+            Ok(())
         }
         HooksAction::Remove(change) => {
             let remove = |text: &str| settings::remove(text, is_ours);
-            edit(change, remove, "Removed the hooks from", "--install", print)
+            edit::edit(change, remove, "Removed the hooks from", "--install", print)
         }
         HooksAction::Status => {
-            let client = client(options);
-            print(&format!(
-                "{}{}",
-                status::describe("User settings", &path(&Scope::User)?, &client),
-                status::describe("Project settings", &path(&Scope::Project)?, &client),
-            ))
+            let client = match options.client {
+                Some(version) => Ok(version),
+                None => Clients::find().map(|clients| clients.oldest),
+            };
+            print(&status::report(&client)?)
         }
     }
 }
 
 /// The hooks that the options ask for.
 fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
-    let client = client_or_default(options);
+    let client = client(options)?;
+    if client < events::FIRST_CLIENT {
+        say(format_args!(
+            "the events of version {client} are not known: using those of {}. Check that the \
+             client still reads its settings",
+            events::FIRST_CLIENT
+        ));
+    }
     let known: Vec<&str> = events::known_to(client).collect();
     let events = match &options.events {
         None => known,
@@ -94,31 +103,32 @@ fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
     Ok(events.into_iter().map(hook).collect())
 }
 
+/// The client whose events to send, with a message where the user may want another one.
 fn client(options: &HooksOptions) -> Result<Version, String> {
-    match options.client {
-        Some(version) => Ok(version),
-        None => client_version::installed(),
+    if let Some(version) = options.client {
+        return Ok(version);
     }
-}
-
-/// The client whose events to install, with a warning if that is a guess.
-fn client_or_default(options: &HooksOptions) -> Version {
-    let (default, first) = (events::DEFAULT_CLIENT, events::FIRST_CLIENT);
-    match client(options) {
-        Ok(version) if version < first => {
-            say(format_args!(
-                "the events of version {version} are not known: using those of {first}. Check \
-                 that the client still reads its settings"
-            ));
-            version
+    match Clients::find() {
+        Ok(clients) => {
+            if clients.are_several() {
+                say(format_args!(
+                    "several clients are installed: {clients}. The events are those of the \
+                     oldest. For another version, give --client VERSION"
+                ));
+            }
+            Ok(clients.oldest)
         }
-        Ok(version) => version,
+        Err(reason) if matches!(options.action, HooksAction::Install(_)) => Err(format!(
+            "{reason}. A client that does not know an event may reject the whole settings file, \
+             permission rules included: give the client's version with --client VERSION"
+        )),
         Err(reason) => {
+            let first = events::FIRST_CLIENT;
             say(format_args!(
-                "{reason}: using the events of version {default}. For another version, give \
+                "{reason}: using the events of version {first}. For another version, give \
                  --client VERSION"
             ));
-            default
+            Ok(first)
         }
     }
 }
@@ -150,92 +160,4 @@ fn check_chosen(
 
 fn is_ours(command: &str) -> bool {
     recognise(command).is_some()
-}
-
-/// Edits a settings file, and reports what changed and which option undoes it.
-fn edit(
-    change: &Change,
-    new_text: impl Fn(&str) -> Result<String, String>,
-    done: &str,
-    undo: &str,
-    print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
-    let path = path(&change.scope)?;
-    let shown = path.display();
-    let unchanged = |error: String| format!("{shown} was left as it was: {error}");
-    let file = SettingsFile::read(&path).map_err(unchanged)?;
-    let text = new_text(&file.text)
-        .map_err(|error| unchanged(format!("{error}. Correct it, and run the command again")))?;
-    if text == file.text {
-        return print(&format!("Nothing to change in {shown}\n"));
-    }
-    print(&diff(&path, &file.text, &text))?;
-    if change.is_dry_run {
-        return Ok(());
-    }
-    if !change.is_confirmed && io::stdin().is_terminal() && !ask(&path) {
-        return Err(unchanged("you did not confirm the change".into()));
-    }
-    file.replace(&text).map_err(unchanged)?;
-    let scope = match &change.scope {
-        Scope::User => "--user".to_owned(),
-        Scope::Project => "--project".to_owned(),
-        Scope::File(_) => format!("--file {}", quote_text(&shown.to_string())),
-    };
-    print(&format!(
-        "{done} {shown}. To undo it: hooks-observatory hooks {undo} {scope}\n"
-    ))
-}
-
-/// The settings file of a scope, from any directory.
-fn path(scope: &Scope) -> Result<PathBuf, String> {
-    let path = match scope {
-        Scope::User => user_folder()?.join("settings.json"),
-        Scope::Project => PathBuf::from(".claude/settings.local.json"),
-        Scope::File(path) => path.clone(),
-    };
-    path::absolute(&path)
-        .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))
-}
-
-/// The folder in which the client looks for the user's settings.
-fn user_folder() -> Result<PathBuf, String> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(folder) = variable("CLAUDE_CONFIG_DIR") {
-        return Ok(folder.into());
-    }
-    let home = variable("HOME");
-    home.map(|home| PathBuf::from(home).join(".claude"))
-        .ok_or_else(|| "HOME is not set: give the settings file with --file PATH".into())
-}
-
-/// The change as a unified diff. On a terminal it shows no byte that the terminal would
-/// obey.
-fn diff(path: &Path, old: &str, new: &str) -> String {
-    let name = path.display().to_string();
-    let diff = TextDiff::from_lines(old, new);
-    let diff = diff.unified_diff().header(&name, &name).to_string();
-    if !io::stdout().is_terminal() {
-        return diff;
-    }
-    let lines = diff.split('\n').map(sanitize_line);
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn sanitize_line(line: &str) -> String {
-    let sanitize = |char| match char {
-        '\t' => '\t',
-        char => sanitize_char(char),
-    };
-    line.trim_end_matches('\r').chars().map(sanitize).collect()
-}
-
-/// Asks on stderr, since stdout may be a file. Only a yes is a yes.
-fn ask(path: &Path) -> bool {
-    let mut answer = String::new();
-    let question = format!("Write this to {}? [y/N] ", path.display());
-    let asked = io::stderr().write_all(question.as_bytes());
-    asked.is_ok()
-        && io::stdin().read_line(&mut answer).is_ok()
-        && matches!(answer.trim(), "y" | "Y" | "yes")
 }

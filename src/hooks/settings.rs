@@ -86,6 +86,12 @@ pub fn entries(text: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
+/// A setting that is true or false. `None`: it is neither.
+pub fn switch(text: &str, name: &str) -> Option<bool> {
+    let root = root(split_mark(text).1).ok()?;
+    root.member(name)?.value.parse().ok()
+}
+
 /// What becomes of an entry.
 enum Verdict<'h> {
     Keep,

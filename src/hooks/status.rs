@@ -1,5 +1,5 @@
-//! One paragraph for each settings file: what is installed, and whether it works (the server is
-//! asked for `/health`). `mod.rs` joins the paragraphs.
+//! What is installed, and whether it works: a paragraph for each settings file (the server is asked
+//! for `/health`), and what keeps hooks from running.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -10,13 +10,25 @@ use std::path::Path;
 use super::command::{OurCommand, recognise};
 use super::events::{count_events, known_to};
 use super::file::SettingsFile;
-use super::settings;
-use crate::cli::Version;
+use super::{places, settings, switches};
+use crate::cli::{Scope, Version};
 use crate::request::{exchange, get_head};
 use crate::terminal::sanitize;
 
-/// A paragraph on one settings file. `client` is the installed client, if it is known.
-pub fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
+/// Describes the user's settings and those of the project. `client` is the installed client, if it
+/// is known.
+pub fn report(client: &Result<Version, String>) -> Result<String, String> {
+    let user = places::settings(&Scope::User)?;
+    let mut text = describe("User settings", &user, client);
+    let project = places::settings(&Scope::Project)?;
+    text += &describe("Project settings", &project, client);
+    for switch in switches::effective(&Scope::User)? {
+        text += &format!("{}\n", sanitize(&switch));
+    }
+    Ok(text)
+}
+
+fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
     let mut text = format!("{name}: {}\n", sanitize(&path.to_string_lossy()));
     match read(path) {
         Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),

@@ -82,19 +82,84 @@ fn the_events_are_those_of_the_installed_client() {
     }
 }
 
+/// Every client knows the events of the first one in the table.
 #[test]
-fn an_unknown_client_counts_as_2_1_119() {
+fn an_unknown_client_counts_as_the_first_and_nothing_is_installed_for_it() {
     for (script, reason) in [
-        (None, "there is no claude on the PATH"),
+        (
+            None,
+            "there is no claude on the PATH, in ~/.local/bin or in ~/.claude/local",
+        ),
         (Some("echo soon"), "printed \"soon\", not a version"),
         (Some("exit 1"), "printed \"\", not a version"),
         (Some("exec /bin/sleep 1000"), "did not answer"),
     ] {
         let (count, stderr) = events_with(script);
-        assert_eq!(count, 28, "{script:?}");
+        assert_eq!(count, 9, "{script:?}");
         assert!(stderr.contains(reason), "{stderr}");
-        assert!(stderr.contains("2.1.119") && stderr.contains("--client VERSION"));
+        assert!(stderr.contains("2.0.13") && stderr.contains("--client VERSION"));
+        let path = script.map_or_else(folder, client);
+        let settings = path.path().join("settings.json");
+        let mut command = command(Path::new("/run/x.sock"), &["hooks", "--install", "--yes"]);
+        command
+            .env("PATH", path.path())
+            .arg("--file")
+            .arg(&settings);
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+        assert!(stderr.contains(reason), "{stderr}");
+        assert!(stderr.contains("--client VERSION"), "{stderr}");
+        assert!(!settings.exists());
     }
+}
+
+/// All of them read the same settings. The client's installers leave old ones behind.
+#[test]
+fn of_several_clients_the_oldest_counts_wherever_it_is_and_each_is_named() {
+    let home = folder();
+    let claude = |folder: &str, version: &str| {
+        let path = home.path().join(folder);
+        std::fs::create_dir_all(&path).unwrap();
+        script(&path.join("claude"), &format!("echo '{version}'"));
+        path.join("claude").display().to_string()
+    };
+    let printed = |client: &[&str]| {
+        let mut command = command(Path::new("/run/x.sock"), &["hooks"]);
+        let output = command.args(client).env("HOME", home.path());
+        let output = output.env("CLAUDE_CONFIG_DIR", home.path().join("config"));
+        let output = output
+            .env("PATH", home.path().join("bin"))
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (events_in(output.stdout).len(), stderr)
+    };
+    let mut expected = vec![("2.1.332", claude("bin", "2.1.332 (Claude Code)"))];
+    // The same client by another name, and a file that is no program.
+    std::fs::create_dir_all(home.path().join(".local/bin")).unwrap();
+    let link = home.path().join(".local/bin/claude");
+    std::os::unix::fs::symlink(home.path().join("bin/claude"), &link).unwrap();
+    std::fs::create_dir_all(home.path().join(".claude/local/claude")).unwrap();
+    assert_eq!(printed(&[]), (33, String::new()));
+    std::fs::remove_dir(home.path().join(".claude/local/claude")).unwrap();
+    std::fs::remove_file(link).unwrap();
+    for (folder, version, count) in [
+        (".local/bin", "2.1.88", 26),
+        (".claude/local", "2.0.60", 12),
+        ("config/local", "2.0.13", 9),
+    ] {
+        expected.insert(0, (version, claude(folder, version)));
+        let (events, stderr) = printed(&[]);
+        assert_eq!(events, count, "{stderr}");
+        let each = expected
+            .iter()
+            .map(|(version, path)| format!("{version} ({path})"));
+        let each: Vec<String> = each.collect();
+        assert!(stderr.contains(&each.join(", ")), "{stderr}");
+        assert!(stderr.contains("--client VERSION"), "{stderr}");
+    }
+    assert_eq!(printed(&["--client", "2.1.332"]), (33, String::new()));
 }
 
 #[test]
@@ -373,6 +438,118 @@ fn the_status_describes_what_is_installed_and_whether_it_works() {
     assert!(
         status(&shadowed, "2.1.332").ends_with("  hooks: not installed\n"),
         "{shadowed}"
+    );
+}
+
+/// The rules are those of the real clients 2.0.60, 2.1.88 and 2.1.332.
+#[test]
+fn settings_that_keep_hooks_from_running_are_named_with_their_files() {
+    let home = folder();
+    let home = home.path().canonicalize().unwrap();
+    let [user, project, local, other] = [
+        ".claude/settings.json",
+        "project/.claude/settings.json",
+        "project/.claude/settings.local.json",
+        "project/other.json",
+    ]
+    .map(|path| home.join(path));
+    for path in [&user, &project] {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    }
+    let run = |options: &[&str]| {
+        let arguments = [&["hooks", "--client", "2.1.332"], options].concat();
+        let mut command = command(Path::new("/unused"), &arguments);
+        let command = command.current_dir(home.join("project")).env("HOME", &home);
+        let output = command.output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8(text).unwrap()
+    };
+    let (on, off) = (
+        "{\"disableAllHooks\": true}",
+        "{\"disableAllHooks\": false}",
+    );
+    type Case<'c> = (&'c [(&'c PathBuf, &'c str)], &'c [&'c PathBuf]);
+    let cases: [Case; 8] = [
+        (&[], &[]),
+        (&[(&user, on)], &[&user]),
+        (&[(&project, on)], &[&project]),
+        (&[(&local, on)], &[&local]),
+        (&[(&user, on), (&local, on)], &[&local, &user]),
+        (&[(&user, on), (&local, off)], &[]),
+        (&[(&user, off), (&project, on)], &[&project]),
+        // It counts only in the administrator's settings.
+        (&[(&user, "{\"allowManagedHooksOnly\": true}")], &[]),
+    ];
+    for (written, named) in cases {
+        for path in [&user, &project, &local] {
+            let text = written.iter().find(|(file, _)| *file == path);
+            std::fs::write(path, text.map_or("{}", |(_, text)| text)).unwrap();
+        }
+        let install = ["--install", "--yes"];
+        for options in [
+            &["--status"][..],
+            &install,
+            &[&install[..], &["--project"]].concat(),
+        ] {
+            let text = run(options);
+            let lines = text.lines().filter(|line| line.contains(" run: "));
+            let expected = named.iter().map(|path| {
+                let path = path.display();
+                format!(
+                    "hooks do not run: disableAllHooks is true in {path}. Set it to false there"
+                )
+            });
+            let expected: Vec<String> = expected.collect();
+            assert_eq!(
+                lines.collect::<Vec<_>>(),
+                expected,
+                "{written:?} {options:?}"
+            );
+        }
+    }
+    std::fs::write(&other, on).unwrap();
+    let text = run(&["--install", "--yes", "--file", "other.json"]);
+    assert!(
+        text.contains(&format!("is true in {}", other.display())),
+        "{text}"
+    );
+}
+
+/// The settings of an administrator, which only root can write.
+#[test]
+fn managed_settings_that_keep_hooks_from_running_are_named() {
+    if tool("unshare").is_none() || !is_root() {
+        return;
+    }
+    let script = r#"mount -t tmpfs none /etc || exit 77
+        mkdir -p /etc/claude-code/managed-settings.d
+        cd /etc/claude-code
+        status() { echo "$1"; "$0" hooks --status --client 2.1.332 | grep ' run: '; }
+        echo '{"disableAllHooks": true}' > managed-settings.json
+        status managed
+        echo '{"disableAllHooks": false}' > managed-settings.d/b.json
+        echo '{"disableAllHooks": true}' > managed-settings.d/a.json
+        echo '{"allowManagedHooksOnly": true}' > managed-settings.d/.d.json
+        status overridden
+        echo '{"allowManagedHooksOnly": true}' > managed-settings.d/c.json
+        echo '{"allowManagedHooksOnly": false}' > managed-settings.d/e.txt
+        status restricted"#;
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, BINARY])
+        .env("HOME", "/nonexistent")
+        .env_remove("CLAUDE_CONFIG_DIR")
+        .output()
+        .unwrap();
+    if output.status.code() == Some(77) {
+        return skip("no file system can be mounted");
+    }
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "managed\n\
+         hooks do not run: disableAllHooks is true in /etc/claude-code/managed-settings.json. Set it to false there\n\
+         overridden\n\
+         restricted\n\
+         only the administrator's hooks run: allowManagedHooksOnly is true in /etc/claude-code/managed-settings.d/c.json\n"
     );
 }
 

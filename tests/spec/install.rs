@@ -13,18 +13,18 @@ use tempfile::TempDir;
 
 use crate::harness::*;
 
-const CLIENT: &str = "2.1.119";
+pub const CLIENT: &str = "2.1.119";
 const EVENTS: usize = 28;
-const INSTALL: [&str; 3] = ["--install", "--client", CLIENT];
+pub const INSTALL: [&str; 3] = ["--install", "--client", CLIENT];
 
 /// A user with a home and a project.
-struct User {
-    home: TempDir,
+pub struct User {
+    pub home: TempDir,
 }
 
 /// Where settings are, and the options that choose them.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+pub enum Place {
     Home,
     ConfigDir,
     Project,
@@ -54,14 +54,14 @@ impl Place {
 }
 
 impl User {
-    fn new() -> User {
+    pub fn new() -> User {
         let home = folder();
         fs::create_dir(home.path().join("project")).unwrap();
         User { home }
     }
 
     /// A user whose file holds `text`.
-    fn with(place: Place, text: impl AsRef<[u8]>) -> (User, PathBuf) {
+    pub fn with(place: Place, text: impl AsRef<[u8]>) -> (User, PathBuf) {
         let user = User::new();
         let path = user.path(place);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -69,12 +69,12 @@ impl User {
         (user, path)
     }
 
-    fn path(&self, place: Place) -> PathBuf {
+    pub fn path(&self, place: Place) -> PathBuf {
         self.home.path().join(place.path())
     }
 
     /// `hooks` with these options, from the project, run by `wrapper`.
-    fn command(&self, wrapper: &[&str], place: Place, options: &[&str]) -> Command {
+    pub fn command(&self, wrapper: &[&str], place: Place, options: &[&str]) -> Command {
         let words = [wrapper, &[BINARY, "hooks"], options].concat();
         let mut command = Command::new(words[0]);
         command
@@ -92,24 +92,24 @@ impl User {
         command
     }
 
-    fn run(&self, place: Place, options: &[&str]) -> Output {
+    pub fn run(&self, place: Place, options: &[&str]) -> Output {
         self.command(&[], place, options).output().unwrap()
     }
 
-    fn install(&self, place: Place, socket: &str) -> Output {
+    pub fn install(&self, place: Place, socket: &str) -> Output {
         self.run(place, &[&INSTALL[..], &["--socket", socket]].concat())
     }
 }
 
 /// What a run that must succeed wrote to stdout. stderr is empty.
-fn printed(output: Output) -> String {
+pub fn printed(output: Output) -> String {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// What a run that must fail wrote to stderr.
-fn error(output: Output) -> String {
+pub fn error(output: Output) -> String {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     stderr
@@ -158,7 +158,7 @@ fn split(text: &str) -> (Vec<(String, Value)>, Value) {
 }
 
 /// Asserts that settings hold each event's hook once, for `socket`, and returns the rest.
-fn foreign(text: &str, socket: &str, name: &str) -> Value {
+pub fn foreign(text: &str, socket: &str, name: &str) -> Value {
     let (ours, foreign) = split(text);
     assert_eq!(ours.len(), EVENTS, "{name}: {text}");
     for (event, group) in ours {
@@ -180,7 +180,7 @@ fn foreign(text: &str, socket: &str, name: &str) -> Value {
 }
 
 /// Settings as the client writes them, with rules and hooks of the user's.
-const CLIENTS_OWN: &str = r#"{
+pub const CLIENTS_OWN: &str = r#"{
   "permissions": {
     "allow": [],
     "deny": [
@@ -575,6 +575,56 @@ fn mode_and_owner_stay() {
     assert_eq!(attributes(&after), attributes(&before));
 }
 
+/// As with `sudo -E`, and with sudo on macOS, which keeps HOME.
+#[test]
+fn what_root_makes_in_a_users_home_is_the_users() {
+    if !is_root() {
+        return;
+    }
+    let owner = |path: &Path| {
+        let file = fs::metadata(path).unwrap();
+        (file.uid(), file.gid())
+    };
+    for (place, has_folder) in [
+        (Place::Home, false),
+        (Place::Home, true),
+        (Place::Project, false),
+    ] {
+        let user = User::new();
+        let path = user.path(place);
+        let folder = path.parent().unwrap();
+        let users = if has_folder {
+            fs::create_dir(folder).unwrap();
+            folder
+        } else {
+            folder.parent().unwrap()
+        };
+        chown(users, Some(65533), Some(65532)).unwrap();
+        printed(user.install(place, "/run/a.sock"));
+        for made in [folder, &path] {
+            assert_eq!(owner(made), (65533, 65532), "{made:?}");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+}
+
+/// A program that root runs can do everything.
+#[test]
+fn root_runs_a_users_client_as_that_user() {
+    if !is_root() {
+        return;
+    }
+    let user = User::new();
+    fs::set_permissions(user.home.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let client = user.home.path().join(".local/bin/claude");
+    fs::create_dir_all(client.parent().unwrap()).unwrap();
+    script(&client, "echo 1.$(id -u).$(id -g)");
+    chown(&client, Some(65533), Some(65532)).unwrap();
+    let output = user.run(Place::Home, &["--install", "--dry-run"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("version 1.65533.65532 "), "{stderr}");
+}
+
 #[test]
 fn a_symlink_stays_and_its_target_is_replaced() {
     for existing in [true, false] {
@@ -667,22 +717,28 @@ fn on_a_terminal_it_asks_and_only_a_yes_is_a_yes() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_asks_is_left_as_it_is() {
-    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
-    let (keyboard, terminal) = keyboard();
-    let screen = Stream::collect(keyboard.try_clone().ok());
-    let mut command = user.command(&[], Place::Home, &INSTALL);
-    command.stdin(terminal.try_clone().unwrap());
-    command.stdout(Stdio::null()).stderr(terminal);
-    let mut child = command.spawn().unwrap();
-    screen.wait("the question", |text| text.contains("? [y/N] "));
-    fs::write(&path, "{}").unwrap();
-    (&keyboard).write_all(b"y\n").unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    screen.wait("the error", |text| {
-        text.contains("it was changed in the meantime")
-    });
-    assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+fn what_is_written_while_it_asks_stays_and_gets_the_hooks() {
+    for (written, is_installed) in [("{\"a\": 1}", true), ("{", false)] {
+        let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+        let (keyboard, terminal) = keyboard();
+        let screen = Stream::collect(keyboard.try_clone().ok());
+        let mut command = user.command(&[], Place::Home, &INSTALL);
+        command.stdin(terminal.try_clone().unwrap());
+        command.stdout(Stdio::null()).stderr(terminal);
+        let mut child = command.spawn().unwrap();
+        screen.wait("the question", |text| text.contains("? [y/N] "));
+        fs::write(&path, written).unwrap();
+        (&keyboard).write_all(b"y\n").unwrap();
+        assert_eq!(child.wait().unwrap().success(), is_installed);
+        let text = fs::read_to_string(&path).unwrap();
+        if is_installed {
+            let socket = "/tmp/claude-observatory.sock";
+            assert_eq!(foreign(&text, socket, written), json!({"a": 1}));
+        } else {
+            screen.wait("the error", |text| text.contains("EOF while parsing"));
+            assert_eq!(text, written);
+        }
+    }
 }
 
 #[test]

@@ -28,6 +28,8 @@ mod lost_files;
 mod notes;
 mod options;
 mod processes;
+#[cfg(target_os = "linux")]
+mod races;
 mod readers;
 mod recipes;
 #[cfg(feature = "screen")]

@@ -1,0 +1,143 @@
+//! Edits a settings file: shows the change, asks, and writes.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM};
+use signal_hook::flag;
+use similar::TextDiff;
+
+use super::command::quote_text;
+use super::exchange::Outcome;
+use super::file::SettingsFile;
+use super::places;
+use crate::cli::{Change, Scope};
+use crate::terminal::sanitize_char;
+
+/// The time in which other programs that write the file must let it be for once.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The time between two attempts.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Edits a settings file, and reports what changed and which option undoes it.
+pub fn edit(
+    change: &Change,
+    new_text: impl Fn(&str) -> Result<String, String>,
+    done: &str,
+    undo: &str,
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let path = places::settings(&change.scope)?;
+    let shown = path.display();
+    let unchanged = |error: String| format!("{shown} was left as it was: {error}");
+    let (file, text) = read(&path, &new_text).map_err(unchanged)?;
+    if text == file.text {
+        return print(&format!("Nothing to change in {shown}\n"));
+    }
+    print(&diff(&path, &file.text, &text))?;
+    if change.is_dry_run {
+        return Ok(());
+    }
+    if !change.is_confirmed && io::stdin().is_terminal() && !ask(&path) {
+        return Err(unchanged("you did not confirm the change".into()));
+    }
+    write(&path, new_text, file, text).map_err(unchanged)?;
+    let scope = match &change.scope {
+        Scope::User => "--user".to_owned(),
+        Scope::Project => "--project".to_owned(),
+        Scope::File(_) => format!("--file {}", quote_text(&shown.to_string())),
+    };
+    print(&format!(
+        "{done} {shown}. To undo it: hooks-observatory hooks {undo} {scope}\n"
+    ))
+}
+
+/// Reads the file, and edits its text. What cannot be edited may be half of what another program
+/// is writing: it is an error if it stays.
+fn read(
+    path: &Path,
+    new_text: impl Fn(&str) -> Result<String, String>,
+) -> Result<(SettingsFile, String), String> {
+    let attempt = || {
+        let file = SettingsFile::read(path)?;
+        let text = new_text(&file.text)
+            .map_err(|error| format!("{error}. Correct it, and run the command again"))?;
+        Ok((file, text))
+    };
+    let mut last = attempt();
+    while let Err(error) = &last {
+        thread::sleep(RETRY_INTERVAL);
+        let next = attempt();
+        if next.as_ref().is_err_and(|next| next == error) {
+            return next;
+        }
+        last = next;
+    }
+    last
+}
+
+/// Writes the text. Where another program has changed the file, its content is edited anew.
+fn write(
+    path: &Path,
+    new_text: impl Fn(&str) -> Result<String, String>,
+    mut file: SettingsFile,
+    mut text: String,
+) -> Result<(), String> {
+    let is_stopped = defer_signals().map_err(|error| format!("cannot handle signals: {error}"))?;
+    let deadline = Instant::now() + TIMEOUT;
+    while text != file.text && file.replace(&text)? == Outcome::Refused {
+        if is_stopped.load(Ordering::Relaxed) || Instant::now() > deadline {
+            return Err("another program is writing it. Run the command again later".into());
+        }
+        thread::sleep(RETRY_INTERVAL);
+        (file, text) = read(path, &new_text)?;
+    }
+    Ok(())
+}
+
+/// From now on no signal ends the program between two of its steps. The kernel sends SIGXFSZ at a
+/// limit on the size of files (setrlimit(2)), and SIGIO to the holder of a lease (fcntl(2)).
+fn defer_signals() -> io::Result<Arc<AtomicBool>> {
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM, SIGIO, libc::SIGXFSZ] {
+        flag::register(signal, Arc::clone(&is_stopped))?;
+    }
+    Ok(is_stopped)
+}
+
+/// The change as a unified diff. On a terminal it shows no byte that the terminal would
+/// obey.
+fn diff(path: &Path, old: &str, new: &str) -> String {
+    let name = path.display().to_string();
+    let diff = TextDiff::from_lines(old, new);
+    let diff = diff.unified_diff().header(&name, &name).to_string();
+    if !io::stdout().is_terminal() {
+        return diff;
+    }
+    let lines = diff.split('\n').map(sanitize_line);
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn sanitize_line(line: &str) -> String {
+    let sanitize = |char| match char {
+        '\t' => '\t',
+        char => sanitize_char(char),
+    };
+    line.trim_end_matches('\r').chars().map(sanitize).collect()
+}
+
+/// Asks on stderr, since stdout may be a file. Only a yes is a yes.
+fn ask(path: &Path) -> bool {
+    let mut answer = String::new();
+    let question = format!("Write this to {}? [y/N] ", path.display());
+    let asked = io::stderr().write_all(question.as_bytes());
+    asked.is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
+}
