@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 pub use self::hooks::{Change, HooksAction, HooksOptions, Scope, WORKTREE_CREATE};
 pub use self::parser::Exit;
+pub use self::parser::nearest;
 use self::parser::without_code_2;
 pub use self::send::SendOptions;
 pub use self::serve::ServerOptions;
@@ -61,8 +62,17 @@ pub fn parse(
         Some("sessions") => {
             watch::parse_sessions(&arguments[1..], default_socket).map(Command::Sessions)
         }
+        Some("help") => parse(with(&arguments[1..], "--help"), None),
+        Some("version" | "-V") => parse(with(&[], "--version"), None),
         _ => serve::parse(&arguments, default_socket).map(Command::Serve),
     }
+}
+
+/// The program's name, these arguments, and another one.
+fn with(arguments: &[OsString], last: &str) -> Vec<OsString> {
+    let program = OsString::from("hooks-observatory");
+    let arguments = [&[program], arguments].concat();
+    arguments.into_iter().chain([last.into()]).collect()
 }
 
 /// The hook socket, if no option says which. `variable` is the value of [`SOCKET_VARIABLE`].

@@ -8,6 +8,9 @@ use argh::FromArgs;
 
 use super::argparse;
 
+/// What can follow the program's name.
+const SUBCOMMANDS: [&str; 4] = ["send", "hooks", "sessions", "watch"];
+
 /// Why there is no command to run.
 #[derive(Debug, PartialEq)]
 pub enum Exit {
@@ -38,8 +41,35 @@ pub fn parse_with_argh<T: FromArgs>(
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     T::from_args(command, &arguments).map_err(|exit| match exit.status {
         Ok(()) => Exit::Print(exit.output),
-        Err(()) => usage(exit.output),
+        Err(()) => usage(with_suggestion::<T>(command, exit.output.trim_end())),
     })
+}
+
+/// An error of `argh`, with the name that an unknown argument resembles: an option, or a subcommand.
+fn with_suggestion<T: FromArgs>(command: &[&str], error: &str) -> String {
+    let unknown = error.strip_prefix("Unrecognized argument: ");
+    let help = T::from_args(command, &["--help"]);
+    let help = help.err().map(|exit| exit.output).unwrap_or_default();
+    let words = help.split_whitespace();
+    let mut names: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+    if command.len() == 1 {
+        names.extend(SUBCOMMANDS);
+    }
+    let nearest = unknown.and_then(|unknown| nearest(unknown, &names));
+    match (nearest, unknown) {
+        (Some(name), _) => format!("{error}. Did you mean {name}?"),
+        (None, Some(unknown)) if command.len() == 1 && !unknown.starts_with('-') => {
+            format!("{error}. The subcommands are {}", SUBCOMMANDS.join(", "))
+        }
+        (None, _) => error.into(),
+    }
+}
+
+/// The one of these names that a mistyped one resembles.
+pub fn nearest<'n>(typed: &str, names: &[&'n str]) -> Option<&'n str> {
+    const LEAST_SIMILARITY: f32 = 0.7;
+    let nearest = similar::get_close_matches(typed, names, 1, LEAST_SIMILARITY);
+    nearest.first().copied()
 }
 
 /// A usage error that points to the help of `command`.

@@ -18,6 +18,11 @@ pub fn known_to(client: Version) -> impl Iterator<Item = &'static str> {
         .filter(|event| *event != WORKTREE_CREATE)
 }
 
+/// The events that any version knows.
+pub fn known() -> Vec<&'static str> {
+    table().map(|(event, _)| event).collect()
+}
+
 /// Each event and the first version that knows it.
 fn table() -> impl Iterator<Item = (&'static str, Version)> {
     let lines = TABLE.lines().filter(|line| !line.starts_with('#'));

@@ -30,6 +30,7 @@ mod switches;
 use self::client_version::Clients;
 pub use self::command::quote_text;
 use self::command::{Sender, recognise};
+pub use self::events::known as known_events;
 use self::settings::Hook;
 use crate::cli::{HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;

@@ -46,12 +46,13 @@ use self::lines::Lines;
 use self::session::{Session, State};
 use self::sessions::Sessions;
 use self::source::{Input, Mode};
-use crate::cli::{Filter, SessionsOptions, SourceOption, WatchFormat, WatchOptions};
+use crate::cli::{Filter, SessionsOptions, SourceOption, WatchFormat, WatchOptions, nearest};
 use crate::diagnostics::stderr::say;
 use crate::event::Event;
 use crate::event::object::Object;
 use crate::format::Format;
 use crate::format::line::LineLook;
+use crate::hooks::known_events;
 use crate::terminal;
 
 /// Output is collected up to this size before it is written.
@@ -60,12 +61,32 @@ const BUFFER_SIZE: usize = 64 << 10;
 /// Shows events as they happen, until the source or stdout ends, or the user quits. The error
 /// is for the user.
 pub fn run(options: &WatchOptions) -> Result<(), String> {
+    warn_of_unknown(&options.filter.events);
     let alerts = Alerts::new(options)?;
     #[cfg(feature = "screen")]
     if options.format.is_none() && terminal::has_screen(&io::stdout()) {
         return screen::run(options, alerts);
     }
     write(options, alerts)
+}
+
+/// A later version of the client may have events that are not known here, so a typo is no error.
+fn warn_of_unknown(events: &[String]) {
+    let known = [
+        &known_events()[..],
+        &["WorktreeCreate", "_gone", "_dropped"],
+    ]
+    .concat();
+    for event in events
+        .iter()
+        .filter(|event| !known.contains(&event.as_str()))
+    {
+        let nearest = nearest(event, &known).map(|name| format!(" Did you mean {name}?"));
+        let nearest = nearest.unwrap_or_default();
+        say(format_args!(
+            "no event with the name {event} is known.{nearest}"
+        ));
+    }
 }
 
 /// Writes events to stdout. Only alerts need to know what the client's files say, and how time

@@ -166,6 +166,62 @@ fn a_usage_error_exits_with_2_and_names_the_mistake() {
     }
 }
 
+/// What the program writes to stdout and to stderr.
+fn output(arguments: &str) -> (String, String) {
+    let output = program()
+        .args(arguments.split(' '))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_and_version_are_words_too() {
+    for word in ["version", "-V"] {
+        assert_eq!(output(word), output("--version"));
+    }
+    assert_eq!(output("help"), output("--help"));
+    assert_eq!(output("help watch"), output("watch --help"));
+}
+
+#[test]
+fn of_a_typo_the_nearest_name_is_suggested() {
+    for (typed, expected) in [
+        ("watc", "watc. Did you mean watch?"),
+        ("--hystory 5", "--hystory. Did you mean --history?"),
+        ("sessions --wating", "--wating. Did you mean --waiting?"),
+        ("hooks --instal", "--instal. Did you mean --install?"),
+        (
+            "xyz",
+            "xyz. The subcommands are send, hooks, sessions, watch",
+        ),
+        ("sessions --xyz", "--xyz"),
+        ("--xyz", "--xyz"),
+    ] {
+        let (_, stderr) = output(typed);
+        let first = stderr.lines().next().unwrap();
+        assert_eq!(first, format!("Unrecognized argument: {expected}"));
+    }
+}
+
+/// A later client may have it, so it is no error.
+#[test]
+fn an_event_name_that_is_not_known_is_warned_of() {
+    for (names, expected) in [
+        (
+            "Stopp,Stop",
+            "no event with the name Stopp is known. Did you mean Stop?\n",
+        ),
+        ("Xyz", "no event with the name Xyz is known.\n"),
+        ("WorktreeCreate,_gone,_dropped,PostToolBatch", ""),
+    ] {
+        let (_, stderr) = output(&format!("watch --event {names} -"));
+        assert_eq!(stderr, expected);
+    }
+}
+
 #[test]
 fn the_two_sockets_must_have_different_paths() {
     let output = run(&["--socket", "/nowhere/a", "--output-socket", "/nowhere/a"]);
