@@ -109,11 +109,11 @@ struct WatchArguments {
     #[argh(option, arg_name = "names", from_str_fn(parse_names))]
     tool: Option<Vec<String>>,
 
-    /// ring the bell and show a notification when a session begins to wait
+    /// ring the bell and show a notification for each question of a session
     #[argh(switch)]
     notify: bool,
 
-    /// run a shell command when a session begins to wait, with the session as JSON on stdin
+    /// run a shell command for each question of a session, with the session as JSON on stdin
     #[argh(option, arg_name = "command")]
     on_wait: Option<String>,
 

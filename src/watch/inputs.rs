@@ -1,7 +1,7 @@
 //! What a loop of the view waits for: lines of the source, and the client's session files.
 //!
 //! Each blocks in a thread of its own, which sends what it gets to one channel. The screen adds
-//! keys and signals to it (`screen/inputs.rs`). A source that is faster than the loop waits for
+//! details, keys, the mouse and signals to it (`screen/inputs.rs`). A source that is faster than the loop waits for
 //! room.
 //!
 //! Stop 17 of EDU_NOTES.md.

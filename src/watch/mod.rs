@@ -58,8 +58,8 @@ use crate::terminal;
 /// Output is collected up to this size before it is written.
 const BUFFER_SIZE: usize = 64 << 10;
 
-/// Shows events as they happen, until the source or stdout ends, or the user quits. The error
-/// is for the user.
+/// Shows events as they happen: the screen until the user quits, lines until the source or stdout
+/// ends. The error is for the user.
 pub fn run(options: &WatchOptions) -> Result<(), String> {
     warn_of_unknown(&options.filter.events);
     let alerts = Alerts::new(options)?;

@@ -42,7 +42,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Takes the next event. `None`: it belongs to no session.
+    /// Takes the next event. `None`: it belongs to no session, or is another user's.
     /// `arrived` is when it came, if it is not a past one.
     pub fn apply(
         &mut self,

@@ -29,7 +29,7 @@ impl Changes {
 
     /// Watches a folder, and the nearest one above it that exists: until the folder exists, and
     /// because it does not report that it is moved with that one. Returns whether that is possible.
-    /// A folder that is watched already costs one system call.
+    /// What is watched already costs a system call.
     pub fn watch(&self, folder: &Path) -> bool {
         use rustix::fs::inotify::{WatchFlags, add_watch};
         let Some(inotify) = &self.inotify else {

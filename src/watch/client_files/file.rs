@@ -1,5 +1,5 @@
 //! One session file of the client: what it says about its process and its session, and which of the
-//! client's words mean which status. The text of `waitingFor` is passed on as it is.
+//! client's words mean which status. The text of `waitingFor` is not interpreted.
 //!
 //! Its form is not documented. So every member may be missing or of another type, and what is
 //! unknown is passed over.

@@ -1,5 +1,4 @@
-//! The end of a session's transcript: its branch, its model, and how much context it uses. Only
-//! `sessions --json` reads it.
+//! The end of a session's transcript: its branch, its model, and how much context it uses. The screen reads it, and whatever prints a session as JSON.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -2,7 +2,8 @@
 //! and the terminal of the selected one.
 //!
 //! A session is read when its events or its session file have changed, once a second at most, and
-//! once more a second later: the client can write its transcript after its hooks have run.
+//! once more a second later: the client can write its transcript after its hooks have run. One that is selected is
+//! read at once, for its terminal.
 //!
 //! Stop 17 of EDU_NOTES.md.
 

@@ -241,7 +241,7 @@ pub fn page_height((_, height): (u16, u16)) -> usize {
     usize::from(height.saturating_sub(1))
 }
 
-/// The rows for the sessions: half of them, or more if the events need less.
+/// The rows for the sessions: at most half of the height, or more if the events need less.
 fn table_height(app: &App, (sessions, events): (usize, usize), height: u16) -> u16 {
     let rows = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
     match app.focus {
@@ -278,7 +278,7 @@ fn explain_emptiness(app: &App) -> String {
     if !app.prefix().is_empty() {
         return format!("The id of no session begins with {} yet.", app.prefix());
     }
-    "No sessions yet. They appear when Claude Code runs with the hooks installed:\n\n\
+    "No sessions yet. Start Claude Code. To see its events too, install the hooks:\n\n\
      hooks-observatory hooks --install"
         .into()
 }
@@ -313,16 +313,16 @@ fn status_text(app: &App) -> String {
 
 /// What the user types, what was reported, or the keys.
 fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
-    let (enter, other) = match app.focus {
-        Focus::Sessions => ("Enter terminal", "o open"),
-        Focus::Events => ("Enter open", "Esc sessions"),
+    let [enter, open, tab] = match app.focus {
+        Focus::Sessions => ["Enter terminal", "o open", "Tab events"],
+        Focus::Events => ["Enter open", "y copy", "Tab sessions"],
     };
     let keys = [
         "? help",
         "q quit",
         enter,
-        other,
-        "Tab events",
+        open,
+        tab,
         "/ filter",
         "f needs you",
         "s one session",

@@ -134,11 +134,9 @@ fn outcome(
             Style::new()
         }
     };
-    let mut asking = session.open_questions().iter();
-    let mut asking = asking
-        .by_ref()
-        .filter_map(|question| question.call.as_ref());
-    let is_asked = asking.any(|call| entry.is_of(call));
+    let questions = session.open_questions().iter();
+    let mut calls = questions.filter_map(|question| question.call.as_ref());
+    let is_asked = calls.any(|call| entry.is_of(call));
     let running = session.running().find(|tool| entry.is_of(&tool.call));
     let state = |state| (table::sign(state), table::style(state, look));
     let (sign, style) = match entry.outcome {

@@ -117,8 +117,8 @@ fn find(session: &Session, panes: &mut Panes) -> Result<Terminal, String> {
     Terminal::find(pid, client.tmux.as_deref(), panes).ok_or_else(|| {
         format!(
             "The session's process, {pid}, is in no pane or window that can be shown: it runs \
-             outside of tmux, GNU screen, Zellij, kitty and WezTerm, its pane is closed, or its \
-             tmux does not answer."
+             in none of tmux, GNU screen, Zellij, WezTerm and a kitty with listen_on. Or its pane \
+             is closed, or its tmux does not answer."
         )
     })
 }

@@ -112,8 +112,8 @@ impl App {
         }
     }
 
-    /// Opens the selected event. While sessions are selected, it is the one that waits for the user,
-    /// or the newest one.
+    /// Opens the selected event. While sessions are selected, it is the call that waits for the user,
+    /// if there is one.
     fn open_entry(&mut self) {
         let shown = self.shown();
         let entries = self.entries(&shown);
@@ -155,7 +155,7 @@ impl App {
     }
 
     fn toggle_following(&mut self) {
-        self.focus = Focus::Sessions;
+        (self.focus, self.entry) = (Focus::Sessions, None);
         self.hold();
         self.is_following = !self.is_following && self.selected.is_some();
     }

@@ -12,7 +12,7 @@ use super::draw::{Picture, Target, page_height};
 const SCROLL: isize = 3;
 
 impl App {
-    /// Takes an event of the mouse. The wheel moves as the arrow keys do, in the list below it.
+    /// Takes an event of the mouse. The wheel moves as the arrow keys do, in the list under the pointer.
     pub fn point(&mut self, mouse: MouseEvent) {
         let place = Position::new(mouse.column, mouse.row);
         match (mouse.kind, &mut self.page) {
@@ -41,6 +41,7 @@ impl App {
             Target::Session(id) => {
                 self.focus_on(Focus::Sessions);
                 (self.selected, self.entry) = (Some(id), None);
+                self.select(0);
             }
             Target::Folded => self.is_unfolded = true,
             Target::Entry(number) => {

@@ -1,5 +1,5 @@
-//! Text that covers the screen: a whole event, or the help, which explains every key and state. It
-//! can be scrolled.
+//! Text that covers the screen: a whole event, the help, which explains every key and state, or why
+//! Enter leads nowhere. It can be scrolled.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -27,15 +27,17 @@ The sessions are above, those first that need you. Below are the events of the s
 
 j k ↓ ↑      select a session, or an event
 Tab          select among the events, or among the sessions again
-PgDn PgUp    the same, a page at a time
-g G          the first, the last. The first session is followed, whichever it is, and the last event
+PgDn PgUp    the same, half a screen at a time. In an open event, Space moves a whole one
+g G          the first, the last. Then the first session stays selected, whichever it is, and
+             the last event
 Mouse        a click selects, the wheel moves
 Enter        go to the session's terminal, or open the selected event whole
-o            open the event that waits for you, or the newest one, or the selected one
+o            open the event that waits for you, else the selected one
 n p          in an open event: the next one, the previous one
 /            show only sessions that contain a text: project, name, id, state, prompt, events
 /            in an open event: search in it. Enter goes to the next place
-Esc          close it, or leave the events, the filter, the session; then select the first one
+Esc          leave what was entered last: a search, an open event, the events, s, /, f. Then
+             select the first session
 f            show only sessions that wait or failed
 e            list the sessions that ended more than a minute ago, or count them again
 s            show only the selected session, and follow its events

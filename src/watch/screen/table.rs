@@ -239,7 +239,7 @@ fn describe(tool: &RunningCall, now: i64) -> String {
 }
 
 /// A number of tokens.
-pub fn tokens(number: u64) -> String {
+fn tokens(number: u64) -> String {
     match number {
         ..1000 => number.to_string(),
         1000..1_000_000 => format!("{}k", number / 1000),

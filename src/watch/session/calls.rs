@@ -232,7 +232,7 @@ fn only_asks(name: &str) -> bool {
     matches!(name, "AskUserQuestion" | "ExitPlanMode")
 }
 
-/// The name of the MCP server in the name of a tool, as far as the name shows it.
+/// Whether a tool is one of this MCP server, as far as its name shows.
 pub(super) fn is_of_server(tool: &str, server: &str) -> bool {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
     let plain = server

@@ -102,7 +102,7 @@ pub struct RunningCall {
     pub has_ended: bool,
 }
 
-/// A question to the user that nothing has shown to be answered.
+/// A question to the user that no event has ended.
 #[derive(Debug, Clone)]
 pub struct Question {
     pub kind: QuestionKind,

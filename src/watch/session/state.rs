@@ -40,7 +40,7 @@ impl Session {
         }
     }
 
-    /// The state by the events alone, of which there is one for every history.
+    /// The state by the events alone. Any events give one.
     pub(super) fn state_by_events(&self) -> State {
         match self.turn {
             Turn::Ended => State::Ended,

@@ -27,7 +27,7 @@ pub enum Input<'i> {
     Live,
     /// The next input may take its time: what was made of the lines should be shown.
     Pause,
-    /// No server answers: why, and what to do. When following, the next one is waited for.
+    /// No server answers: why. When following, the next one is waited for.
     NoServer(String),
     /// The user should know this.
     Notice(String),

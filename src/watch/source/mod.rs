@@ -66,7 +66,8 @@ pub fn is_live(source: &SourceOption) -> bool {
 pub fn start_command(source: &SourceOption) -> String {
     let own = match source {
         SourceOption::Server(path) => Some(path),
-        SourceOption::Paths(paths) => paths.first(),
+        // It can be an output socket.
+        SourceOption::Paths(_) => None,
     };
     let default = default_socket(env::var_os(SOCKET_VARIABLE));
     let option = own.filter(|path| **path != default).map(|path| {
