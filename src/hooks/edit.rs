@@ -58,8 +58,8 @@ impl Edit<'_> {
         }
         if self.change.is_confirmed {
             print(&summary)?;
-        } else if !ask(&format!("{summary}Write it? [y/N] ")).unwrap_or(true) {
-            return Err(unchanged("you did not confirm the change".into()));
+        } else {
+            confirm(&summary).map_err(unchanged)?;
         }
         write(&path, self.new_text, file, text).map_err(unchanged)?;
         let (done, undo, scope) = (self.done, self.undo, self.scope(&path));
@@ -75,6 +75,17 @@ impl Edit<'_> {
             Scope::Project => "--project".to_owned(),
             Scope::File(_) => format!("--file {}", quote_text(&path.to_string_lossy())),
         }
+    }
+}
+
+fn confirm(summary: &str) -> Result<(), String> {
+    match ask(&format!("{summary}Write it? [y/N] ")) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("you did not confirm the change".into()),
+        Err(error) => Err(format!(
+            "there is no terminal to ask on ({error}). Give --yes to write without a question, or \
+             --dry-run to see the change"
+        )),
     }
 }
 

@@ -819,6 +819,38 @@ fn the_question_and_its_answer_are_on_the_terminal_whatever_stdin_and_stdout_are
     }
 }
 
+#[test]
+fn without_a_terminal_nothing_changes_unless_yes_is_given() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    printed(user.install(Place::Home, "/run/a.sock"));
+    let installed = fs::read_to_string(&path).unwrap();
+    for (shell, is_written) in [
+        ("exec \"$@\" --remove", false),
+        ("echo n | \"$@\" --remove", false),
+        ("echo y | \"$@\" --remove", false),
+        ("exec \"$@\" --install --client 2.0.60", false),
+        ("echo n | \"$@\" --remove --yes", true),
+    ] {
+        let wrapper = ["setsid", "sh", "-c", shell, "sh"];
+        let output = user.command(&wrapper, Place::Home, &[]).output().unwrap();
+        if is_written {
+            printed(output);
+        } else {
+            let stderr = error(output);
+            assert!(
+                stderr.contains("there is no terminal to ask on"),
+                "{stderr}"
+            );
+            assert!(stderr.contains("--yes"), "{stderr}");
+        }
+        let is_same = fs::read_to_string(&path).unwrap() == installed;
+        assert_eq!(is_same, !is_written, "{shell}");
+    }
+}
+
 /// A pager that starts later takes the screen, and with it the question.
 #[test]
 fn the_question_is_asked_again_when_another_program_has_taken_the_terminal() {
@@ -939,7 +971,7 @@ fn a_full_disk_leaves_the_old_file() {
     let script = "mount -t tmpfs -o size=64k none \"$1\" || exit 77
         printf '{\"a\":1}' > \"$1/settings.json\"
         cat /dev/zero > \"$1/fill\" 2> /dev/null
-        \"$2\" hooks --install --client 2.1.119 --file \"$1/settings.json\" > /dev/null
+        \"$2\" hooks --install --yes --client 2.1.119 --file \"$1/settings.json\" > /dev/null
         echo \"exit $?\"; ls -A \"$1\"; cat \"$1/settings.json\"";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", script, "sh"])
