@@ -47,6 +47,7 @@ impl Edit<'_> {
         let shown = path.display();
         let unchanged = |error: String| format!("{shown} was left as it was: {error}");
         let (file, text) = read(&path, self.new_text).map_err(unchanged)?;
+        self.check_folder(&path, &file).map_err(unchanged)?;
         if text == file.text {
             return print(&format!("Nothing to change in {shown}\n{}", self.notes));
         }
@@ -66,6 +67,17 @@ impl Edit<'_> {
         print(&format!(
             "{done} To undo it: hooks-observatory hooks {undo} {scope}\n"
         ))
+    }
+
+    /// Only the client's own folder is made where it is missing.
+    fn check_folder(&self, path: &Path, file: &SettingsFile) -> Result<(), String> {
+        let is_clients = !matches!(self.change.scope, Scope::File(_));
+        let folder = file.folder();
+        if folder.is_dir() || is_clients && path.parent() == Some(folder) {
+            return Ok(());
+        }
+        let shown = folder.display();
+        Err(format!("there is no folder {shown}. Make it first"))
     }
 
     /// The option that chooses the file, from any directory.

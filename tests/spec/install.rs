@@ -384,6 +384,30 @@ fn a_file_that_does_not_exist_is_created_for_its_owner_only() {
     }
 }
 
+#[test]
+fn no_folder_is_made_but_the_clients_own() {
+    let user = User::new();
+    let missing = user.home.path().join("missing");
+    let file = missing.join("x/settings.json");
+    let by_link = user.path(Place::Project);
+    fs::create_dir(by_link.parent().unwrap()).unwrap();
+    symlink(missing.join("settings.json"), &by_link).unwrap();
+    let mut by_file = user.command(&[], Place::Home, &INSTALL);
+    for output in [
+        by_file.arg("--file").arg(&file).output().unwrap(),
+        user.run(Place::Project, &INSTALL),
+    ] {
+        let stderr = error(output);
+        let folder = format!("there is no folder {}", missing.display());
+        assert!(stderr.contains(&folder), "{stderr}");
+    }
+    let mut homeless = user.command(&[], Place::Home, &INSTALL);
+    let stderr = error(homeless.env("HOME", &missing).output().unwrap());
+    let folder = format!("cannot make {}/.claude: ", missing.display());
+    assert!(stderr.contains(&folder), "{stderr}");
+    assert!(!missing.exists());
+}
+
 /// The commands that earlier versions wrote, alone in their groups or with another hook.
 #[test]
 fn our_hooks_of_earlier_versions_are_replaced_and_their_neighbours_stay() {
