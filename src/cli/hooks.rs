@@ -102,11 +102,11 @@ struct Arguments {
     #[argh(option, arg_name = "path")]
     file: Option<PathBuf>,
 
-    /// with --install or --remove: show the change and write nothing
+    /// with --install or --remove: show the change as a diff, and write nothing
     #[argh(switch)]
     dry_run: bool,
 
-    /// with --install or --remove: do not ask
+    /// with --install or --remove: do not ask. Without a terminal nothing changes otherwise
     #[argh(switch)]
     yes: bool,
 }

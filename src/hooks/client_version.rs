@@ -52,12 +52,15 @@ impl Clients {
     }
 }
 
-/// Each client: `2.0.60 (/home/dev/.claude/local/claude), 2.1.332 (/usr/bin/claude)`.
+/// The oldest with its path, and then the others: `2.0.60 (/home/dev/.claude/local/claude), …`.
 impl fmt::Display for Clients {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         for (index, (version, path)) in self.all.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ", " };
-            write!(formatter, "{separator}{version} ({})", path.display())?;
+            let before = ["", ", the oldest; also ", ", "][index.min(2)];
+            write!(formatter, "{before}{version} ({})", path.display())?;
+        }
+        if self.are_several() {
+            formatter.write_str(". For another one, give --client VERSION")?;
         }
         Ok(())
     }

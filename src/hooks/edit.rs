@@ -2,7 +2,7 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,9 @@ use super::command::quote_text;
 use super::exchange::Outcome;
 use super::file::SettingsFile;
 use super::places;
+use super::question::ask;
 use crate::cli::{Change, Scope};
+use crate::diagnostics::stderr::say;
 use crate::terminal::sanitize_char;
 
 /// The time in which other programs that write the file must let it be for once.
@@ -25,44 +27,85 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The time between two attempts.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Edits a settings file, and reports what changed and which option undoes it.
-pub fn edit(
-    change: &Change,
-    new_text: impl Fn(&str) -> Result<String, String>,
-    done: &str,
-    undo: &str,
-    print: impl Fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
-    let path = places::settings(&change.scope)?;
-    let shown = path.display();
-    let unchanged = |error: String| format!("{shown} was left as it was: {error}");
-    let (file, text) = read(&path, &new_text).map_err(unchanged)?;
-    if text == file.text {
-        return print(&format!("Nothing to change in {shown}\n"));
+/// An edit of a settings file.
+pub struct Edit<'e> {
+    pub change: &'e Change,
+    pub new_text: &'e dyn Fn(&str) -> Result<String, String>,
+    /// What changes in the file with this path and text.
+    pub summary: &'e dyn Fn(&Path, &str) -> String,
+    /// What the user should know besides, also if nothing changes.
+    pub notes: &'e str,
+    pub done: &'e str,
+    /// The option that undoes it.
+    pub undo: &'e str,
+}
+
+impl Edit<'_> {
+    /// Says what changes, asks, and edits. `print` writes to stdout.
+    pub fn run(&self, print: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
+        let path = places::settings(&self.change.scope)?;
+        let shown = path.display();
+        let unchanged = |error: String| format!("{shown} was left as it was: {error}");
+        let (file, text) = read(&path, self.new_text).map_err(unchanged)?;
+        self.check_folder(&path, &file).map_err(unchanged)?;
+        if text == file.text {
+            return print(&format!("Nothing to change in {shown}\n{}", self.notes));
+        }
+        let summary = (self.summary)(&path, &file.text) + self.notes;
+        if self.change.is_dry_run {
+            print(&diff(&path, &file.text, &text))?;
+            say(format_args!("{summary}Nothing was written."));
+            return Ok(());
+        }
+        if self.change.is_confirmed {
+            print(&summary)?;
+        } else {
+            confirm(&summary).map_err(unchanged)?;
+        }
+        write(&path, self.new_text, file, text).map_err(unchanged)?;
+        let (done, undo, scope) = (self.done, self.undo, self.scope(&path));
+        print(&format!(
+            "{done} To undo it: hooks-observatory hooks {undo} {scope}\n"
+        ))
     }
-    print(&diff(&path, &file.text, &text))?;
-    if change.is_dry_run {
-        return Ok(());
+
+    /// Only the client's own folder is made where it is missing.
+    fn check_folder(&self, path: &Path, file: &SettingsFile) -> Result<(), String> {
+        let is_clients = !matches!(self.change.scope, Scope::File(_));
+        let folder = file.folder();
+        if folder.is_dir() || is_clients && path.parent() == Some(folder) {
+            return Ok(());
+        }
+        let shown = folder.display();
+        Err(format!("there is no folder {shown}. Make it first"))
     }
-    if !change.is_confirmed && io::stdin().is_terminal() && !ask(&path) {
-        return Err(unchanged("you did not confirm the change".into()));
+
+    /// The option that chooses the file, from any directory.
+    fn scope(&self, path: &Path) -> String {
+        match &self.change.scope {
+            Scope::User => "--user".to_owned(),
+            Scope::Project => "--project".to_owned(),
+            Scope::File(_) => format!("--file {}", quote_text(&path.to_string_lossy())),
+        }
     }
-    write(&path, new_text, file, text).map_err(unchanged)?;
-    let scope = match &change.scope {
-        Scope::User => "--user".to_owned(),
-        Scope::Project => "--project".to_owned(),
-        Scope::File(_) => format!("--file {}", quote_text(&shown.to_string())),
-    };
-    print(&format!(
-        "{done} {shown}. To undo it: hooks-observatory hooks {undo} {scope}\n"
-    ))
+}
+
+fn confirm(summary: &str) -> Result<(), String> {
+    match ask(&format!("{summary}Write it? [y/N] ")) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("you did not confirm the change".into()),
+        Err(error) => Err(format!(
+            "there is no terminal to ask on ({error}). Give --yes to write without a question, or \
+             --dry-run to see the change"
+        )),
+    }
 }
 
 /// Reads the file, and edits its text. What cannot be edited may be half of what another program
 /// is writing: it is an error if it stays.
 fn read(
     path: &Path,
-    new_text: impl Fn(&str) -> Result<String, String>,
+    new_text: &dyn Fn(&str) -> Result<String, String>,
 ) -> Result<(SettingsFile, String), String> {
     let attempt = || {
         let file = SettingsFile::read(path)?;
@@ -85,7 +128,7 @@ fn read(
 /// Writes the text. Where another program has changed the file, its content is edited anew.
 fn write(
     path: &Path,
-    new_text: impl Fn(&str) -> Result<String, String>,
+    new_text: &dyn Fn(&str) -> Result<String, String>,
     mut file: SettingsFile,
     mut text: String,
 ) -> Result<(), String> {
@@ -96,7 +139,7 @@ fn write(
             return Err("another program is writing it. Run the command again later".into());
         }
         thread::sleep(RETRY_INTERVAL);
-        (file, text) = read(path, &new_text)?;
+        (file, text) = read(path, new_text)?;
     }
     Ok(())
 }
@@ -130,14 +173,4 @@ fn sanitize_line(line: &str) -> String {
         char => sanitize_char(char),
     };
     line.trim_end_matches('\r').chars().map(sanitize).collect()
-}
-
-/// Asks on stderr, since stdout may be a file. Only a yes is a yes.
-fn ask(path: &Path) -> bool {
-    let mut answer = String::new();
-    let question = format!("Write this to {}? [y/N] ", path.display());
-    let asked = io::stderr().write_all(question.as_bytes());
-    asked.is_ok()
-        && io::stdin().read_line(&mut answer).is_ok()
-        && matches!(answer.trim(), "y" | "Y" | "yes")
 }

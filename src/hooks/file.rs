@@ -52,6 +52,11 @@ impl SettingsFile {
         })
     }
 
+    /// The folder of the file, behind all symlinks.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
     /// Replaces the content, if nobody has changed the file since. It keeps its mode and its
     /// owner. A new file is for its owner only, and so is a directory that is missing. The
     /// error does not contain the path.
@@ -75,7 +80,7 @@ impl SettingsFile {
     }
 
     fn write(&self, text: &str) -> io::Result<Outcome> {
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let folder = self.folder();
         make_folder(folder)?;
         let mut new = tempfile::Builder::new()
             .prefix(".hooks-observatory.")
@@ -99,7 +104,11 @@ impl SettingsFile {
 fn make_folder(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        result => result?,
+        Err(error) => {
+            let folder = folder.display();
+            return Err(io::Error::other(format!("cannot make {folder}: {error}")));
+        }
+        Ok(()) => {}
     }
     let parent = folder.parent().unwrap_or(Path::new("/"));
     match owner_for_root(parent)? {

@@ -3,8 +3,8 @@
 //! - `command` is the shell command of a hook. `events` lists the events by the client's
 //!   version, which `client_version` finds. `places` knows where the client's files are.
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
-//! - `file` reads and replaces a settings file, with `exchange`. `edit` edits one, and talks to
-//!   the user. `status` describes what is installed.
+//! - `file` reads and replaces a settings file, with `exchange`. `edit` edits one: it says what
+//!   changes (`summary`), and asks (`question`). `status` describes what is installed.
 //! - `switches` finds the settings that keep hooks from running.
 //! - This file decides what to do.
 //!
@@ -23,16 +23,19 @@ mod exchange;
 mod file;
 mod json_edit;
 mod places;
+mod question;
 pub mod settings;
 mod status;
+mod summary;
 mod switches;
 
 use self::client_version::Clients;
 pub use self::command::quote_text;
 use self::command::{Sender, recognise};
+use self::edit::Edit;
 pub use self::events::known as known_events;
 use self::settings::Hook;
-use crate::cli::{HooksAction, HooksOptions, Version};
+use crate::cli::{Change, HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;
 
 /// Does what the options say. `print` writes to stdout.
@@ -42,26 +45,19 @@ pub fn run(
 ) -> Result<(), String> {
     match &options.action {
         HooksAction::Print => {
-            let hooks = hooks(options)?;
+            let hooks = hooks(options, client(options)?.0)?;
             print(&settings::install("", &hooks, |_| false)?)
         }
-        HooksAction::Install(change) => {
-            let hooks = hooks(options)?;
-            let install = |text: &str| settings::install(text, &hooks, is_ours);
-            let done = format!(
-                "Installed hooks for {} in",
-                events::count_events(hooks.len())
-            );
-            edit::edit(change, install, &done, "--remove", print)?;
-            switches::effective(&change.scope)?
-                .into_iter()
-                .for_each(say);
-            Ok(())
+        HooksAction::Install(change) => install(options, change, print),
+        HooksAction::Remove(change) => Edit {
+            change,
+            new_text: &|text| settings::remove(text, is_ours),
+            summary: &summary::of_removal,
+            notes: "",
+            done: "Removed.",
+            undo: "--install",
         }
-        HooksAction::Remove(change) => {
-            let remove = |text: &str| settings::remove(text, is_ours);
-            edit::edit(change, remove, "Removed the hooks from", "--install", print)
-        }
+        .run(print),
         HooksAction::Status => {
             let client = match options.client {
                 Some(version) => Ok(version),
@@ -72,9 +68,27 @@ pub fn run(
     }
 }
 
+fn install(
+    options: &HooksOptions,
+    change: &Change,
+    print: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let (client, name) = client(options)?;
+    let hooks = hooks(options, client)?;
+    let installed = (hooks.len(), &*name, &*options.socket);
+    Edit {
+        change,
+        new_text: &|text| settings::install(text, &hooks, is_ours),
+        summary: &|path, old| summary::of_installation(installed, path, old),
+        notes: &switches::effective(&change.scope)?,
+        done: "Installed.",
+        undo: "--remove",
+    }
+    .run(print)
+}
+
 /// The hooks that the options ask for.
-fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
-    let client = client(options)?;
+fn hooks(options: &HooksOptions, client: Version) -> Result<Vec<Hook>, String> {
     if client < events::FIRST_CLIENT {
         say(format_args!(
             "the events of version {client} are not known: using those of {}. Check that the \
@@ -104,22 +118,20 @@ fn hooks(options: &HooksOptions) -> Result<Vec<Hook>, String> {
     Ok(events.into_iter().map(hook).collect())
 }
 
-/// The client whose events to send, with a message where the user may want another one.
-fn client(options: &HooksOptions) -> Result<Version, String> {
+/// The client whose events to send, and how to name it.
+fn client(options: &HooksOptions) -> Result<(Version, String), String> {
     if let Some(version) = options.client {
-        return Ok(version);
+        return Ok((version, version.to_string()));
     }
+    let is_installed = matches!(options.action, HooksAction::Install(_));
     match Clients::find() {
         Ok(clients) => {
-            if clients.are_several() {
-                say(format_args!(
-                    "several clients are installed: {clients}. The events are those of the \
-                     oldest. For another version, give --client VERSION"
-                ));
+            if clients.are_several() && !is_installed {
+                say(format_args!("the events are those of {clients}"));
             }
-            Ok(clients.oldest)
+            Ok((clients.oldest, clients.to_string()))
         }
-        Err(reason) if matches!(options.action, HooksAction::Install(_)) => Err(format!(
+        Err(reason) if is_installed => Err(format!(
             "{reason}. A client that does not know an event may reject the whole settings file, \
              permission rules included: give the client's version with --client VERSION"
         )),
@@ -129,7 +141,7 @@ fn client(options: &HooksOptions) -> Result<Version, String> {
                 "{reason}: using the events of version {first}. For another version, give \
                  --client VERSION"
             ));
-            Ok(first)
+            Ok((first, first.to_string()))
         }
     }
 }

@@ -22,9 +22,7 @@ pub fn report(client: &Result<Version, String>) -> Result<String, String> {
     let mut text = describe("User settings", &user, client);
     let project = places::settings(&Scope::Project)?;
     text += &describe("Project settings", &project, client);
-    for switch in switches::effective(&Scope::User)? {
-        text += &format!("{}\n", sanitize(&switch));
-    }
+    text += &switches::effective(&Scope::User)?;
     Ok(text)
 }
 

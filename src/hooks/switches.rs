@@ -8,9 +8,9 @@ use super::file::SettingsFile;
 use super::{places, settings};
 use crate::cli::Scope;
 
-/// Each setting that keeps hooks from running, with its file. A client that is given the file of
+/// A line for each setting that keeps hooks from running, with its file. A client that is given the file of
 /// `scope` reads it before the administrator's.
-pub fn effective(scope: &Scope) -> Result<Vec<String>, String> {
+pub fn effective(scope: &Scope) -> Result<String, String> {
     let managed = places::managed_settings();
     let mut all = places::user_and_project_settings();
     let other = places::settings(scope)?;
@@ -20,7 +20,7 @@ pub fn effective(scope: &Scope) -> Result<Vec<String>, String> {
     all.extend(managed.iter().cloned());
     let disabled = holders("disableAllHooks", &all).into_iter().map(|file| {
         format!(
-            "hooks do not run: disableAllHooks is true in {}. Set it to false there",
+            "hooks do not run: disableAllHooks is true in {}. Set it to false there\n",
             file.display()
         )
     });
@@ -28,7 +28,7 @@ pub fn effective(scope: &Scope) -> Result<Vec<String>, String> {
         .into_iter()
         .map(|file| {
             format!(
-                "only the administrator's hooks run: allowManagedHooksOnly is true in {}",
+                "only the administrator's hooks run: allowManagedHooksOnly is true in {}\n",
                 file.display()
             )
         });

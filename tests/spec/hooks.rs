@@ -155,8 +155,9 @@ fn of_several_clients_the_oldest_counts_wherever_it_is_and_each_is_named() {
         let each = expected
             .iter()
             .map(|(version, path)| format!("{version} ({path})"));
-        let each: Vec<String> = each.collect();
-        assert!(stderr.contains(&each.join(", ")), "{stderr}");
+        let each = each.collect::<Vec<_>>().join(", ");
+        let each = each.replacen(", ", ", the oldest; also ", 1);
+        assert!(stderr.contains(&each), "{stderr}");
         assert!(stderr.contains("--client VERSION"), "{stderr}");
     }
     assert_eq!(printed(&["--client", "2.1.332"]), (33, String::new()));

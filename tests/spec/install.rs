@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,7 +15,10 @@ use crate::harness::*;
 
 pub const CLIENT: &str = "2.1.119";
 const EVENTS: usize = 28;
-pub const INSTALL: [&str; 3] = ["--install", "--client", CLIENT];
+pub const INSTALL: [&str; 4] = ["--install", "--yes", "--client", CLIENT];
+/// The same, with a question.
+const ASK: [&str; 3] = ["--install", "--client", CLIENT];
+const REMOVE: [&str; 2] = ["--remove", "--yes"];
 
 /// A user with a home and a project.
 pub struct User {
@@ -314,7 +317,7 @@ fn settings_of_every_kind_in_every_place_keep_all_that_is_the_users() {
             let read = || fs::read_to_string(&path).unwrap();
             let output = printed(user.install(place, "/run/a.sock"));
             assert!(
-                output.contains("Installed hooks for 28 events in"),
+                output.contains("This adds hooks for 28 events to"),
                 "{name}: {output}"
             );
             let installed = read();
@@ -335,9 +338,9 @@ fn settings_of_every_kind_in_every_place_keep_all_that_is_the_users() {
                 installed.replace("/run/a.sock", "/run/b.sock"),
                 "{name}"
             );
-            printed(user.run(place, &["--remove"]));
+            printed(user.run(place, &REMOVE));
             assert_eq!(read(), after, "{name}");
-            let again = printed(user.run(place, &["--remove"]));
+            let again = printed(user.run(place, &REMOVE));
             assert!(
                 again.starts_with("Nothing to change in "),
                 "{name}: {again}"
@@ -369,16 +372,40 @@ fn a_file_that_does_not_exist_is_created_for_its_owner_only() {
     for place in PLACES {
         let user = User::new();
         let path = user.path(place);
-        let output = printed(user.run(place, &["--remove"]));
+        let output = printed(user.run(place, &REMOVE));
         assert!(output.starts_with("Nothing to change in "), "{output}");
         assert!(!path.exists() && !user.home.path().join(".claude").exists());
         printed(user.install(place, "/run/a.sock"));
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(foreign(&text, "/run/a.sock", "new"), json!({}));
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        printed(user.run(place, &["--remove"]));
+        printed(user.run(place, &REMOVE));
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
     }
+}
+
+#[test]
+fn no_folder_is_made_but_the_clients_own() {
+    let user = User::new();
+    let missing = user.home.path().join("missing");
+    let file = missing.join("x/settings.json");
+    let by_link = user.path(Place::Project);
+    fs::create_dir(by_link.parent().unwrap()).unwrap();
+    symlink(missing.join("settings.json"), &by_link).unwrap();
+    let mut by_file = user.command(&[], Place::Home, &INSTALL);
+    for output in [
+        by_file.arg("--file").arg(&file).output().unwrap(),
+        user.run(Place::Project, &INSTALL),
+    ] {
+        let stderr = error(output);
+        let folder = format!("there is no folder {}", missing.display());
+        assert!(stderr.contains(&folder), "{stderr}");
+    }
+    let mut homeless = user.command(&[], Place::Home, &INSTALL);
+    let stderr = error(homeless.env("HOME", &missing).output().unwrap());
+    let folder = format!("cannot make {}/.claude: ", missing.display());
+    assert!(stderr.contains(&folder), "{stderr}");
+    assert!(!missing.exists());
 }
 
 /// The commands that earlier versions wrote, alone in their groups or with another hook.
@@ -425,7 +452,7 @@ fn our_hooks_of_earlier_versions_are_replaced_and_their_neighbours_stay() {
     );
     assert_eq!(after["hooks"].get("Later"), None);
     foreign(&text, "/new", "upgraded");
-    printed(user.run(Place::Home, &["--remove"]));
+    printed(user.run(Place::Home, &REMOVE));
     assert_eq!(
         serde_json::from_str::<Value>(&fs::read_to_string(&path).unwrap()).unwrap(),
         json!({"hooks": {
@@ -469,7 +496,7 @@ fn a_program_with_another_name_recognises_its_own_hooks() {
         assert_eq!(text.matches(" send Stop ").count(), 1, "{text}");
         assert!(text.contains(&own), "{text}");
     }
-    run(&["--remove"]);
+    run(&REMOVE);
     assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
 }
 
@@ -645,7 +672,7 @@ fn a_symlink_stays_and_its_target_is_replaced() {
             "/run/a.sock",
             "symlink",
         );
-        printed(user.run(Place::Home, &["--remove"]));
+        printed(user.run(Place::Home, &REMOVE));
         let expected = if existing { CLIENTS_OWN } else { "{}\n" };
         assert_eq!(fs::read_to_string(&target).unwrap(), expected);
     }
@@ -654,9 +681,13 @@ fn a_symlink_stays_and_its_target_is_replaced() {
 #[test]
 fn a_dry_run_shows_the_change_as_a_patch_and_writes_nothing() {
     let (user, path) = User::with(Place::Home, CLIENTS_OWN);
-    let dry_run =
-        |option| printed(user.run(Place::Home, &[option, "--dry-run", "--client", CLIENT]));
-    let diff = dry_run("--install");
+    let dry_run = |option| {
+        let output = user.run(Place::Home, &[option, "--dry-run", "--client", CLIENT]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && stderr.ends_with("\nNothing was written.\n"));
+        (String::from_utf8(output.stdout).unwrap(), stderr)
+    };
+    let (diff, summary) = dry_run("--install");
     assert_eq!(fs::read_to_string(&path).unwrap(), CLIENTS_OWN);
     let mut lines = diff.lines().skip(2);
     assert!(
@@ -664,78 +695,229 @@ fn a_dry_run_shows_the_change_as_a_patch_and_writes_nothing() {
         "{diff}"
     );
     assert!(diff.contains("\n+            \"command\": \"'"), "{diff}");
-    let output = printed(user.run(Place::Home, &["--install", "--client", CLIENT]));
-    assert!(output.starts_with(&diff), "an installation shows the same");
-    let last = &output[diff.len()..];
-    assert_eq!(last.lines().count(), 1);
-    assert!(
-        last.ends_with("To undo it: hooks-observatory hooks --remove --user\n"),
-        "{last}"
-    );
+    let output = printed(user.run(Place::Home, &INSTALL));
+    let (summary, _) = summary.split_once("Nothing was").unwrap();
+    assert!(output.starts_with(summary), "an installation says the same");
     let installed = fs::read_to_string(&path).unwrap();
-    assert!(dry_run("--remove").contains("\n-            \"command\": \"'"));
+    assert!(
+        dry_run("--remove")
+            .0
+            .contains("\n-            \"command\": \"'")
+    );
     assert_eq!(fs::read_to_string(&path).unwrap(), installed);
 }
 
-/// Both sides of a terminal: where a test types, and what the program gets.
-fn keyboard() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&keyboard).unwrap();
-    unlockpt(&keyboard).unwrap();
-    let name = ptsname(&keyboard, Vec::new()).unwrap();
-    let mut options = fs::File::options();
-    let terminal = options.read(true).write(true).open(name.to_str().unwrap());
-    (keyboard.into(), terminal.unwrap())
+/// The diff would have 373 lines.
+#[test]
+fn a_few_lines_say_what_changes_and_how_to_undo_it() {
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    let path = path.display();
+    let undo = "To undo it: hooks-observatory hooks";
+    let summary = |socket: &str, replaced: &str| {
+        format!(
+            "This adds hooks for 28 events to {path}\n  client: {CLIENT}\n  socket: {socket}\n  \
+             replaces: {replaced}\nInstalled. {undo} --remove --user\n"
+        )
+    };
+    assert_eq!(
+        printed(user.install(Place::Home, "/run/a.sock")),
+        summary("/run/a.sock", "nothing")
+    );
+    assert_eq!(
+        printed(user.install(Place::Home, "/run/b.sock")),
+        summary("/run/b.sock", "hooks for 28 events to /run/a.sock")
+    );
+    assert_eq!(
+        printed(user.run(Place::Home, &REMOVE)),
+        format!(
+            "This removes hooks for 28 events from {path}\n  socket: /run/b.sock\n\
+             Removed. {undo} --install --user\n"
+        )
+    );
+}
+
+/// A run of `hooks` on a terminal, its controlling one.
+struct Asked {
+    child: Child,
+    keyboard: fs::File,
+    screen: Stream,
+}
+
+impl Asked {
+    /// `shell` runs the program, as `"$@"`.
+    fn start(user: &User, shell: &str, options: &[&str]) -> Asked {
+        let (keyboard, screen, terminal) = terminal_with_keys();
+        let shell = ["setsid", "--ctty", "sh", "-c", shell, "sh"];
+        let mut command = user.command(&shell, Place::Home, options);
+        let copy = || terminal.try_clone().unwrap();
+        command.stdin(copy()).stdout(copy()).stderr(copy());
+        Asked {
+            child: command.spawn().unwrap(),
+            keyboard,
+            screen,
+        }
+    }
+
+    fn wait_for(&self, text: &str) -> String {
+        self.screen.wait(text, |screen| screen.contains(text))
+    }
+
+    fn answer(&self, answer: &str) {
+        self.wait_for("Write it? [y/N] ");
+        (&self.keyboard).write_all(answer.as_bytes()).unwrap();
+    }
 }
 
 #[test]
 fn on_a_terminal_it_asks_and_only_a_yes_is_a_yes() {
-    for (answer, options, is_installed) in [
-        ("y\n", &[][..], true),
-        ("yes\n", &[], true),
-        ("n\n", &[], false),
-        ("\n", &[], false),
-        ("\u{4}", &[], false),
-        ("", &["--yes"], true),
+    if tool("setsid").is_none() {
+        return;
+    }
+    for (answer, is_installed) in [
+        ("y\n", true),
+        ("yes\n", true),
+        ("n\n", false),
+        ("\n", false),
+        ("\u{4}", false),
     ] {
         let (user, path) = User::with(Place::Home, CLIENTS_OWN);
-        let (keyboard, terminal) = keyboard();
-        let screen = Stream::collect(keyboard.try_clone().ok());
-        let mut command = user.command(&[], Place::Home, &[&INSTALL[..], options].concat());
-        command.stdin(terminal.try_clone().unwrap());
-        command.stdout(Stdio::null()).stderr(terminal);
-        let mut child = command.spawn().unwrap();
-        if !answer.is_empty() {
-            screen.wait("the question", |text| text.contains("? [y/N] "));
-            (&keyboard).write_all(answer.as_bytes()).unwrap();
-        }
-        assert_eq!(child.wait().unwrap().success(), is_installed, "{answer:?}");
+        let mut asked = Asked::start(&user, "exec \"$@\"", &ASK);
+        asked.answer(answer);
+        let code = i32::from(!is_installed);
+        assert_eq!(asked.child.wait().unwrap().code(), Some(code), "{answer:?}");
+        let screen = asked.wait_for(if is_installed {
+            "Installed."
+        } else {
+            "did not confirm"
+        });
+        assert!(screen.lines().count() < 10, "{screen}");
         let is_same = fs::read_to_string(&path).unwrap() == CLIENTS_OWN;
         assert_eq!(is_same, !is_installed, "{answer:?}");
     }
 }
 
+/// A pager shows stdout, and reads the terminal. A pipe is no answer.
+#[test]
+fn the_question_and_its_answer_are_on_the_terminal_whatever_stdin_and_stdout_are() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    for shell in [
+        // A pager turns the echo off, and waits for its input.
+        "stty -icanon -echo -icrnl; \"$@\" > out 2> err",
+        "echo n | \"$@\" > out 2> err",
+        "\"$@\" < /dev/null > out 2> err",
+    ] {
+        let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+        let mut asked = Asked::start(
+            &user,
+            &format!("{shell}; code=$?; stty -a; exit $code"),
+            &ASK,
+        );
+        let question = asked.wait_for("Write it? [y/N] ");
+        assert!(
+            question.contains("This adds hooks for 28 events to "),
+            "{question}"
+        );
+        asked.answer("y\r");
+        assert!(asked.child.wait().unwrap().success(), "{shell}");
+        let is_raw = shell.starts_with("stty");
+        let modes = asked.wait_for("isig");
+        assert!(modes.contains("[y/N] y\r\n"), "it is echoed: {modes:?}");
+        assert_eq!(
+            modes.contains("-icanon"),
+            is_raw,
+            "the modes are as before: {modes}"
+        );
+        let out = user.home.path().join("project/out");
+        let out = fs::read_to_string(out).unwrap();
+        assert!(
+            out.starts_with("Installed.") && out.lines().count() == 1,
+            "{out}"
+        );
+        foreign(
+            &fs::read_to_string(path).unwrap(),
+            "/tmp/claude-observatory.sock",
+            shell,
+        );
+    }
+}
+
+#[test]
+fn without_a_terminal_nothing_changes_unless_yes_is_given() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    printed(user.install(Place::Home, "/run/a.sock"));
+    let installed = fs::read_to_string(&path).unwrap();
+    for (shell, is_written) in [
+        ("exec \"$@\" --remove", false),
+        ("echo n | \"$@\" --remove", false),
+        ("echo y | \"$@\" --remove", false),
+        ("exec \"$@\" --install --client 2.0.60", false),
+        ("echo n | \"$@\" --remove --yes", true),
+    ] {
+        let wrapper = ["setsid", "sh", "-c", shell, "sh"];
+        let output = user.command(&wrapper, Place::Home, &[]).output().unwrap();
+        if is_written {
+            printed(output);
+        } else {
+            let stderr = error(output);
+            assert!(
+                stderr.contains("there is no terminal to ask on"),
+                "{stderr}"
+            );
+            assert!(stderr.contains("--yes"), "{stderr}");
+        }
+        let is_same = fs::read_to_string(&path).unwrap() == installed;
+        assert_eq!(is_same, !is_written, "{shell}");
+    }
+}
+
+/// A pager that starts later takes the screen, and with it the question.
+#[test]
+fn the_question_is_asked_again_when_another_program_has_taken_the_terminal() {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    if tool("setsid").is_none() {
+        return;
+    }
+    let (user, _) = User::with(Place::Home, CLIENTS_OWN);
+    let mut asked = Asked::start(&user, "\"$@\" > out; stty -a", &ASK);
+    asked.wait_for("? [y/N] ");
+    let mut modes = tcgetattr(&asked.keyboard).unwrap();
+    modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+    tcsetattr(&asked.keyboard, OptionalActions::Now, &modes).unwrap();
+    let is_asked_again = |screen: &str| screen.matches("[y/N] ").count() == 2;
+    asked.screen.wait("the question again", is_asked_again);
+    asked.answer("y\n");
+    assert!(asked.child.wait().unwrap().success());
+    let modes = asked.wait_for("isig");
+    assert!(modes.contains("[y/N] y\r\n"), "it is echoed: {modes:?}");
+    assert!(
+        modes.contains("-icanon"),
+        "the pager has its modes: {modes}"
+    );
+}
+
 #[test]
 fn what_is_written_while_it_asks_stays_and_gets_the_hooks() {
+    if tool("setsid").is_none() {
+        return;
+    }
     for (written, is_installed) in [("{\"a\": 1}", true), ("{", false)] {
         let (user, path) = User::with(Place::Home, CLIENTS_OWN);
-        let (keyboard, terminal) = keyboard();
-        let screen = Stream::collect(keyboard.try_clone().ok());
-        let mut command = user.command(&[], Place::Home, &INSTALL);
-        command.stdin(terminal.try_clone().unwrap());
-        command.stdout(Stdio::null()).stderr(terminal);
-        let mut child = command.spawn().unwrap();
-        screen.wait("the question", |text| text.contains("? [y/N] "));
+        let mut asked = Asked::start(&user, "exec \"$@\"", &ASK);
+        asked.wait_for("? [y/N] ");
         fs::write(&path, written).unwrap();
-        (&keyboard).write_all(b"y\n").unwrap();
-        assert_eq!(child.wait().unwrap().success(), is_installed);
+        asked.answer("y\n");
+        assert_eq!(asked.child.wait().unwrap().success(), is_installed);
         let text = fs::read_to_string(&path).unwrap();
         if is_installed {
             let socket = "/tmp/claude-observatory.sock";
             assert_eq!(foreign(&text, socket, written), json!({"a": 1}));
         } else {
-            screen.wait("the error", |text| text.contains("EOF while parsing"));
+            asked.wait_for("EOF while parsing");
             assert_eq!(text, written);
         }
     }
@@ -744,8 +926,9 @@ fn what_is_written_while_it_asks_stays_and_gets_the_hooks() {
 #[test]
 fn a_diff_on_a_terminal_shows_no_byte_that_the_terminal_would_obey() {
     let (user, _) = User::with(Place::Home, "{\r\n\t\"a\": \"\u{9b}2J\u{202e}\"\r\n}\r\n");
-    let options = [&INSTALL[..], &["--dry-run"]].concat();
-    let piped = printed(user.run(Place::Home, &options));
+    let options = [&ASK[..], &["--dry-run"]].concat();
+    let piped = user.run(Place::Home, &options).stdout;
+    let piped = String::from_utf8(piped).unwrap();
     assert!(
         piped.contains("-\t\"a\": \"\u{9b}2J\u{202e}\"\r\n"),
         "{piped:?}"
@@ -812,7 +995,7 @@ fn a_full_disk_leaves_the_old_file() {
     let script = "mount -t tmpfs -o size=64k none \"$1\" || exit 77
         printf '{\"a\":1}' > \"$1/settings.json\"
         cat /dev/zero > \"$1/fill\" 2> /dev/null
-        \"$2\" hooks --install --client 2.1.119 --file \"$1/settings.json\" > /dev/null
+        \"$2\" hooks --install --yes --client 2.1.119 --file \"$1/settings.json\" > /dev/null
         echo \"exit $?\"; ls -A \"$1\"; cat \"$1/settings.json\"";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", script, "sh"])

@@ -66,7 +66,7 @@ fn start(user: &User, injections: &[&str]) -> Child {
         .collect();
     let injections: Vec<&str> = injections.iter().map(String::as_str).collect();
     let strace = [&["strace", "-D", "-o", "/dev/null"], &injections[..]].concat();
-    let install = [&INSTALL[..], &["--yes", "--socket", SOCKET]].concat();
+    let install = [&INSTALL[..], &["--socket", SOCKET]].concat();
     let mut command = user.command(&strace, Place::Home, &install);
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()
@@ -258,7 +258,7 @@ fn a_signal_while_the_hooks_are_written_leaves_no_file_behind() {
 #[test]
 fn at_every_moment_of_an_installation_another_program_can_write() {
     let races = std::env::var("RACES").map_or(100, |count| count.parse().unwrap());
-    let install = [&INSTALL[..], &["--yes", "--socket", SOCKET]].concat();
+    let install = [&INSTALL[..], &["--socket", SOCKET]].concat();
     let start = |user: &User| {
         let mut command = user.command(&[], Place::Home, &install);
         command.stdout(Stdio::null()).spawn().unwrap()

@@ -140,8 +140,10 @@ fn the_commands_in_the_readme_install_describe_and_remove_the_hooks() {
     script(&claude, "echo 2.1.332");
     let run = |option: &str| {
         let folder = home.path().display();
-        let command = block("Install the hooks", option);
-        let output = shell(&format!("PATH={folder}:$PATH; {command}"))
+        let command = block("Install the hooks", option).trim_end();
+        // There may be no terminal to ask on.
+        let answer = if option == "--status" { "" } else { "--yes" };
+        let output = shell(&format!("PATH={folder}:$PATH; {command} {answer}"))
             .current_dir(&home)
             .env("HOME", home.path())
             .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())

@@ -1,0 +1,60 @@
+//! What an edit changes, in a few lines: the whole diff would fill several screens.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::command::{OurCommand, recognise};
+use super::events::count_events;
+use super::settings;
+
+/// The hooks for `count` events are added to `path`. `client` says for which client, and `old` is
+/// the text of the file.
+pub fn of_installation(
+    (count, client, socket): (usize, &str, &Path),
+    path: &Path,
+    old: &str,
+) -> String {
+    let replaced = ours(old);
+    let replaced = match replaced.len() {
+        0 => "nothing".to_owned(),
+        count => format!(
+            "hooks for {} to {}",
+            count_events(count),
+            sockets(&replaced)
+        ),
+    };
+    format!(
+        "This adds hooks for {} to {}\n  client: {client}\n  socket: {}\n  replaces: {replaced}\n",
+        count_events(count),
+        path.display(),
+        socket.display(),
+    )
+}
+
+/// The hooks are removed from `path`, which has the text `old`.
+pub fn of_removal(path: &Path, old: &str) -> String {
+    let removed = ours(old);
+    format!(
+        "This removes hooks for {} from {}\n  socket: {}\n",
+        count_events(removed.len()),
+        path.display(),
+        sockets(&removed),
+    )
+}
+
+fn ours(text: &str) -> Vec<OurCommand> {
+    let entries = settings::entries(text).unwrap_or_default().into_iter();
+    entries
+        .filter_map(|entry| recognise(&entry.command))
+        .collect()
+}
+
+fn sockets(commands: &[OurCommand]) -> String {
+    let sockets = commands
+        .iter()
+        .map(|command| command.socket.display().to_string());
+    let sockets: BTreeSet<String> = sockets.collect();
+    sockets.into_iter().collect::<Vec<_>>().join(", ")
+}
