@@ -34,7 +34,7 @@ pub fn blocks_of(document: &'static str, heading: &str) -> Vec<&'static str> {
 }
 
 /// The path of the output socket in README.md.
-const OUTPUT_SOCKET: &str = "$XDG_RUNTIME_DIR/claude-observatory.out";
+const OUTPUT_SOCKET: &str = "${XDG_RUNTIME_DIR:?}/claude-observatory.out";
 
 /// Puts the sockets of a test's server into a command of README.md.
 pub fn with_sockets(command: &str, server: &Server) -> String {
@@ -327,6 +327,25 @@ fn systemd_accepts_the_units_in_the_readme() {
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.is_empty(), "{stderr}");
+}
+
+/// For root, the socket would be at the top of the file system.
+#[test]
+fn without_a_runtime_directory_the_readme_s_lines_fail_loudly() {
+    let lines = README
+        .lines()
+        .filter(|line| line.contains("{XDG_RUNTIME_DIR"));
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), 4);
+    assert!(!README.contains("\"$XDG_RUNTIME_DIR"));
+    for line in lines {
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", &line.replace("hooks-observatory ", "echo ")]);
+        let output = shell.env_remove("XDG_RUNTIME_DIR").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty());
+        assert!(stderr.contains("XDG_RUNTIME_DIR"), "{stderr}");
+    }
 }
 
 #[test]
