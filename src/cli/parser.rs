@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use argh::FromArgs;
 
 use super::argparse;
+use crate::terminal::sanitize;
 
 /// Why there is no command to run.
 #[derive(Debug, PartialEq)]
@@ -44,7 +45,9 @@ pub fn parse_with_argh<T: FromArgs>(
 
 /// A usage error that points to the help of `command`.
 pub fn usage(command: &[&str], error: &str) -> Exit {
-    let error = error.trim_end();
+    // An argument can be a path.
+    let lines = error.trim_end().lines().map(sanitize);
+    let error = lines.collect::<Vec<_>>().join("\n");
     Exit::Usage(format!("{error}\nSee {} --help", command.join(" ")))
 }
 

@@ -36,6 +36,7 @@ use self::edit::Edit;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;
+use crate::terminal::for_stdout;
 
 /// Does what the options say. `print` writes to stdout.
 pub fn run(
@@ -45,7 +46,7 @@ pub fn run(
     match &options.action {
         HooksAction::Print => {
             let hooks = hooks(options, client(options)?.0)?;
-            print(&settings::install("", &hooks, |_| false)?)
+            print(&for_stdout(settings::install("", &hooks, |_| false)?))
         }
         HooksAction::Install(change) => install(options, change, print),
         HooksAction::Remove(change) => Edit {
