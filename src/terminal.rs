@@ -6,7 +6,9 @@
 //! Stop 8 of EDU_NOTES.md.
 
 use std::env;
+use std::fmt;
 use std::io::IsTerminal;
+use std::path::Path;
 
 /// Whether the formats for people write a character as it is. Three conditions:
 ///
@@ -41,6 +43,30 @@ pub fn sanitize_char(char: char) -> char {
         char
     } else {
         char::REPLACEMENT_CHARACTER
+    }
+}
+
+/// Lines to write to stdout: on a terminal, without what it would obey. What is no terminal gets
+/// them as they are.
+pub fn for_stdout(lines: String) -> String {
+    if !std::io::stdout().is_terminal() {
+        return lines;
+    }
+    let sanitize = |char| match char {
+        '\t' | '\n' => char,
+        _ => sanitize_char(char),
+    };
+    lines.replace("\r\n", "\n").chars().map(sanitize).collect()
+}
+
+/// A path in a message: nothing in it is obeyed by a terminal. A test finds messages that show a
+/// path otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'p>(pub &'p Path);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(&sanitize(&self.0.to_string_lossy()))
     }
 }
 

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use argh::FromArgs;
 
 use super::argparse;
+use crate::terminal::sanitize;
 
 /// What can follow the program's name.
 const SUBCOMMANDS: [&str; 4] = ["send", "hooks", "sessions", "watch"];
@@ -74,7 +75,9 @@ pub fn nearest<'n>(typed: &str, names: &[&'n str]) -> Option<&'n str> {
 
 /// A usage error that points to the help of `command`.
 pub fn usage(command: &[&str], error: &str) -> Exit {
-    let error = error.trim_end();
+    // An argument can be a path.
+    let lines = error.trim_end().lines().map(sanitize);
+    let error = lines.collect::<Vec<_>>().join("\n");
     Exit::Usage(format!("{error}\nSee {} --help", command.join(" ")))
 }
 

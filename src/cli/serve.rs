@@ -10,6 +10,7 @@ use argh::FromArgs;
 
 use super::parser::{Exit, parse_with_argh, usage};
 use crate::format::Format;
+use crate::terminal::Shown;
 
 const COMMAND: [&str; 1] = ["hooks-observatory"];
 
@@ -172,7 +173,7 @@ pub(super) fn parse(
     if arguments.output_socket.as_ref() == Some(&socket) {
         let error = format!(
             "--socket and --output-socket are both {}: give two different paths",
-            socket.display()
+            Shown(&socket)
         );
         return Err(usage(&COMMAND, &error));
     }

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use super::places;
 use crate::cli::Version;
 use crate::request::readiness;
+use crate::terminal::Shown;
 
 /// The time in which a client must print its version. It takes less than a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ impl fmt::Display for Clients {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         for (index, (version, path)) in self.all.iter().enumerate() {
             let before = ["", ", the oldest; also ", ", "][index.min(2)];
-            write!(formatter, "{before}{version} ({})", path.display())?;
+            write!(formatter, "{before}{version} ({})", Shown(path))?;
         }
         if self.are_several() {
             formatter.write_str(". For another one, give --client VERSION")?;
@@ -67,7 +68,7 @@ impl fmt::Display for Clients {
 }
 
 fn version(path: &Path) -> Result<Version, String> {
-    let shown = path.display();
+    let shown = Shown(path);
     let mut client = Command::new(path);
     if geteuid().is_root()
         && let Ok(file) = path.metadata()

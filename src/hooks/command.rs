@@ -11,6 +11,7 @@ use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
 use super::places::find_on_path;
+use crate::terminal::Shown;
 
 /// Every command ends so, also those of earlier versions.
 const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
@@ -121,7 +122,7 @@ fn program_path() -> Result<PathBuf, String> {
         find_on_path(&name)
     };
     let found = found.ok_or_else(|| {
-        let shown = name.display();
+        let shown = Shown(&name);
         error(&format!("{shown} is not on the PATH. Start it by its path"))
     })?;
     path::absolute(found).map_err(|reason| error(&reason.to_string()))
@@ -130,12 +131,12 @@ fn program_path() -> Result<PathBuf, String> {
 /// The socket's path from any directory. A path that no socket can have is an error now.
 fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
     let path = path::absolute(path)
-        .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))?;
+        .map_err(|error| format!("cannot make {} absolute: {error}", Shown(path)))?;
     match SocketAddr::from_pathname(&path) {
         Ok(_) => Ok(path),
         Err(_) => Err(format!(
             "the path {} is too long for a socket (107 bytes at most): choose a shorter one",
-            path.display()
+            Shown(&path)
         )),
     }
 }
@@ -145,7 +146,7 @@ fn quote(path: &Path) -> Result<String, String> {
     let text = path.to_str().ok_or_else(|| {
         format!(
             "{} is not UTF-8, as JSON requires: choose another path",
-            path.display()
+            Shown(path)
         )
     })?;
     Ok(quote_text(text))

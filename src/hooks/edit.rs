@@ -2,7 +2,7 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use super::places;
 use super::question::ask;
 use crate::cli::{Change, Scope};
 use crate::diagnostics::stderr::say;
-use crate::terminal::sanitize_char;
+use crate::terminal::{Shown, for_stdout};
 
 /// The time in which other programs that write the file must let it be for once.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ impl Edit<'_> {
     /// Says what changes, asks, and edits. `print` writes to stdout.
     pub fn run(&self, print: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
         let path = places::settings(&self.change.scope)?;
-        let shown = path.display();
+        let shown = Shown(&path);
         let unchanged = |error: String| format!("{shown} was left as it was: {error}");
         let (file, text) = read(&path, self.new_text).map_err(unchanged)?;
         self.check_folder(&path, &file).map_err(unchanged)?;
@@ -76,7 +76,7 @@ impl Edit<'_> {
         if folder.is_dir() || is_clients && path.parent() == Some(folder) {
             return Ok(());
         }
-        let shown = folder.display();
+        let shown = Shown(folder);
         Err(format!("there is no folder {shown}. Make it first"))
     }
 
@@ -85,7 +85,7 @@ impl Edit<'_> {
         match &self.change.scope {
             Scope::User => "--user".to_owned(),
             Scope::Project => "--project".to_owned(),
-            Scope::File(_) => format!("--file {}", quote_text(&path.to_string_lossy())),
+            Scope::File(_) => format!("--file {}", quote_text(&Shown(path).to_string())),
         }
     }
 }
@@ -154,23 +154,9 @@ fn defer_signals() -> io::Result<Arc<AtomicBool>> {
     Ok(is_stopped)
 }
 
-/// The change as a unified diff. On a terminal it shows no byte that the terminal would
-/// obey.
+/// The change as a unified diff.
 fn diff(path: &Path, old: &str, new: &str) -> String {
-    let name = path.display().to_string();
+    let name = path.to_string_lossy();
     let diff = TextDiff::from_lines(old, new);
-    let diff = diff.unified_diff().header(&name, &name).to_string();
-    if !io::stdout().is_terminal() {
-        return diff;
-    }
-    let lines = diff.split('\n').map(sanitize_line);
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn sanitize_line(line: &str) -> String {
-    let sanitize = |char| match char {
-        '\t' => '\t',
-        char => sanitize_char(char),
-    };
-    line.trim_end_matches('\r').chars().map(sanitize).collect()
+    for_stdout(diff.unified_diff().header(&name, &name).to_string())
 }

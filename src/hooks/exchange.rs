@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
+use crate::terminal::Shown;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::TempPath;
@@ -107,7 +108,7 @@ pub fn replace(new: TempPath, path: &Path, old: Option<&Content>) -> io::Result<
     let kept = new.keep()?;
     Err(io::Error::other(format!(
         "other programs write it too. What one of them wrote is in {}",
-        kept.display()
+        Shown(&kept)
     )))
 }
 

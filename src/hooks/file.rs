@@ -15,6 +15,7 @@ use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
 use super::exchange::{self, Content, Outcome};
+use crate::terminal::Shown;
 
 /// A file as it was when it was read.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => {
-            let folder = folder.display();
+            let folder = Shown(folder);
             return Err(io::Error::other(format!("cannot make {folder}: {error}")));
         }
         Ok(()) => {}

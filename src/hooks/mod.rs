@@ -37,6 +37,7 @@ pub use self::events::known as known_events;
 use self::settings::Hook;
 use crate::cli::{Change, HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;
+use crate::terminal::for_stdout;
 
 /// Does what the options say. `print` writes to stdout.
 pub fn run(
@@ -46,7 +47,7 @@ pub fn run(
     match &options.action {
         HooksAction::Print => {
             let hooks = hooks(options, client(options)?.0)?;
-            print(&settings::install("", &hooks, |_| false)?)
+            print(&for_stdout(settings::install("", &hooks, |_| false)?))
         }
         HooksAction::Install(change) => install(options, change, print),
         HooksAction::Remove(change) => Edit {

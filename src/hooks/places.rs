@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{self, Path, PathBuf};
 
 use crate::cli::Scope;
+use crate::terminal::Shown;
 
 /// The folder of the administrator's settings.
 #[cfg(not(target_os = "macos"))]
@@ -23,8 +24,7 @@ pub fn settings(scope: &Scope) -> Result<PathBuf, String> {
         Scope::Project => PathBuf::from(".claude/settings.local.json"),
         Scope::File(path) => path.clone(),
     };
-    path::absolute(&path)
-        .map_err(|error| format!("cannot make {} absolute: {error}", path.display()))
+    path::absolute(&path).map_err(|error| format!("cannot make {} absolute: {error}", Shown(&path)))
 }
 
 /// The settings files that a client in this directory reads, the later ones with precedence.

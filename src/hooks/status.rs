@@ -13,7 +13,7 @@ use super::file::SettingsFile;
 use super::{places, settings, switches};
 use crate::cli::{Scope, Version};
 use crate::request::{exchange, get_head};
-use crate::terminal::sanitize;
+use crate::terminal::{Shown, sanitize};
 
 /// Describes the user's settings and those of the project. `client` is the installed client, if it
 /// is known.
@@ -27,7 +27,7 @@ pub fn report(client: &Result<Version, String>) -> Result<String, String> {
 }
 
 fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
-    let mut text = format!("{name}: {}\n", sanitize(&path.to_string_lossy()));
+    let mut text = format!("{name}: {}\n", Shown(path));
     match read(path) {
         Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),
         Ok(installed) if installed.is_empty() => line(&mut text, "hooks", "not installed"),
@@ -59,8 +59,8 @@ fn describe_installed(
     for program in programs.collect::<BTreeSet<_>>() {
         let state = match program {
             None => "curl".to_owned(),
-            Some(path) if path.exists() => path.display().to_string(),
-            Some(path) => format!("{} is gone: install the hooks again", path.display()),
+            Some(path) if path.exists() => Shown(path).to_string(),
+            Some(path) => format!("{} is gone: install the hooks again", Shown(path)),
         };
         line(text, "program", &state);
     }
@@ -70,7 +70,7 @@ fn describe_installed(
             Ok(()) => "a server answers".to_owned(),
             Err(error) => error.to_string(),
         };
-        line(text, "socket", &format!("{}: {state}", socket.display()));
+        line(text, "socket", &format!("{}: {state}", Shown(socket)));
     }
     line(text, "client", &compare(&events, client));
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::command::{OurCommand, recognise};
 use super::events::count_events;
 use super::settings;
+use crate::terminal::Shown;
 
 /// The hooks for `count` events are added to `path`. `client` says for which client, and `old` is
 /// the text of the file.
@@ -28,8 +29,8 @@ pub fn of_installation(
     format!(
         "This adds hooks for {} to {}\n  client: {client}\n  socket: {}\n  replaces: {replaced}\n",
         count_events(count),
-        path.display(),
-        socket.display(),
+        Shown(path),
+        Shown(socket),
     )
 }
 
@@ -39,7 +40,7 @@ pub fn of_removal(path: &Path, old: &str) -> String {
     format!(
         "This removes hooks for {} from {}\n  socket: {}\n",
         count_events(removed.len()),
-        path.display(),
+        Shown(path),
         sockets(&removed),
     )
 }
@@ -54,7 +55,7 @@ fn ours(text: &str) -> Vec<OurCommand> {
 fn sockets(commands: &[OurCommand]) -> String {
     let sockets = commands
         .iter()
-        .map(|command| command.socket.display().to_string());
+        .map(|command| Shown(&command.socket).to_string());
     let sockets: BTreeSet<String> = sockets.collect();
     sockets.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::file::SettingsFile;
 use super::{places, settings};
 use crate::cli::Scope;
+use crate::terminal::Shown;
 
 /// A line for each setting that keeps hooks from running, with its file. A client that is given the file of
 /// `scope` reads it before the administrator's.
@@ -21,7 +22,7 @@ pub fn effective(scope: &Scope) -> Result<String, String> {
     let disabled = holders("disableAllHooks", &all).into_iter().map(|file| {
         format!(
             "hooks do not run: disableAllHooks is true in {}. Set it to false there\n",
-            file.display()
+            Shown(&file)
         )
     });
     let restricted = holders("allowManagedHooksOnly", &managed)
@@ -29,7 +30,7 @@ pub fn effective(scope: &Scope) -> Result<String, String> {
         .map(|file| {
             format!(
                 "only the administrator's hooks run: allowManagedHooksOnly is true in {}\n",
-                file.display()
+                Shown(&file)
             )
         });
     Ok(disabled.chain(restricted).collect())

@@ -15,6 +15,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::socket_file::{self, SocketFile};
 use crate::diagnostics::stderr::say;
+use crate::terminal::Shown;
 
 /// The pause after accept failed for lack of a resource that others may free: memory, or
 /// descriptors of the whole system.
@@ -173,7 +174,7 @@ impl Listener {
             return None;
         }
         let file = self.file.as_ref().filter(|file| file.is_missing())?;
-        let path = file.path.display();
+        let path = Shown(&file.path);
         // Without waiting for another server: this is the event loop.
         match socket_file::listen(&file.path, file.mode, Duration::ZERO) {
             Ok((socket, file)) => {

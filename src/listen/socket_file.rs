@@ -26,6 +26,7 @@ use rustix::process::{geteuid, umask};
 
 use super::pass_rights::refuse_descriptors;
 use crate::peer;
+use crate::terminal::Shown;
 
 /// The file of a bound socket. Dropping it removes the file, unless another one is there
 /// by now. Drop it before the listener: until the listener is closed, no other file can
@@ -58,7 +59,7 @@ pub fn listen(
     remove_stale_socket(path)?;
     let explain = |error: io::Error| {
         let reason = explain_bind_error(path, error);
-        format!("cannot listen on {}: {reason}", path.display())
+        format!("cannot listen on {}: {reason}", Shown(path))
     };
     let listener = bind_and_listen(path, mode).map_err(explain)?;
     let file = SocketFile {
@@ -98,14 +99,14 @@ impl Drop for SocketFile {
 
 /// Removes the socket of a dead server. Fails if anything else exists at `path`.
 fn remove_stale_socket(path: &Path) -> Result<(), String> {
-    let shown = path.display();
+    let shown = Shown(path);
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(());
     };
     if metadata.is_dir() {
         return Err(format!(
             "{shown} is a directory: give the path of a socket in it, such as {}",
-            path.join("claude-observatory.sock").display()
+            Shown(&path.join("claude-observatory.sock"))
         ));
     }
     if !metadata.file_type().is_socket() {
@@ -136,7 +137,7 @@ fn remove_stale_socket(path: &Path) -> Result<(), String> {
 
 /// The error for a path at which a server listens.
 fn in_use(path: &Path, pid: Option<u32>) -> String {
-    let shown = path.display();
+    let shown = Shown(path);
     if pid == Some(process::id()) {
         return format!(
             "{shown} is the path of both sockets: give --socket and --output-socket two paths"
@@ -149,7 +150,7 @@ fn in_use(path: &Path, pid: Option<u32>) -> String {
 /// Explains an error of bind(2) to the user who chose the path.
 fn explain_bind_error(path: &Path, error: io::Error) -> String {
     let directory = directory(path);
-    let shown = directory.display();
+    let shown = Shown(directory);
     match error.kind() {
         io::ErrorKind::NotFound if !directory.exists() => {
             format!("the directory {shown} does not exist. Create it first")

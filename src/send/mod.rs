@@ -19,7 +19,7 @@ use crate::cli::SendOptions;
 use crate::diagnostics::stderr::say;
 use crate::request::exchange;
 use crate::request::readiness::retry_until_ready;
-use crate::terminal::sanitize;
+use crate::terminal::{Shown, sanitize};
 
 /// A longer payload is not sent: collecting it would take memory without bound.
 const MAX_PAYLOAD: usize = 64 << 20;
@@ -34,7 +34,7 @@ pub fn run(options: &SendOptions) {
         return;
     }
     let event = sanitize(&options.event_name);
-    let path = sanitize(&options.socket.to_string_lossy());
+    let path = Shown(&options.socket);
     match result {
         Ok(()) => say(format_args!("{event} was taken at {path}")),
         Err(error) => say(format_args!("{event} was not taken at {path}: {error}")),

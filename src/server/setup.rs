@@ -24,6 +24,7 @@ use crate::listen::file_watch::{FileWatch, WATCH};
 use crate::listen::listener::{self, DescriptorLimits, Listener};
 use crate::nonblocking::NonblockingFd;
 use crate::output::Output;
+use crate::terminal::Shown;
 
 impl Server {
     /// Opens everything. The error says what failed and what to do.
@@ -92,11 +93,11 @@ fn start_worker(registry: &Registry, options: &ServerOptions) -> Result<Worker, 
 /// Says on stderr where the server listens.
 fn announce(options: &ServerOptions) {
     if let Some(path) = &options.output_socket {
-        say(format_args!("Output socket: {}", path.display()));
+        say(format_args!("Output socket: {}", Shown(path)));
     }
     say(format_args!(
         "Claude Code Hooks Observatory (mio) listening on {}",
-        options.socket.display()
+        Shown(&options.socket)
     ));
     say(format_args!("Socket permissions: {:#o}", options.mode));
     say("Press Ctrl+C to stop\n");

@@ -128,3 +128,18 @@ fn no_two_files_import_each_other() {
     }
     assert!(uses.is_empty(), "files that import each other: {uses:#?}");
 }
+
+/// A path can contain what a terminal obeys. `Path::display` would show it as it is.
+#[test]
+fn every_path_in_a_message_is_shown_by_shown() {
+    let mut sources = BTreeMap::new();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    modules(&src, "", &mut sources);
+    let containing = |what: &str| -> Vec<&str> {
+        let found = sources.iter().filter(|(_, code)| code.contains(what));
+        found.map(|(module, _)| module.as_str()).collect()
+    };
+    assert_eq!(containing(".display()"), [] as [&str; 0]);
+    // The other one is the name in a patch, which other programs read.
+    assert_eq!(containing("to_string_lossy"), ["hooks::edit", "terminal"]);
+}

@@ -944,6 +944,50 @@ fn a_diff_on_a_terminal_shows_no_byte_that_the_terminal_would_obey() {
     assert!(!shown.contains(['\u{9b}', '\u{202e}']), "{shown:?}");
 }
 
+/// A project can be somebody else's, and so is the name of its folder.
+#[test]
+fn no_path_is_printed_with_what_a_terminal_would_obey() {
+    let name = "\x1b[2J\u{9b}31m\u{202e}\n\r";
+    let user = User::new();
+    let project = user.home.path().join("project").join(name);
+    fs::create_dir_all(project.join(".claude/local")).unwrap();
+    let socket = project.join("s").display().to_string();
+    let file = project.join("missing/x").display().to_string();
+    script(&project.join(".claude/local/claude"), "echo 2.1.119");
+    let commands: [&[&str]; 14] = [
+        &["hooks", "--install", "--project", "--yes"],
+        &["hooks", "--install", "--project", "--yes"],
+        &["hooks", "--status"],
+        &["hooks", "--install", "--dry-run"],
+        &["hooks", "--remove", "--project"],
+        &["hooks", "--remove", "--project", "--yes"],
+        &["hooks", "--install", "--file", &file],
+        &["hooks"],
+        &["send", "Stop", "-v"],
+        &["sessions"],
+        &["watch", "--lines", &file],
+        &["--output-socket", &socket],
+        &["watch", "--lines", name],
+        &[name],
+    ];
+    for command in commands {
+        let (screen, terminal) = terminal();
+        let copy = || terminal.try_clone().unwrap();
+        let mut run = program();
+        run.args(command).current_dir(&project);
+        run.env("HOME", &project).env("PATH", "/usr/bin:/bin");
+        run.env("CLAUDE_UNIX_HOOK_WATCHER", &socket);
+        run.stdin(Stdio::null()).stdout(copy()).stderr(copy());
+        run.status().unwrap();
+        (&terminal).write_all(b"the end").unwrap();
+        let shown = screen.wait("the end", |text| text.ends_with("the end"));
+        let is_obeyed = |char: char| char.is_control() && !matches!(char, '\r' | '\n' | '\t');
+        assert!(!shown.contains(is_obeyed), "{command:?}: {shown:.500?}");
+        assert!(!shown.contains('\u{202e}'), "{command:?}: {shown:.500?}");
+        assert!(shown.contains("[2J"), "{command:?}: {shown:.500}");
+    }
+}
+
 /// One run lists the system calls. Each further run is killed before one of them.
 #[test]
 fn killed_before_any_system_call_it_leaves_the_old_file_or_the_new_one() {

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::process::{Child, Command, ExitStatus};
 
+use crate::terminal::Shown;
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
@@ -34,7 +35,7 @@ impl Guest {
     pub fn start(mut command: Command) -> io::Result<Guest> {
         let stderr = tempfile::tempfile()?;
         let child = command.stderr(stderr.try_clone()?).spawn();
-        let name = command.get_program().display();
+        let name = Shown(command.get_program().as_ref());
         let child =
             child.map_err(|error| io::Error::other(format!("cannot run {name}: {error}")))?;
         Ok(Guest { child, stderr })

@@ -6,7 +6,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::terminal::sanitize;
+use crate::terminal::Shown;
 
 /// How long to read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,6 +57,6 @@ impl<'t> Taker<'t> {
 
 /// An error about a path.
 pub fn error(what: &str, path: &Path, error: io::Error) -> Stop {
-    let path = sanitize(&path.to_string_lossy());
+    let path = Shown(path);
     Stop::Error(format!("cannot {what} {path}: {error}"))
 }

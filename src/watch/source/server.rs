@@ -25,7 +25,7 @@ use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::event::{self, Event};
 use crate::request::{self, readiness};
-use crate::terminal::sanitize;
+use crate::terminal::{Shown, sanitize};
 
 /// The time for the head of the response.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub enum Kind {
 
 /// Reads the events of a server, of the next one too when following.
 pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<(), Stop> {
-    let shown = sanitize(&path.to_string_lossy());
+    let shown = Shown(path);
     let mut position = None;
     let mut is_waiting = false;
     loop {
@@ -298,7 +298,7 @@ impl<'p> Events<'p> {
     }
 
     fn error(&self, what: &str) -> Stop {
-        let path = sanitize(&self.path.to_string_lossy());
+        let path = Shown(self.path);
         Stop::Error(format!("no events from {path}: {what}"))
     }
 }
