@@ -23,6 +23,7 @@ pub use self::input::{Input, Mode};
 use self::input::{Stop, Taker};
 use crate::cli::{SOCKET_VARIABLE, STDIN, SourceOption, default_socket};
 use crate::hooks::quote_text;
+use crate::terminal::Shown;
 
 /// Reads a source. Returns when it ends, or when `take` breaks. The error is for the user.
 pub fn read(
@@ -71,7 +72,7 @@ pub fn start_command(source: &SourceOption) -> String {
     };
     let default = default_socket(env::var_os(SOCKET_VARIABLE));
     let option = own.filter(|path| **path != default).map(|path| {
-        let path = quote_text(&path.to_string_lossy());
+        let path = quote_text(&Shown(path).to_string());
         format!(" --socket {path}")
     });
     format!("hooks-observatory{}", option.unwrap_or_default())
