@@ -719,12 +719,15 @@ fn a_few_lines_say_what_changes_and_how_to_undo_it() {
              replaces: {replaced}\nInstalled. {undo} --remove --user\n"
         )
     };
+    // The shell uses the same one.
+    let install = |socket: &str| {
+        let mut command = user.command(&[], Place::Home, &INSTALL);
+        let command = command.env("CLAUDE_UNIX_HOOK_WATCHER", socket);
+        printed(command.output().unwrap())
+    };
+    assert_eq!(install("/run/a.sock"), summary("/run/a.sock", "nothing"));
     assert_eq!(
-        printed(user.install(Place::Home, "/run/a.sock")),
-        summary("/run/a.sock", "nothing")
-    );
-    assert_eq!(
-        printed(user.install(Place::Home, "/run/b.sock")),
+        install("/run/b.sock"),
         summary("/run/b.sock", "hooks for 28 events to /run/a.sock")
     );
     assert_eq!(
