@@ -1063,6 +1063,37 @@ fn a_full_disk_leaves_the_old_file() {
     );
 }
 
+/// As containers mount a file of the host.
+#[test]
+fn a_file_that_is_a_mount_is_left_alone_and_the_error_says_what_to_do() {
+    if tool("unshare").is_none() || !is_root() {
+        return;
+    }
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    let mount = "mount --bind \"$0\" \"$0\" || exit 77; exec \"$@\"";
+    let unshare = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        mount,
+        path.to_str().unwrap(),
+    ];
+    let output = user
+        .command(&unshare, Place::Home, &INSTALL)
+        .output()
+        .unwrap();
+    if output.status.code() == Some(77) {
+        return skip("no file can be mounted");
+    }
+    let stderr = error(output);
+    assert!(stderr.contains("it is a mount of its own"), "{stderr}");
+    assert!(stderr.contains("outside of the container"), "{stderr}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), CLIENTS_OWN);
+    let files = fs::read_dir(path.parent().unwrap()).unwrap();
+    assert_eq!(files.count(), 1, "the temporary file is gone");
+}
+
 #[test]
 fn a_limit_on_the_size_of_files_leaves_the_old_file() {
     let (user, path) = User::with(Place::Home, CLIENTS_OWN);
