@@ -22,6 +22,8 @@ pub struct HooksOptions {
     pub action: HooksAction,
     /// The path of the hook socket.
     pub socket: PathBuf,
+    /// The one that the other commands of this shell use without `--socket`.
+    pub shell_socket: PathBuf,
     /// The version of the client. `None`: the oldest that is installed.
     pub client: Option<Version>,
     /// The names of the events to send. `None`: all that the client knows.
@@ -118,7 +120,8 @@ pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<H
     let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
     Ok(HooksOptions {
         action: action(&arguments).map_err(|error| usage(&COMMAND, error))?,
-        socket: arguments.socket.unwrap_or(default_socket),
+        socket: arguments.socket.unwrap_or_else(|| default_socket.clone()),
+        shell_socket: default_socket,
         client: arguments.client,
         events: arguments.events,
         uses_curl: arguments.curl,

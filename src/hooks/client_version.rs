@@ -2,7 +2,6 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -21,49 +20,51 @@ use crate::terminal::Shown;
 /// The time in which a client must print its version. It takes less than a second.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The installed clients.
+/// The client for which settings are made.
 #[derive(Debug)]
-pub struct Clients {
-    /// The version for which settings are safe: all clients read the same ones.
-    pub oldest: Version,
-    /// The oldest first.
-    all: Vec<(Version, PathBuf)>,
+pub struct Client {
+    pub version: Version,
+    /// The version, with the path if it is installed, and the others that are.
+    pub name: String,
+    pub has_others: bool,
 }
 
-impl Clients {
-    /// Asks each client. One that does not say its version is an error: it may be the oldest.
-    pub fn find() -> Result<Clients, String> {
+impl Client {
+    /// A client that need not be installed here.
+    pub fn of_version(version: Version) -> Client {
+        Client {
+            version,
+            name: version.to_string(),
+            has_others: false,
+        }
+    }
+
+    /// The oldest of the installed ones: all of them read the same settings. One that does not say
+    /// its version is an error, since it may be the oldest.
+    pub fn oldest() -> Result<Client, String> {
         let client = |path: PathBuf| Ok((version(&path)?, path));
         let all = places::clients().into_iter().map(client);
         let mut all = all.collect::<Result<Vec<_>, String>>()?;
         all.sort();
-        match all.first() {
-            Some((oldest, _)) => Ok(Clients {
-                oldest: *oldest,
-                all,
+        let names = all.iter();
+        let names = names.map(|(version, path)| format!("{version} ({})", Shown(path)));
+        let names: Vec<String> = names.collect();
+        match (all.first(), &names[..]) {
+            (Some((version, _)), [name, others @ ..]) => Ok(Client {
+                version: *version,
+                name: match others {
+                    [] => name.clone(),
+                    others => format!(
+                        "{name}, the oldest; also {}. For another one, give --client VERSION",
+                        others.join(", ")
+                    ),
+                },
+                has_others: !others.is_empty(),
             }),
-            None => {
+            _ => {
                 Err("there is no claude on the PATH, in ~/.local/bin or in ~/.claude/local".into())
             }
         }
-    }
-
-    pub fn are_several(&self) -> bool {
-        self.all.len() > 1
-    }
-}
-
-/// The oldest with its path, and then the others: `2.0.60 (/home/dev/.claude/local/claude), …`.
-impl fmt::Display for Clients {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        for (index, (version, path)) in self.all.iter().enumerate() {
-            let before = ["", ", the oldest; also ", ", "][index.min(2)];
-            write!(formatter, "{before}{version} ({})", Shown(path))?;
-        }
-        if self.are_several() {
-            formatter.write_str(". For another one, give --client VERSION")?;
-        }
-        Ok(())
     }
 }
 

@@ -129,7 +129,7 @@ fn program_path() -> Result<PathBuf, String> {
 }
 
 /// The socket's path from any directory. A path that no socket can have is an error now.
-fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
+pub fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
     let path = path::absolute(path)
         .map_err(|error| format!("cannot make {} absolute: {error}", Shown(path)))?;
     match SocketAddr::from_pathname(&path) {

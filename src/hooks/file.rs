@@ -63,8 +63,15 @@ impl SettingsFile {
     /// error does not contain the path.
     pub fn replace(&self, text: &str) -> Result<Outcome, String> {
         self.check_writable()?;
-        self.write(text)
-            .map_err(|error| format!("cannot write it: {error}"))
+        self.write(text).map_err(|error| match error.kind() {
+            ErrorKind::ResourceBusy => {
+                "it is a mount of its own, as containers have, and cannot be replaced in one step. \
+                 Edit the file that is mounted there, outside of the container, or mount the \
+                 whole folder"
+                    .into()
+            }
+            _ => format!("cannot write it: {error}"),
+        })
     }
 
     /// A file without write permission is meant to stay as it is. Renaming would replace it

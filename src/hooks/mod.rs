@@ -5,6 +5,7 @@
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
 //! - `file` reads and replaces a settings file, with `exchange`. `edit` edits one: it says what
 //!   changes (`summary`), and asks (`question`). `status` describes what is installed.
+//! - `sockets` compares where hooks send to with where this shell looks.
 //! - `switches` finds the settings that keep hooks from running.
 //! - This file decides what to do.
 //!
@@ -25,16 +26,21 @@ mod json_edit;
 mod places;
 mod question;
 pub mod settings;
+mod sockets;
 mod status;
 mod summary;
 mod switches;
 
-use self::client_version::Clients;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use self::client_version::Client;
 pub use self::command::quote_text;
-use self::command::{Sender, recognise};
+use self::command::{Sender, absolute_socket, recognise};
 use self::edit::Edit;
 pub use self::events::known as known_events;
 use self::settings::Hook;
+pub use self::sockets::explain_difference;
 use crate::cli::{Change, HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;
 use crate::terminal::for_stdout;
@@ -46,7 +52,11 @@ pub fn run(
 ) -> Result<(), String> {
     match &options.action {
         HooksAction::Print => {
-            let hooks = hooks(options, client(options)?.0)?;
+            let client = client(options)?;
+            if client.has_others {
+                say(format_args!("the events are those of {}", client.name));
+            }
+            let hooks = hooks(options, client.version)?;
             print(&for_stdout(settings::install("", &hooks, |_| false)?))
         }
         HooksAction::Install(change) => install(options, change, print),
@@ -59,13 +69,7 @@ pub fn run(
             undo: "--install",
         }
         .run(print),
-        HooksAction::Status => {
-            let client = match options.client {
-                Some(version) => Ok(version),
-                None => Clients::find().map(|clients| clients.oldest),
-            };
-            print(&status::report(&client)?)
-        }
+        HooksAction::Status => print(&status::report(&find_client(options), &options.socket)?),
     }
 }
 
@@ -74,18 +78,27 @@ fn install(
     change: &Change,
     print: impl Fn(&str) -> Result<(), String>,
 ) -> Result<(), String> {
-    let (client, name) = client(options)?;
-    let hooks = hooks(options, client)?;
-    let installed = (hooks.len(), &*name, &*options.socket);
+    let client = client(options)?;
+    let hooks = hooks(options, client.version)?;
+    let socket = absolute_socket(&options.socket)?;
+    let installed = (hooks.len(), &*client.name, &*socket);
     Edit {
         change,
         new_text: &|text| settings::install(text, &hooks, is_ours),
         summary: &|path, old| summary::of_installation(installed, path, old),
-        notes: &switches::effective(&change.scope)?,
+        notes: &notes(options, change, &socket)?,
         done: "Installed.",
         undo: "--remove",
     }
     .run(print)
+}
+
+/// What keeps the events from arriving, or from being seen.
+fn notes(options: &HooksOptions, change: &Change, socket: &Path) -> Result<String, String> {
+    let installed = BTreeSet::from([socket.to_owned()]);
+    let difference = sockets::difference(&options.shell_socket, &installed);
+    let difference = difference.map(|line| line + "\n").unwrap_or_default();
+    Ok(difference + &switches::effective(&change.scope)?)
 }
 
 /// The hooks that the options ask for.
@@ -119,19 +132,19 @@ fn hooks(options: &HooksOptions, client: Version) -> Result<Vec<Hook>, String> {
     Ok(events.into_iter().map(hook).collect())
 }
 
-/// The client whose events to send, and how to name it.
-fn client(options: &HooksOptions) -> Result<(Version, String), String> {
-    if let Some(version) = options.client {
-        return Ok((version, version.to_string()));
+/// The client that the options name, or the oldest that is installed.
+fn find_client(options: &HooksOptions) -> Result<Client, String> {
+    match options.client {
+        Some(version) => Ok(Client::of_version(version)),
+        None => Client::oldest(),
     }
+}
+
+/// The client whose events to send.
+fn client(options: &HooksOptions) -> Result<Client, String> {
     let is_installed = matches!(options.action, HooksAction::Install(_));
-    match Clients::find() {
-        Ok(clients) => {
-            if clients.are_several() && !is_installed {
-                say(format_args!("the events are those of {clients}"));
-            }
-            Ok((clients.oldest, clients.to_string()))
-        }
+    match find_client(options) {
+        Ok(client) => Ok(client),
         Err(reason) if is_installed => Err(format!(
             "{reason}. A client that does not know an event may reject the whole settings file, \
              permission rules included: give the client's version with --client VERSION"
@@ -142,7 +155,7 @@ fn client(options: &HooksOptions) -> Result<(Version, String), String> {
                 "{reason}: using the events of version {first}. For another version, give \
                  --client VERSION"
             ));
-            Ok((first, first.to_string()))
+            Ok(Client::of_version(first))
         }
     }
 }

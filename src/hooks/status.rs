@@ -1,5 +1,5 @@
-//! What is installed, and whether it works: a paragraph for each settings file (the server is asked
-//! for `/health`), and what keeps hooks from running.
+//! What is installed, and whether it works: a paragraph for each settings file, one for this shell
+//! (servers are asked for `/health`), and what keeps events from arriving.
 //!
 //! Stop 17 of EDU_NOTES.md.
 
@@ -7,28 +7,39 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use super::command::{OurCommand, recognise};
+use super::client_version::Client;
+use super::command::OurCommand;
 use super::events::{count_events, known_to};
-use super::file::SettingsFile;
-use super::{places, settings, switches};
+use super::sockets::{explain_difference, hooks_in};
+use super::{places, switches};
 use crate::cli::{Scope, Version};
 use crate::request::{exchange, get_head};
 use crate::terminal::{Shown, sanitize};
 
-/// Describes the user's settings and those of the project. `client` is the installed client, if it
-/// is known.
-pub fn report(client: &Result<Version, String>) -> Result<String, String> {
+/// Describes the user's settings, those of the project, and what the commands of this shell use: the
+/// client, if it is known, with its name, and the socket.
+pub fn report(client: &Result<Client, String>, socket: &Path) -> Result<String, String> {
+    let version = client.as_ref().map(|client| client.version);
     let user = places::settings(&Scope::User)?;
-    let mut text = describe("User settings", &user, client);
+    let mut text = describe("User settings", &user, version);
     let project = places::settings(&Scope::Project)?;
-    text += &describe("Project settings", &project, client);
+    text += &describe("Project settings", &project, version);
+    text += "This shell\n";
+    line(&mut text, "socket", &state(socket));
+    match client {
+        Ok(client) => line(&mut text, "client", &client.name),
+        Err(reason) => line(&mut text, "client", &format!("unknown: {reason}")),
+    }
+    if let Some(difference) = explain_difference(socket) {
+        text += &format!("{difference}\n");
+    }
     text += &switches::effective(&Scope::User)?;
     Ok(text)
 }
 
-fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String {
+fn describe(name: &str, path: &Path, client: Result<Version, &String>) -> String {
     let mut text = format!("{name}: {}\n", Shown(path));
-    match read(path) {
+    match hooks_in(path) {
         Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),
         Ok(installed) if installed.is_empty() => line(&mut text, "hooks", "not installed"),
         Ok(installed) => describe_installed(&mut text, installed, client),
@@ -36,20 +47,19 @@ fn describe(name: &str, path: &Path, client: &Result<Version, String>) -> String
     text
 }
 
-/// The events for which our hooks are installed, with their commands.
-fn read(path: &Path) -> Result<Vec<(String, OurCommand)>, String> {
-    let file = SettingsFile::read(path)?;
-    let entries = settings::entries(&file.text)?.into_iter();
-    let ours = entries
-        .filter(|entry| entry.is_read)
-        .filter_map(|entry| Some((entry.event, recognise(&entry.command)?)));
-    Ok(ours.collect())
+/// Whether a server answers at a socket.
+fn state(socket: &Path) -> String {
+    let shown = Shown(socket);
+    match exchange(socket, &get_head("/health"), b"") {
+        Ok(()) => format!("{shown}: a server answers"),
+        Err(error) => format!("{shown}: {error}"),
+    }
 }
 
 fn describe_installed(
     text: &mut String,
     installed: Vec<(String, OurCommand)>,
-    client: &Result<Version, String>,
+    client: Result<Version, &String>,
 ) {
     let (events, commands): (Vec<String>, Vec<OurCommand>) = installed.into_iter().unzip();
     let count = count_events(events.len());
@@ -66,21 +76,15 @@ fn describe_installed(
     }
     let sockets = commands.iter().map(|command| &command.socket);
     for socket in sockets.collect::<BTreeSet<_>>() {
-        let state = match exchange(socket, &get_head("/health"), b"") {
-            Ok(()) => "a server answers".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        line(text, "socket", &format!("{}: {state}", Shown(socket)));
+        line(text, "socket", &state(socket));
     }
-    line(text, "client", &compare(&events, client));
+    if let Ok(version) = client {
+        line(text, "client", &compare(&events, version));
+    }
 }
 
 /// What the client makes of the installed events.
-fn compare(events: &[String], client: &Result<Version, String>) -> String {
-    let version = match client {
-        Ok(version) => *version,
-        Err(reason) => return format!("unknown: {reason}"),
-    };
+fn compare(events: &[String], version: Version) -> String {
     let without = |all: &[&str], some: &[&str]| {
         let rest = all.iter().filter(|event| !some.contains(event));
         rest.copied().collect::<Vec<_>>().join(", ")

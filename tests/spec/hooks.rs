@@ -387,11 +387,17 @@ fn status(text: &str, client: &str) -> String {
     let project = home.path().canonicalize().unwrap();
     let project = project.join(".claude/settings.local.json");
     let expected = format!(
-        "Project settings: {}\n  hooks: not installed\n",
+        "Project settings: {}\n  hooks: not installed\nThis shell\n",
         project.display()
     );
-    let state = text.strip_suffix(&expected);
-    state.unwrap_or_else(|| panic!("{text}")).to_owned()
+    let (user, shell) = text.split_once(&expected).expect(&text);
+    let socket = "  socket: /unused: there is no such file: ";
+    assert!(shell.starts_with(socket), "{shell}");
+    assert!(
+        shell.contains(&format!("\n  client: {client}\n")),
+        "{shell}"
+    );
+    user.to_owned()
 }
 
 #[test]
@@ -440,6 +446,87 @@ fn the_status_describes_what_is_installed_and_whether_it_works() {
         status(&shadowed, "2.1.332").ends_with("  hooks: not installed\n"),
         "{shadowed}"
     );
+}
+
+/// A terminal without the variable, or with another one.
+#[test]
+fn where_hooks_send_elsewhere_every_command_says_so_with_both_sockets() {
+    let server = Server::start(&[]);
+    let home = folder();
+    std::fs::create_dir(home.path().join(".claude")).unwrap();
+    let file = home.path().join(".claude/settings.json");
+    let hooks = settings(&server.socket(), &[]).to_string();
+    std::fs::write(&file, &hooks).unwrap();
+    let run = |variable: &Path, arguments: &[&str]| {
+        let mut command = program();
+        command.args(arguments).env("HOME", home.path());
+        command.current_dir(&home).env("PATH", "/nonexistent");
+        let output = command.env("CLAUDE_UNIX_HOOK_WATCHER", variable).output();
+        let output = output.unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let other = home.path().canonicalize().unwrap().join("other.sock");
+    let difference = format!(
+        "the hooks send to {}, and this shell uses {}. Give the former with --socket, or set \
+         CLAUDE_UNIX_HOOK_WATCHER",
+        server.socket().display(),
+        other.display()
+    );
+    let socket = server.socket().display().to_string();
+    let install = [
+        "hooks",
+        "--install",
+        "--yes",
+        "--client",
+        "2.1.332",
+        "--socket",
+        &socket,
+    ];
+    for command in [&["hooks", "--status"][..], &["sessions"], &install] {
+        let text = run(&other, command);
+        assert!(text.contains(&difference), "{command:?}: {text}");
+        let text = run(&server.socket(), command);
+        assert!(!text.contains("this shell uses"), "{command:?}: {text}");
+    }
+    let text = run(&other, &["hooks", "--status"]);
+    assert!(
+        text.contains(&format!("  socket: {socket}: a server answers\n")),
+        "{text}"
+    );
+    let absent = format!("  socket: {}: there is no such file", other.display());
+    assert!(text.contains(&absent), "{text}");
+    assert!(
+        text.contains("  client: unknown: there is no claude on the PATH"),
+        "{text}"
+    );
+    let mut watch = program();
+    watch.args(["watch", "--lines"]).env("HOME", home.path());
+    watch
+        .current_dir(&home)
+        .env("CLAUDE_UNIX_HOOK_WATCHER", &other);
+    let mut watch = watch.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let stderr = Stream::collect(watch.stderr.take());
+    stderr.wait("the difference", |text| text.contains(&difference));
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let relative = [
+        "hooks",
+        "--install",
+        "--yes",
+        "--client",
+        "2.1.332",
+        "--socket",
+        "other.sock",
+    ];
+    let text = run(&other, &relative);
+    assert!(
+        text.contains(&format!("  socket: {}\n", other.display())),
+        "{text}"
+    );
+    assert!(!text.contains("this shell uses"), "{text}");
+    // Without hooks there is nothing to compare.
+    std::fs::write(&file, "{}").unwrap();
+    assert!(!run(&other, &["hooks", "--status"]).contains("this shell uses"));
 }
 
 /// The rules are those of the real clients 2.0.60, 2.1.88 and 2.1.332.

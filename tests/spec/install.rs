@@ -719,12 +719,15 @@ fn a_few_lines_say_what_changes_and_how_to_undo_it() {
              replaces: {replaced}\nInstalled. {undo} --remove --user\n"
         )
     };
+    // The shell uses the same one.
+    let install = |socket: &str| {
+        let mut command = user.command(&[], Place::Home, &INSTALL);
+        let command = command.env("CLAUDE_UNIX_HOOK_WATCHER", socket);
+        printed(command.output().unwrap())
+    };
+    assert_eq!(install("/run/a.sock"), summary("/run/a.sock", "nothing"));
     assert_eq!(
-        printed(user.install(Place::Home, "/run/a.sock")),
-        summary("/run/a.sock", "nothing")
-    );
-    assert_eq!(
-        printed(user.install(Place::Home, "/run/b.sock")),
+        install("/run/b.sock"),
         summary("/run/b.sock", "hooks for 28 events to /run/a.sock")
     );
     assert_eq!(
@@ -1058,6 +1061,37 @@ fn a_full_disk_leaves_the_old_file() {
         stderr.contains("cannot write it: No space left on device"),
         "{stderr}"
     );
+}
+
+/// As containers mount a file of the host.
+#[test]
+fn a_file_that_is_a_mount_is_left_alone_and_the_error_says_what_to_do() {
+    if tool("unshare").is_none() || !is_root() {
+        return;
+    }
+    let (user, path) = User::with(Place::Home, CLIENTS_OWN);
+    let mount = "mount --bind \"$0\" \"$0\" || exit 77; exec \"$@\"";
+    let unshare = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        mount,
+        path.to_str().unwrap(),
+    ];
+    let output = user
+        .command(&unshare, Place::Home, &INSTALL)
+        .output()
+        .unwrap();
+    if output.status.code() == Some(77) {
+        return skip("no file can be mounted");
+    }
+    let stderr = error(output);
+    assert!(stderr.contains("it is a mount of its own"), "{stderr}");
+    assert!(stderr.contains("outside of the container"), "{stderr}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), CLIENTS_OWN);
+    let files = fs::read_dir(path.parent().unwrap()).unwrap();
+    assert_eq!(files.count(), 1, "the temporary file is gone");
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::line_splitter::LineSplitter;
 use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::event::{self, Event};
+use crate::hooks::explain_difference;
 use crate::request::{self, readiness};
 use crate::terminal::{Shown, sanitize};
 
@@ -79,11 +80,20 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
                     }
                 }
             }
-            Err(request::Error::NoServer(error)) if mode == Mode::Follow => {
-                format!("no server at {shown}: {error}. Waiting for it")
-            }
+            // It was said already.
+            Err(request::Error::NoServer(_)) if is_waiting => String::new(),
             Err(request::Error::NoServer(error)) => {
-                return taker.take(Input::NoServer(format!("no events from {shown}: {error}")));
+                let difference = match kind {
+                    Kind::Hooks => explain_difference(path),
+                    Kind::Unknown => None,
+                };
+                let difference = difference.map(|text| format!(". But {text}"));
+                let difference = difference.unwrap_or_default();
+                if mode == Mode::Once {
+                    let notice = format!("no events from {shown}: {error}{difference}");
+                    return taker.take(Input::NoServer(notice));
+                }
+                format!("no server at {shown}: {error}{difference}. Waiting for it")
             }
             Err(error) => {
                 return Err(Stop::Error(format!("no events from {shown}: {error}")));

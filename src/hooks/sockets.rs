@@ -1,0 +1,48 @@
+//! Which socket the installed hooks send to, and which one the commands of this shell use.
+//!
+//! Stop 17 of EDU_NOTES.md.
+
+use std::collections::BTreeSet;
+use std::path::{self, Path, PathBuf};
+
+use super::command::{OurCommand, recognise};
+use super::file::SettingsFile;
+use super::{places, settings};
+use crate::cli::{SOCKET_VARIABLE, Scope};
+use crate::terminal::Shown;
+
+/// The events for which a settings file has hooks of ours that the client reads, with their
+/// commands.
+pub fn hooks_in(path: &Path) -> Result<Vec<(String, OurCommand)>, String> {
+    let file = SettingsFile::read(path)?;
+    let entries = settings::entries(&file.text)?.into_iter();
+    let ours = entries
+        .filter(|entry| entry.is_read)
+        .filter_map(|entry| Some((entry.event, recognise(&entry.command)?)));
+    Ok(ours.collect())
+}
+
+/// What to tell a user whose commands use `socket`, if hooks are installed and none sends there.
+pub fn explain_difference(socket: &Path) -> Option<String> {
+    let files = [Scope::User, Scope::Project].map(|scope| places::settings(&scope));
+    let hooks = files
+        .iter()
+        .flatten()
+        .filter_map(|file| hooks_in(file).ok());
+    let sockets = hooks.flatten().map(|(_, command)| command.socket);
+    difference(socket, &sockets.collect())
+}
+
+/// The same for hooks that send to these sockets.
+pub fn difference(socket: &Path, sockets: &BTreeSet<PathBuf>) -> Option<String> {
+    let socket = path::absolute(socket).ok()?;
+    let first = sockets.first()?;
+    (!sockets.contains(&socket)).then(|| {
+        format!(
+            "the hooks send to {}, and this shell uses {}. Give the former with --socket, or set \
+             {SOCKET_VARIABLE}",
+            Shown(first),
+            Shown(&socket)
+        )
+    })
+}
