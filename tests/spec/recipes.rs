@@ -153,6 +153,8 @@ fn the_commands_in_the_readme_install_describe_and_remove_the_hooks() {
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
     };
+    // Seen with real clients.
+    assert!(README.contains("Sessions that run already use the hooks at once"));
     let file = home.path().join(".claude/settings.json");
     run("--install");
     let installed: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
