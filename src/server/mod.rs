@@ -305,6 +305,7 @@ impl Server {
         let flushed = self.publisher.flush();
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(turn);
+        self.worker.free(self.publisher.output.take_garbage());
     }
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.
