@@ -224,6 +224,7 @@ mod tests {
     use super::session::MAX_CWD;
     use super::*;
     use crate::peer::Peer;
+    use crate::server::budget::SimulatedClock;
     use mio::Poll;
     use std::process::{Child, Command, Stdio, id};
     use std::time::Duration;
@@ -261,7 +262,7 @@ mod tests {
         fn post(&mut self, event_name: &str, session_id: &str) {
             let hook = hook(&self.peer, event_name, session_id);
             let registry = self.poll.registry();
-            let turn = &mut Turn::new(self.now);
+            let turn = &mut Turn::begin(SimulatedClock::at(self.now));
             self.sessions.handle_hook(&hook, registry, turn);
         }
 
@@ -378,7 +379,7 @@ mod tests {
         let long = "x".repeat(MAX_CWD + 1);
         let mut hook = hook(&world.peer, "Stop", "a");
         hook.cwd = Some(&long);
-        let turn = &mut Turn::new(world.now);
+        let turn = &mut Turn::begin(SimulatedClock::at(world.now));
         world
             .sessions
             .handle_hook(&hook, world.poll.registry(), turn);
@@ -490,10 +491,12 @@ mod tests {
     #[test]
     fn a_turn_identifies_few_sessions_and_the_others_later() {
         let mut world = World::new(MAX_SESSIONS);
-        let mut turn = Turn::new(world.now);
+        let clock = SimulatedClock::at(world.now);
+        let mut turn = Turn::begin(clock.clone());
         let ids: Vec<String> = (0..MAX_SESSIONS).map(|id| id.to_string()).collect();
-        let mut post_all = |turn: &mut Turn| {
+        let mut post_all = |turn: &mut Turn, time| {
             for session_id in &ids {
+                clock.run(time);
                 let hook = hook(&world.peer, "Stop", session_id);
                 let registry = world.poll.registry();
                 world.sessions.handle_hook(&hook, registry, turn);
@@ -502,10 +505,11 @@ mod tests {
             let is_unknown = |session: &Session| matches!(session.state, State::Unknown);
             sessions.filter(|(_, session)| is_unknown(session)).count()
         };
-        let unknown = post_all(&mut turn);
+        let time = Duration::from_micros(100);
+        let unknown = post_all(&mut turn, time);
         assert!(unknown > MAX_SESSIONS / 2);
-        assert_eq!(post_all(&mut turn), unknown);
-        let mut next_turn = Turn::new(turn.now);
-        assert!(post_all(&mut next_turn) < unknown);
+        assert_eq!(post_all(&mut turn, time), unknown);
+        let mut next_turn = Turn::begin(clock.clone());
+        assert!(post_all(&mut next_turn, Duration::ZERO) < unknown);
     }
 }

@@ -180,7 +180,7 @@ impl Session {
 /// Walks from a peer. `None` if the turn has no time for another walk, or the peer has no pid in
 /// this namespace: then a later hook may help.
 fn walk(peer: &Peer, turn: &mut Turn) -> Option<Walk> {
-    let pid = peer.pid.filter(|_| turn.take_walk())?;
+    let pid = peer.pid.filter(|_| turn.has_time_for_walk())?;
     ancestors::walk(pid, peer.uid, proc_fs::status)
 }
 
