@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 use crate::turns::Traced;
@@ -380,6 +380,37 @@ fn a_hook_of_another_user_than_its_parent_says_nothing() {
     server.post("SessionEnd", "{\"session_id\":\"t\"}");
     client.kill();
     assert_eq!(gone(&server, 1), [(pid.into(), "t".into())]);
+}
+
+#[test]
+fn a_stranger_with_many_sessions_leaves_the_others_theirs() {
+    let (true, Some(curl)) = (is_root(), tool("curl")) else {
+        return;
+    };
+    let server = Server::start(&["--trace", "--mode", "666"]);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(server.folder.path(), mode).unwrap();
+    let (client, pid) = Client::identified(&server, "direct Stop mine");
+    let socket = server.socket();
+    let post = |id: u32| {
+        let body = json!({"session_id": id.to_string()}).to_string();
+        format!(
+            "next\nunix-socket = {}\nurl = http://h/\ndata = {body:?}\n",
+            socket.display()
+        )
+    };
+    let posts: String = (0..600).map(post).collect();
+    let mut stranger = Command::new(curl);
+    stranger
+        .args(["-s", "-K", "-"])
+        .uid(65534)
+        .stdin(Stdio::piped());
+    let mut stranger = stranger.spawn().unwrap();
+    let stdin = stranger.stdin.take();
+    stdin.unwrap().write_all(posts.as_bytes()).unwrap();
+    assert!(stranger.wait().unwrap().success());
+    client.kill();
+    assert_eq!(gone(&server, 1), [(pid.into(), "mine".into())]);
 }
 
 /// The command that starts a program in another pid namespace. If it does not work, the test

@@ -60,6 +60,8 @@ pub(super) struct Session {
     last_time: String,
     last_event: String,
     pub(super) event_count: u64,
+    /// The number of its last hook among those of all sessions.
+    pub(super) last_hook: u64,
     pub(super) state: State,
     /// When its process was last looked for.
     looked_at: Option<Instant>,
@@ -75,13 +77,16 @@ impl Session {
             last_time: String::new(),
             last_event: String::new(),
             event_count: 0,
+            last_hook: 0,
             state: State::Unknown,
             looked_at: None,
         }
     }
 
-    pub(super) fn record(&mut self, hook: &SessionHook) {
+    /// Records a hook, which has this number among those of all sessions.
+    pub(super) fn record(&mut self, hook: &SessionHook, number: u64) {
         self.event_count += 1;
+        self.last_hook = number;
         hook.time.clone_into(&mut self.last_time);
         let mut name = hook.event_name;
         if let Some((end, _)) = name.char_indices().nth(MAX_NAME) {
@@ -175,7 +180,7 @@ impl Session {
 /// Walks from a peer. `None` if the turn has no time for another walk, or the peer has no pid in
 /// this namespace: then a later hook may help.
 fn walk(peer: &Peer, turn: &mut Turn) -> Option<Walk> {
-    let pid = peer.pid.filter(|_| turn.take_walk())?;
+    let pid = peer.pid.filter(|_| turn.has_time_for_walk())?;
     ancestors::walk(pid, peer.uid, proc_fs::status)
 }
 
