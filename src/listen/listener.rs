@@ -173,7 +173,8 @@ impl Listener {
             self.check_file_later(now);
             return None;
         }
-        let file = self.file.as_ref().filter(|file| file.is_missing())?;
+        let file = self.file.as_mut().filter(|file| file.is_missing())?;
+        file.release_lock();
         let path = Shown(&file.path);
         // Without waiting for another server: this is the event loop.
         match socket_file::listen(&file.path, file.mode, Duration::ZERO) {
