@@ -70,7 +70,11 @@ pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
         gid: 0,
     };
     let ucred = socket_option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, empty)?;
-    Ok(peer(Ok(ucred.pid), ucred.uid, ucred.gid))
+    Ok(Peer {
+        pid: known_pid(Ok(ucred.pid)),
+        uid: ucred.uid,
+        gid: ucred.gid,
+    })
 }
 
 /// The peer of a connected socket: getpeereid(3), which tells who connected, and `LOCAL_PEERPID`,
@@ -82,7 +86,11 @@ pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
     let (mut uid, mut gid) = (0, 0);
     // SAFETY: both pointers are to integers that outlive the call.
     match unsafe { libc::getpeereid(socket.as_raw_fd(), &mut uid, &mut gid) } {
-        0 => Ok(peer(pid, uid, gid)),
+        0 => Ok(Peer {
+            pid: known_pid(pid),
+            uid,
+            gid,
+        }),
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -99,15 +107,10 @@ pub fn overflow_uid() -> u32 {
     text.trim().parse().unwrap_or(65534)
 }
 
-/// A peer, whose pid may not be known: on Linux the kernel reports 0 for a process that has no
+/// A peer without a pid is still somebody: on Linux the kernel reports 0 for a process that has no
 /// number in this namespace, on macOS an error for one that has left.
-fn peer(pid: io::Result<libc::pid_t>, uid: u32, gid: u32) -> Peer {
-    let pid = pid.ok().and_then(|pid| u32::try_from(pid).ok());
-    Peer {
-        pid: pid.filter(|pid| *pid > 0),
-        uid,
-        gid,
-    }
+fn known_pid(pid: io::Result<libc::pid_t>) -> Option<u32> {
+    u32::try_from(pid.ok()?).ok().filter(|pid| *pid > 0)
 }
 
 #[cfg(test)]
@@ -115,11 +118,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_without_a_pid_is_still_somebody() {
+    fn a_peer_can_have_no_pid() {
+        assert_eq!(known_pid(Ok(7)), Some(7));
+        assert_eq!(known_pid(Ok(0)), None);
+        assert_eq!(known_pid(Ok(-1)), None);
         let left = io::Error::from_raw_os_error(libc::ENOTCONN);
-        for (pid, expected) in [(Ok(7), Some(7)), (Ok(0), None), (Err(left), None)] {
-            let peer = peer(pid, 1000, 1001);
-            assert_eq!((peer.pid, peer.uid, peer.gid), (expected, 1000, 1001));
-        }
+        assert_eq!(known_pid(Err(left)), None);
     }
 }
