@@ -11,6 +11,7 @@ use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
 use super::places::find_on_path;
+use crate::cli::MAX_SOCKET_PATH;
 use crate::terminal::Shown;
 
 /// Every command ends so, also those of earlier versions.
@@ -135,7 +136,8 @@ pub fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
     match SocketAddr::from_pathname(&path) {
         Ok(_) => Ok(path),
         Err(_) => Err(format!(
-            "the path {} is too long for a socket (107 bytes at most): choose a shorter one",
+            "the path {} is too long for a socket ({MAX_SOCKET_PATH} bytes at most): choose a shorter \
+             one",
             Shown(&path)
         )),
     }
