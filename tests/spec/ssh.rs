@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -212,12 +212,43 @@ fn hooks_of_two_machines_arrive_through_ssh_and_each_names_its_host() {
     let file = fs::metadata(&socket).unwrap();
     let own = rustix::process::getuid().as_raw();
     assert_eq!((file.mode() & 0o777, file.uid()), (0o600, own));
-    if is_root() {
-        let mut send = command(&socket, &["send", "Probe", "-v"]);
-        let output = send.uid(65533).output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.contains("may not write to the socket"), "{stderr}");
+}
+
+/// The user `daemon` of Debian: ssh wants one with a name.
+const DAEMON: u32 = 1;
+
+#[test]
+fn another_user_cannot_connect_there_and_one_who_runs_ssh_here_gives_nothing_to_read() {
+    if !is_root() {
+        return;
     }
+    let Some(machine) = Machine::start(26_000, "") else {
+        return;
+    };
+    let server = Server::start(&["--mode", "0666"]);
+    let _link = machine.link("alpha", &server.socket());
+    let mut send = command(&machine.socket("alpha"), &["send", "Probe", "-v"]);
+    let stderr = send.uid(65533).output().unwrap().stderr;
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(stderr.contains("may not write to the socket"), "{stderr}");
+
+    fs::set_permissions(&server.folder, Permissions::from_mode(0o755)).unwrap();
+    let (folder, socket) = (machine.folder.path().display(), machine.socket("beta"));
+    let key = machine.folder.path().join("key");
+    chown(&key, Some(DAEMON), None).unwrap();
+    let _link = Group::start(&format!(
+        "exec setpriv --reuid={DAEMON} --clear-groups {folder}/ssh -l root -N -R {}:{} beta",
+        socket.display(),
+        server.socket().display()
+    ));
+    wait_until("the link is there", || is_taken(&socket));
+    let mut sessions = program();
+    sessions.args(["sessions", "--socket"]).arg(&socket);
+    let stderr = String::from_utf8(sessions.output().unwrap().stderr).unwrap();
+    assert!(
+        stderr.contains("only its own user and root may read"),
+        "{stderr}"
+    );
 }
 
 #[test]
