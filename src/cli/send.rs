@@ -18,6 +18,8 @@ pub struct SendOptions {
     pub socket: PathBuf,
     /// The event's name, not yet encoded for a query.
     pub event_name: String,
+    /// The host that the payload is to name as its own.
+    pub host: Option<String>,
     /// Whether to report on stderr whether the event was taken.
     pub is_verbose: bool,
 }
@@ -35,13 +37,17 @@ struct Arguments {
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
+    /// name of this machine: adds the member _host to the payload
+    #[argh(option, arg_name = "name")]
+    host: Option<String>,
+
     /// report on stderr whether the event was taken, and why not
     #[argh(switch, short = 'v')]
     verbose: bool,
 }
 
 /// The options that take a value.
-pub(super) const VALUED: [&str; 1] = ["--socket"];
+pub(super) const VALUED: [&str; 2] = ["--socket", "--host"];
 
 pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<SendOptions, Exit> {
     let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
@@ -54,6 +60,7 @@ pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<S
     Ok(SendOptions {
         socket: arguments.socket.unwrap_or(default_socket),
         event_name: arguments.event_name,
+        host: arguments.host,
         is_verbose: arguments.verbose,
     })
 }

@@ -36,7 +36,7 @@ use std::path::Path;
 
 use self::client_version::Client;
 pub use self::command::quote_text;
-use self::command::{Sender, absolute_socket, recognise};
+use self::command::{Sender, absolute_socket, destination, recognise};
 use self::edit::Edit;
 pub use self::events::known as known_events;
 use self::settings::Hook;
@@ -81,7 +81,8 @@ fn install(
     let client = client(options)?;
     let hooks = hooks(options, client.version)?;
     let socket = absolute_socket(&options.socket)?;
-    let installed = (hooks.len(), &*client.name, &*socket);
+    let destination = destination(&socket, options.host.as_deref());
+    let installed = (hooks.len(), &*client.name, &*destination);
     Edit {
         change,
         new_text: &|text| settings::install(text, &hooks, is_ours),
@@ -122,7 +123,7 @@ fn hooks(options: &HooksOptions, client: Version) -> Result<Vec<Hook>, String> {
     let sender = if options.uses_curl {
         Sender::curl(&options.socket)?
     } else {
-        Sender::this_program(&options.socket)?
+        Sender::this_program(&options.socket, options.host.as_deref())?
     };
     let hook = |event: &str| Hook {
         event: event.to_owned(),

@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
@@ -224,6 +224,10 @@ fn explain(path: &Path, error: io::Error) -> String {
         Some(Errno::CONNREFUSED | Errno::NOTSOCK) if is_other_file(path) => {
             "that is not a socket. Give the path of the server's hook socket"
         }
+        Some(Errno::CONNREFUSED) if is_removed(path) => {
+            "that file was mounted here by itself, and the server has removed it. Mount its folder, \
+             so that the file of the next server appears"
+        }
         Some(Errno::CONNREFUSED) => "its server has ended. Start it again",
         Some(Errno::ACCESS) => explain_no_access(path),
         Some(Errno::PERM) => {
@@ -245,6 +249,11 @@ fn explain(path: &Path, error: io::Error) -> String {
 
 fn is_other_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket())
+}
+
+/// Whether the file has no name any more: it was mounted (`mount --bind`, a volume that is a file).
+fn is_removed(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.nlink() == 0)
 }
 
 fn explain_no_access(path: &Path) -> &'static str {
