@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::parser::{Exit, parse_with_argh, usage};
 use super::version::Version;
@@ -61,10 +61,10 @@ pub enum Scope {
 }
 
 /// Prints Claude Code settings that send every event to the hook socket, or installs them.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
-struct Arguments {
-    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+pub(super) struct Arguments {
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else that of the service, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
@@ -113,11 +113,8 @@ struct Arguments {
     yes: bool,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 4] = ["--socket", "--events", "--client", "--file"];
-
 pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<HooksOptions, Exit> {
-    let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
+    let arguments: Arguments = parse_with_argh(&COMMAND, arguments)?;
     Ok(HooksOptions {
         action: action(&arguments).map_err(|error| usage(&COMMAND, error))?,
         socket: arguments.socket.unwrap_or_else(|| default_socket.clone()),

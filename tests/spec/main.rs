@@ -35,6 +35,7 @@ mod recipes;
 #[cfg(feature = "screen")]
 mod screen;
 mod send;
+mod service;
 mod sessions;
 mod shutdown;
 mod sinks;
