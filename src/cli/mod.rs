@@ -3,6 +3,7 @@
 //! Without a subcommand the program serves (`serve.rs`). `send`, `hooks`, `service`, `watch` and
 //! `sessions` (`watch.rs`) are subcommands with options of their own. `argh` parses them all;
 //! `parser.rs` calls it, and `argparse.rs` adds what Python's argparse does and `argh` does not.
+//! `completions.rs` and `man.rs` make texts of what `argh` knows of all of them.
 //!
 //! This folder only reads arguments: it opens nothing and prints nothing. `main.rs` may still
 //! change the server's options: a service manager's sockets replace paths, and a terminal
@@ -11,7 +12,9 @@
 //! Stop 2 of EDU_NOTES.md.
 
 mod argparse;
+mod completions;
 mod hooks;
+mod man;
 mod parser;
 mod send;
 mod serve;
@@ -21,6 +24,8 @@ mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+use argh::{ArgsInfo, CommandInfoWithArgs, SubCommandInfo};
 
 pub use self::hooks::{Change, HooksAction, HooksOptions, Scope, WORKTREE_CREATE};
 pub use self::parser::Exit;
@@ -73,6 +78,8 @@ pub fn parse(
         Some("sessions") => {
             watch::parse_sessions(&arguments[1..], default_socket).map(Command::Sessions)
         }
+        Some("completions") => Err(completions::parse(&arguments[1..], &description())),
+        Some("man") => Err(man::parse(&arguments[1..], &description())),
         Some("help") => parse(with(&arguments[1..], "--help"), None, None),
         Some("version" | "-V") => parse(with(&[], "--version"), None, None),
         _ => serve::parse(&arguments, server_socket).map(Command::Serve),
@@ -91,5 +98,38 @@ pub fn default_socket(variable: Option<OsString>) -> PathBuf {
     match variable {
         Some(path) if !path.is_empty() => path.into(),
         _ => DEFAULT_SOCKET.into(),
+    }
+}
+
+/// What `argh` knows of the command line: the server's options, and the subcommands with theirs.
+fn description() -> CommandInfoWithArgs {
+    let named = |name, command| SubCommandInfo {
+        name,
+        command: CommandInfoWithArgs { name, ..command },
+    };
+    CommandInfoWithArgs {
+        name: PROGRAM,
+        commands: vec![
+            named("send", send::Arguments::get_args_info()),
+            named("hooks", hooks::Arguments::get_args_info()),
+            named("service", service::Arguments::get_args_info()),
+            named("sessions", watch::SessionsArguments::get_args_info()),
+            named("watch", watch::WatchArguments::get_args_info()),
+            named("completions", completions::Arguments::get_args_info()),
+            named("man", man::Arguments::get_args_info()),
+        ],
+        ..serve::Arguments::get_args_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_subcommands_that_are_suggested_are_those_that_there_are() {
+        let described = description().commands;
+        let described: Vec<&str> = described.iter().map(|command| command.name).collect();
+        assert_eq!(described, parser::SUBCOMMANDS);
     }
 }

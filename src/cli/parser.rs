@@ -10,7 +10,15 @@ use super::argparse;
 use crate::terminal::sanitize;
 
 /// What can follow the program's name.
-const SUBCOMMANDS: [&str; 5] = ["send", "hooks", "service", "sessions", "watch"];
+pub const SUBCOMMANDS: [&str; 7] = [
+    "send",
+    "hooks",
+    "service",
+    "sessions",
+    "watch",
+    "completions",
+    "man",
+];
 
 /// Why there is no command to run.
 #[derive(Debug, PartialEq)]

@@ -53,7 +53,9 @@ pub struct ServerOptions {
             {command_name} hooks        print Claude Code settings that send every event\n  \
             {command_name} service      run the server as a service of systemd\n  \
             {command_name} sessions     print which sessions wait, work or failed\n  \
-            {command_name} watch        show events as they happen\n\n\
+            {command_name} watch        show events as they happen\n  \
+            {command_name} completions  print completions for bash, zsh or fish\n  \
+            {command_name} man          print the manual page\n\n\
             Each has its own --help."
 )]
 pub(super) struct Arguments {

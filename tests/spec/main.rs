@@ -37,6 +37,7 @@ mod screen;
 mod send;
 mod service;
 mod sessions;
+mod shells;
 mod shutdown;
 mod sinks;
 mod soak;
