@@ -133,7 +133,7 @@ fn first_argument() -> Option<PathBuf> {
 
 /// The path by which this program was started. An upgrade keeps it valid where
 /// `current_exe` would name the replaced file, behind the symlink of a package manager.
-fn program_path() -> Result<PathBuf, String> {
+pub fn program_path() -> Result<PathBuf, String> {
     let error = |reason: &str| format!("cannot find the path of this program: {reason}");
     let name = first_argument().ok_or_else(|| error("it was started without a name"))?;
     let found = if name.as_os_str().as_encoded_bytes().contains(&b'/') {

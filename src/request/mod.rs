@@ -27,7 +27,7 @@ use rustix::process::geteuid;
 use self::readiness::retry_until_ready;
 use crate::cli::MAX_SOCKET_PATH;
 use crate::peer;
-use crate::terminal::sanitize;
+use crate::terminal::{Shown, sanitize};
 
 /// The time for a whole [`exchange`], and for each step of the others: connecting, sending, and
 /// the response.
@@ -74,6 +74,20 @@ pub fn exchange(socket: &Path, head: &str, body: &[u8]) -> Result<(), Error> {
     Err(Error::Other(problem))
 }
 
+/// Whether a server answers at a socket, in words.
+pub fn state(socket: &Path) -> String {
+    let shown = Shown(socket);
+    match check_health(socket) {
+        Ok(()) => format!("{shown}: a server answers"),
+        Err(error) => format!("{shown}: {error}"),
+    }
+}
+
+/// Asks the server for nothing but its answer.
+pub fn check_health(socket: &Path) -> Result<(), Error> {
+    exchange(socket, &get_head("/health"), b"")
+}
+
 /// Sends a request whose response the caller reads. The stream does not block.
 pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Error> {
     let server = connect_to_trusted(socket)?;
@@ -83,7 +97,7 @@ pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Error> {
 }
 
 /// The head of a request without a body.
-pub fn get_head(target: &str) -> String {
+fn get_head(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
