@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use rustix::system::uname;
 
 use super::parser::{Exit, parse_with_argh, usage};
@@ -65,10 +65,10 @@ pub enum Scope {
 }
 
 /// Prints Claude Code settings that send every event to the hook socket, or installs them.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
-struct Arguments {
-    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+pub(super) struct Arguments {
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else that of the service, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
@@ -121,12 +121,9 @@ struct Arguments {
     yes: bool,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 5] = ["--socket", "--events", "--client", "--host", "--file"];
-
 pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<HooksOptions, Exit> {
     let arguments = with_host_name(arguments);
-    let arguments: Arguments = parse_with_argh(&COMMAND, &arguments, &VALUED)?;
+    let arguments: Arguments = parse_with_argh(&COMMAND, &arguments)?;
     if arguments.curl && arguments.host.is_some() {
         return Err(usage(
             &COMMAND,

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::parser::{Exit, parse_with_argh, usage};
 
@@ -26,14 +26,14 @@ pub struct SendOptions {
 
 /// Posts the payload on stdin to the hook socket as one event. Prints nothing (without -v)
 /// and exits with 0, whether or not the server takes it.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
-struct Arguments {
+pub(super) struct Arguments {
     /// name of the event, such as PreToolUse
     #[argh(positional, arg_name = "event")]
     event_name: String,
 
-    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else that of the service, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
@@ -46,11 +46,8 @@ struct Arguments {
     verbose: bool,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 2] = ["--socket", "--host"];
-
 pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<SendOptions, Exit> {
-    let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
+    let arguments: Arguments = parse_with_argh(&COMMAND, arguments)?;
     if arguments.event_name.is_empty() {
         return Err(usage(
             &COMMAND,

@@ -11,6 +11,7 @@ use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
 use super::places::find_on_path;
+use crate::cli::MAX_SOCKET_PATH;
 use crate::terminal::{Shown, sanitize};
 
 /// Every command ends so, also those of earlier versions.
@@ -132,7 +133,7 @@ fn first_argument() -> Option<PathBuf> {
 
 /// The path by which this program was started. An upgrade keeps it valid where
 /// `current_exe` would name the replaced file, behind the symlink of a package manager.
-fn program_path() -> Result<PathBuf, String> {
+pub fn program_path() -> Result<PathBuf, String> {
     let error = |reason: &str| format!("cannot find the path of this program: {reason}");
     let name = first_argument().ok_or_else(|| error("it was started without a name"))?;
     let found = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
@@ -154,7 +155,8 @@ pub fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
     match SocketAddr::from_pathname(&path) {
         Ok(_) => Ok(path),
         Err(_) => Err(format!(
-            "the path {} is too long for a socket (107 bytes at most): choose a shorter one",
+            "the path {} is too long for a socket ({MAX_SOCKET_PATH} bytes at most): choose a shorter \
+             one",
             Shown(&path)
         )),
     }

@@ -13,7 +13,7 @@ use super::events::{count_events, known_to};
 use super::sockets::{explain_difference, hooks_in};
 use super::{places, switches};
 use crate::cli::{Scope, Version};
-use crate::request::{exchange, get_head};
+use crate::request::state;
 use crate::terminal::{Shown, sanitize};
 
 /// Describes the user's settings, those of the project, and what the commands of this shell use: the
@@ -45,15 +45,6 @@ fn describe(name: &str, path: &Path, client: Result<Version, &String>) -> String
         Ok(installed) => describe_installed(&mut text, installed, client),
     }
     text
-}
-
-/// Whether a server answers at a socket.
-fn state(socket: &Path) -> String {
-    let shown = Shown(socket);
-    match exchange(socket, &get_head("/health"), b"") {
-        Ok(()) => format!("{shown}: a server answers"),
-        Err(error) => format!("{shown}: {error}"),
-    }
 }
 
 fn describe_installed(

@@ -10,6 +10,7 @@ pub mod json_object;
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
@@ -18,8 +19,8 @@ use serde_json::Value;
 use self::json_object::ObjectScanner;
 use crate::cli::SendOptions;
 use crate::diagnostics::stderr::say;
-use crate::request::exchange;
 use crate::request::readiness::retry_until_ready;
+use crate::request::{Error, exchange};
 use crate::terminal::{Shown, sanitize};
 
 /// A longer payload is not sent: collecting it would take memory without bound.
@@ -46,8 +47,12 @@ pub fn run(options: &SendOptions) {
 fn send(options: &SendOptions) -> Result<(), String> {
     // Read it also if there is no server: the writer of one object must not meet a closed pipe.
     let payload = read_payload(io::stdin().as_fd(), options.host.as_deref())?;
-    let head = request_head(&options.event_name, payload.len());
-    exchange(&options.socket, &head, &payload).map_err(|error| error.to_string())
+    post(&options.socket, &options.event_name, &payload).map_err(|error| error.to_string())
+}
+
+/// Posts one event, and returns when the server has taken it.
+pub fn post(socket: &Path, event_name: &str, payload: &[u8]) -> Result<(), Error> {
+    exchange(socket, &request_head(event_name, payload.len()), payload)
 }
 
 /// Reads one JSON object, and ignores what follows it. Reads text that is not a JSON

@@ -37,7 +37,9 @@ mod recipes;
 #[cfg(feature = "screen")]
 mod screen;
 mod send;
+mod service;
 mod sessions;
+mod shells;
 mod shutdown;
 mod sinks;
 mod soak;
