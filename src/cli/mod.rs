@@ -41,6 +41,9 @@ pub use self::watch::{Filter, STDIN, SessionsOptions, SourceOption, WatchFormat,
 pub const SOCKET_VARIABLE: &str = "CLAUDE_UNIX_HOOK_WATCHER";
 const PROGRAM: &str = "hooks-observatory";
 const DEFAULT_SOCKET: &str = "/tmp/claude-observatory.sock";
+/// The longest path of a socket, in bytes without the NUL: 107 on Linux (unix(7)), 103 on macOS.
+pub const MAX_SOCKET_PATH: usize =
+    size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path) - 1;
 
 /// The command that the user chose.
 #[derive(Debug)]

@@ -18,6 +18,8 @@ pub struct SendOptions {
     pub socket: PathBuf,
     /// The event's name, not yet encoded for a query.
     pub event_name: String,
+    /// The host that the payload is to name as its own.
+    pub host: Option<String>,
     /// Whether to report on stderr whether the event was taken.
     pub is_verbose: bool,
 }
@@ -35,6 +37,10 @@ pub(super) struct Arguments {
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
+    /// name of this machine: adds the member _host to the payload
+    #[argh(option, arg_name = "name")]
+    host: Option<String>,
+
     /// report on stderr whether the event was taken, and why not
     #[argh(switch, short = 'v')]
     verbose: bool,
@@ -51,6 +57,7 @@ pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<S
     Ok(SendOptions {
         socket: arguments.socket.unwrap_or(default_socket),
         event_name: arguments.event_name,
+        host: arguments.host,
         is_verbose: arguments.verbose,
     })
 }

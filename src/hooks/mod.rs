@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use self::client_version::Client;
-use self::command::{Sender, absolute_socket, recognise};
+use self::command::{Sender, absolute_socket, destination, recognise};
 pub use self::command::{program_path, quote_text};
 use self::edit::Edit;
 pub use self::events::known as known_events;
@@ -78,7 +78,8 @@ fn install(
     let client = client(options)?;
     let hooks = hooks(options, client.version)?;
     let socket = absolute_socket(&options.socket)?;
-    let installed = (hooks.len(), &*client.name, &*socket);
+    let destination = destination(&socket, options.host.as_deref());
+    let installed = (hooks.len(), &*client.name, &*destination);
     Edit {
         change,
         new_text: &|text| settings::install(text, &hooks, is_ours),
@@ -119,7 +120,7 @@ fn hooks(options: &HooksOptions, client: Version) -> Result<Vec<Hook>, String> {
     let sender = if options.uses_curl {
         Sender::curl(&options.socket)?
     } else {
-        Sender::this_program(&options.socket)?
+        Sender::this_program(&options.socket, options.host.as_deref())?
     };
     let hook = |event: &str| Hook {
         event: event.to_owned(),

@@ -69,6 +69,10 @@ fn describe_installed(
     for socket in sockets.collect::<BTreeSet<_>>() {
         line(text, "socket", &state(socket));
     }
+    let hosts = commands.iter().filter_map(|command| command.host.as_ref());
+    for host in hosts.collect::<BTreeSet<_>>() {
+        line(text, "host", host);
+    }
     if let Ok(version) = client {
         line(text, "client", &compare(&events, version));
     }

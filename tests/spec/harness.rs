@@ -450,6 +450,12 @@ pub fn signal(pid: u32, name: &str) -> bool {
     kill.unwrap().success()
 }
 
+/// Whether a process sleeps, according to the kernel.
+pub fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('S')
+}
+
 /// Runs a hook's command as Claude Code does: in a shell, with the payload on stdin. It must
 /// succeed and print nothing.
 pub fn run_hook(command: &str, payload: &[u8]) {

@@ -13,7 +13,7 @@ use crate::harness::*;
 use crate::lines::terminal_of;
 use crate::sessions::{recording, run_with_stdin};
 
-const README: &str = include_str!("../../README.md");
+pub const README: &str = include_str!("../../README.md");
 pub const TESTS_README: &str = include_str!("../README.md");
 
 /// The fenced code blocks under a heading of README.md.
@@ -316,7 +316,7 @@ fn without_a_runtime_directory_the_readme_s_lines_fail_loudly() {
         .lines()
         .filter(|line| line.contains("{XDG_RUNTIME_DIR"));
     let lines: Vec<&str> = lines.collect();
-    assert_eq!(lines.len(), 4);
+    assert_eq!(lines.len(), 6);
     assert!(!README.contains("\"$XDG_RUNTIME_DIR"));
     for line in lines {
         let mut shell = Command::new("sh");
