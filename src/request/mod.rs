@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
@@ -27,7 +27,7 @@ use rustix::process::geteuid;
 use self::readiness::retry_until_ready;
 use crate::cli::MAX_SOCKET_PATH;
 use crate::peer;
-use crate::terminal::sanitize;
+use crate::terminal::{Shown, sanitize};
 
 /// The time for a whole [`exchange`], and for each step of the others: connecting, sending, and
 /// the response.
@@ -74,6 +74,20 @@ pub fn exchange(socket: &Path, head: &str, body: &[u8]) -> Result<(), Error> {
     Err(Error::Other(problem))
 }
 
+/// Whether a server answers at a socket, in words.
+pub fn state(socket: &Path) -> String {
+    let shown = Shown(socket);
+    match check_health(socket) {
+        Ok(()) => format!("{shown}: a server answers"),
+        Err(error) => format!("{shown}: {error}"),
+    }
+}
+
+/// Asks the server for nothing but its answer.
+pub fn check_health(socket: &Path) -> Result<(), Error> {
+    exchange(socket, &get_head("/health"), b"")
+}
+
 /// Sends a request whose response the caller reads. The stream does not block.
 pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Error> {
     let server = connect_to_trusted(socket)?;
@@ -83,7 +97,7 @@ pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Error> {
 }
 
 /// The head of a request without a body.
-pub fn get_head(target: &str) -> String {
+fn get_head(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
@@ -224,6 +238,10 @@ fn explain(path: &Path, error: io::Error) -> String {
         Some(Errno::CONNREFUSED | Errno::NOTSOCK) if is_other_file(path) => {
             "that is not a socket. Give the path of the server's hook socket"
         }
+        Some(Errno::CONNREFUSED) if is_removed(path) => {
+            "that file was mounted here by itself, and the server has removed it. Mount its folder, \
+             so that the file of the next server appears"
+        }
         Some(Errno::CONNREFUSED) => "its server has ended. Start it again",
         Some(Errno::ACCESS) => explain_no_access(path),
         Some(Errno::PERM) => {
@@ -245,6 +263,11 @@ fn explain(path: &Path, error: io::Error) -> String {
 
 fn is_other_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket())
+}
+
+/// Whether the file has no name any more: it was mounted (`mount --bind`, a volume that is a file).
+fn is_removed(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.nlink() == 0)
 }
 
 fn explain_no_access(path: &Path) -> &'static str {

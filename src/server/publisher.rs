@@ -19,7 +19,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use super::budget::{CONGESTION, FLUSH, Turn};
+use super::budget::{CONGESTION, DISCARD, FLUSH, Turn};
 use super::clients::publish::{LiveReader, Publish};
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
@@ -122,8 +122,9 @@ impl Publisher {
 
     /// Discards what readers send: one read for each in a turn.
     pub(super) fn discard_reader_input(&mut self, scratch: &mut [u8], turn: &mut Turn) {
+        turn.begin_step(DISCARD);
         for _ in 0..self.with_input.len() {
-            if turn.is_spent() {
+            if !turn.has_time() {
                 return;
             }
             let Some(key) = self.with_input.pop() else {
@@ -132,9 +133,7 @@ impl Publisher {
             let Some(reader) = self.output.reader(key) else {
                 continue;
             };
-            let result = reader.read(scratch);
-            turn.charge_read(&result);
-            match result {
+            match reader.read(scratch) {
                 // At the end of its input a reader still receives.
                 Ok(0) => {}
                 Ok(_) => self.with_input.push(key),
