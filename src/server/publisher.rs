@@ -315,7 +315,26 @@ impl Publish for Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mio::{Events, Poll};
     use rustix::net::sockopt::socket_send_buffer_size;
+    use std::net::Shutdown;
+    use std::time::Duration;
+
+    /// On macOS both reports are the same: read closed.
+    #[test]
+    fn a_read_closed_reader_is_gone_only_if_it_does_not_read() {
+        let (mut stream, reader) = UnixStream::pair().unwrap();
+        let mut poll = Poll::new().unwrap();
+        register(poll.registry(), &mut stream, Token::Reader(0)).unwrap();
+        reader.shutdown(Shutdown::Write).unwrap();
+        let mut reports = Events::with_capacity(1);
+        poll.poll(&mut reports, Some(Duration::ZERO)).unwrap();
+        let report = reports.iter().next().unwrap();
+        assert!(report.is_read_closed() && !report.is_write_closed());
+        assert!(!is_reader_gone(report, Some(stream.as_fd())));
+        drop(reader);
+        assert!(is_reader_gone(report, Some(stream.as_fd())));
+    }
 
     #[test]
     fn the_buffer_of_a_reader_is_changed_only_where_it_is_too_small() {
