@@ -366,6 +366,25 @@ fn check_names(document: &str) {
     }
 }
 
+/// Files of tests, as in the tables that name tests.
+#[test]
+fn every_test_that_the_notes_name_exists() {
+    let files = ["tests", "tests/spec"].map(|folder| {
+        let files = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        let sources = paths.filter(|path| path.extension().is_some_and(|end| end == "rs"));
+        sources
+            .map(|path| fs::read_to_string(path).unwrap())
+            .collect::<String>()
+    });
+    let tests = files.concat();
+    let names = captures(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`", NOTES);
+    assert!(names.len() >= 10);
+    for name in names {
+        assert!(tests.contains(&format!("fn {name}(")), "there is no {name}");
+    }
+}
+
 #[test]
 fn every_source_file_names_its_stop() {
     let stop = Regex::new(STOP).unwrap();
@@ -442,7 +461,9 @@ impl Shell {
         let (reader, writer): (PipeReader, _) = std::io::pipe().unwrap();
         let binaries = Path::new(BINARY).parent().unwrap().to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = [binaries].into_iter().chain(std::env::split_paths(&path));
+        let path = [binaries, steps_folder()]
+            .into_iter()
+            .chain(std::env::split_paths(&path));
         let mut command = Command::new("bash");
         command
             .args(["--norc", "--noprofile"])
