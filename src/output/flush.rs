@@ -60,19 +60,23 @@ impl Output {
     /// Writes to each sink what it has not received, as far as it has room and the budget
     /// allows.
     pub fn flush(&mut self, budget: FlushBudget) -> Flushed {
-        if self.retry_stdout_at.is_some_and(|at| at <= Instant::now()) {
+        let now = Instant::now();
+        if self.retry_stdout_at.is_some_and(|at| at <= now) {
             self.retry_stdout_at = None;
             self.needs_flush = true;
         }
         if !std::mem::take(&mut self.needs_flush) {
             return self.flushed();
         }
-        self.flush_stdout(budget.stdout);
-        self.flush_readers(budget);
+        self.flush_stdout(budget.stdout, now);
+        self.flush_readers(budget, now);
         self.end_at_last_flush = self.log.end();
         let can_continue = |(has_room, cursor)| has_room && !self.log.is_done(cursor);
         let needs_flush = self.sinks().any(can_continue);
         self.needs_flush = needs_flush;
+        if self.has_partial_events {
+            self.bound_partial_events(now);
+        }
         self.log.release();
         self.bytes_behind = self.count_bytes_behind();
         self.flushed()
@@ -80,7 +84,7 @@ impl Output {
 
     /// Writes to the readers, and removes those that have disconnected. It begins where the last
     /// flush used up its budget, so that each reader has its turn.
-    fn flush_readers(&mut self, budget: FlushBudget) {
+    fn flush_readers(&mut self, budget: FlushBudget, now: Instant) {
         let (mut left, mut writes) = (budget.all_readers, budget.writes);
         let mut disconnected = Vec::new();
         // A flush that skips readers does not use up anybody's turn.
@@ -102,7 +106,8 @@ impl Output {
                 break;
             }
             let name = format_args!("reader {key}");
-            match reader.flush(name, &mut self.log, self.format, left.min(budget.reader)) {
+            let bytes = left.min(budget.reader);
+            match reader.flush(name, &mut self.log, self.format, bytes, now) {
                 Ok(0) => {}
                 Ok(count) => (left, writes) = (left - count, writes - 1),
                 Err(_) => disconnected.push(key),
@@ -115,21 +120,21 @@ impl Output {
 
     /// Writes to stdout. An error of a pipe or terminal closes it: its reader is gone. A file is
     /// tried again later.
-    fn flush_stdout(&mut self, budget: usize) {
+    fn flush_stdout(&mut self, budget: usize, now: Instant) {
         let Some(stdout) = &mut self.stdout else {
             return;
         };
         let is_file = stdout.writer.pollable_fd().is_none();
         stdout.has_room |= is_file;
-        match stdout.flush("stdout", &mut self.log, self.format, budget) {
+        match stdout.flush("stdout", &mut self.log, self.format, budget, now) {
             Ok(_) => {
                 let waits = is_file && !stdout.has_room;
-                self.retry_stdout_at = waits.then(|| Instant::now() + STDOUT_RETRY_DELAY);
+                self.retry_stdout_at = waits.then(|| now + STDOUT_RETRY_DELAY);
                 self.stdout_failed = false;
             }
             Err(error) if is_file => {
                 stdout.set_full();
-                self.retry_stdout_at = Some(Instant::now() + STDOUT_RETRY_DELAY);
+                self.retry_stdout_at = Some(now + STDOUT_RETRY_DELAY);
                 if !std::mem::replace(&mut self.stdout_failed, true) {
                     say(format_args!(
                         "cannot write to stdout ({error}): up to {} bytes of events wait in \

@@ -1,21 +1,23 @@
-//! The budget of a turn: how much work one turn of the loop does at most.
+//! The budget of a turn: when each step of the loop ends at the latest.
 //!
-//! Clients and readers decide how much they send. The loop decides how much of it one turn
-//! handles, with the goal that no turn takes more than 25 ms of CPU time. Work beyond the budget
-//! stays queued for the next turn, in order, so nobody is starved.
+//! Clients and readers decide what they send, and so what it costs. A count of reads, bytes or
+//! connections is no bound for that. So the budget is CPU time. A step serves one item after the
+//! other (a client, an event, a connection), and ends when the turn has used so much time. The rest
+//! stays queued for the next turn. Each step serves at least one item, so everybody is served in the
+//! end.
+//!
+//! A step is too long by one item at most, and each item is bounded: a client is read
+//! [`READS_PER_CLIENT`] times, and a large body ([`LARGE_BODY`]) goes to the
+//! [`worker`](super::worker). The longest item is a body just below that. The most expensive ones
+//! take 60 ns of CPU a byte (control bytes in YAML), so it takes 8 ms, and others 3 ms.
 //!
 //! Until the shutdown, three things have no budget. All readers in the backlog of the output socket
 //! are accepted at once: at most `somaxconn` (listen(2)), 4,096 by default. The memory of large
 //! events is freed at once. And before an append evicts what a prompt sink has not got, the loop
 //! writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
 //!
-//! The limits of a turn are in this file. A large body ([`LARGE_BODY`]) would exceed them, so it
-//! goes to the [`worker`](super::worker). The buffer for one read (`clients/queues.rs`) must be
-//! smaller than a large body.
-//!
 //! Stop 13 of EDU_NOTES.md.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use log::{debug, log_enabled};
@@ -23,28 +25,28 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::output::flush::FlushBudget;
 
-/// Clients accepted in one turn.
-pub const ACCEPTS: usize = 256;
-/// Reads from one client or reader in one turn. More would let one large upload hold up all
-/// others.
+/// Clients are accepted until the turn has used this much CPU time. The other times count from the
+/// beginning of the turn too, so what a step does not use is left for the next one.
+pub const ACCEPT: Duration = Duration::from_millis(3);
+/// Clients are read that have not been read yet in their request.
+pub const READ: Duration = Duration::from_millis(7);
+/// The ancestors of a peer are looked for until then.
+const WALK: Duration = Duration::from_millis(6);
+/// The other clients are read.
+pub const READ_AGAIN: Duration = Duration::from_millis(9);
+/// Events of the worker are published.
+pub const PUBLISH: Duration = Duration::from_millis(10);
+/// Clients whose deadline has passed are handled.
+pub const EXPIRE: Duration = Duration::from_millis(11);
+/// What readers send is discarded.
+pub const DISCARD: Duration = Duration::from_millis(12);
+/// Responses are written.
+pub const RESPOND: Duration = Duration::from_millis(22);
+/// Reads from one client in one turn, after the first one of its request. More would let one large
+/// upload hold up all others.
 pub const READS_PER_CLIENT: usize = 4;
-/// Reads of all clients and readers together.
-const READS: usize = 1024;
-/// Bytes read from all clients and readers together. Each is copied twice: out of the kernel
-/// and into an inbox.
-const READ_BYTES: usize = 8 << 20;
-/// Bytes of bodies that are made into events. The most expensive bodies take 100 ns of CPU a
-/// byte (deep nesting in a pretty format).
-const EVENT_BYTES: usize = 128 << 10;
-/// Walks from a hook's peer to its ancestors. Each asks /proc about up to 17 processes,
-/// which takes 10 us of CPU for each.
-const WALKS: usize = 16;
 /// A body of at least this many bytes is made into an event by the worker.
 pub const LARGE_BODY: usize = 128 << 10;
-/// Clients written to in one turn.
-pub const WRITES: usize = 1024;
-/// Connections closed in one turn because of their deadline.
-pub const CLOSES: usize = 512;
 /// Bytes written to sinks, and readers written to. A file on a slow disk takes 3 ms of CPU for a
 /// MiB, and a write to a reader 2 us.
 pub const FLUSH: FlushBudget = FlushBudget {
@@ -58,52 +60,83 @@ pub const FLUSH: FlushBudget = FlushBudget {
 /// grow faster than one turn's flush writes it.
 pub const CONGESTION: usize = 1 << 20;
 
-/// One turn of the loop: when it began, and what is left of its budget for input.
-#[derive(Debug)]
+/// The clocks of a turn. In a test they are simulated.
+pub trait Clock {
+    fn now(&self) -> Instant;
+    /// The CPU time of this thread.
+    fn cpu(&self) -> Duration;
+}
+
+/// The system's clocks.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn cpu(&self) -> Duration {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
+
+/// One turn of the loop: when it began, and how much CPU time it has left.
 pub struct Turn {
     /// When the turn began. All that it does counts as done then.
     pub now: Instant,
-    reads: usize,
-    read_bytes: usize,
-    event_bytes: usize,
-    walks: usize,
+    clock: Box<dyn Clock>,
+    step_ends: Duration,
+    /// Whether the step has served an item.
+    has_served: bool,
+    /// The first look at the clocks: the time since the turn began, and the CPU time.
+    first_look: Option<(Duration, Duration)>,
+    /// Time since the turn began in which this thread is known not to have run.
+    waited: Duration,
 }
 
 impl Turn {
-    /// A turn that begins at this time, with a whole budget.
-    pub fn new(now: Instant) -> Self {
+    /// A turn that begins now.
+    pub fn begin(clock: impl Clock + 'static) -> Self {
         Turn {
-            now,
-            reads: READS,
-            read_bytes: READ_BYTES,
-            event_bytes: EVENT_BYTES,
-            walks: WALKS,
+            now: clock.now(),
+            clock: Box::new(clock),
+            step_ends: Duration::ZERO,
+            has_served: false,
+            first_look: None,
+            waited: Duration::ZERO,
         }
     }
 
-    /// Whether the budget for reading is used up. Walks do not count.
-    pub fn is_spent(&self) -> bool {
-        self.reads == 0 || self.read_bytes == 0 || self.event_bytes == 0
+    /// The next step begins. It ends when the turn has used this much CPU time.
+    pub fn begin_step(&mut self, ends: Duration) {
+        self.step_ends = ends;
+        self.has_served = false;
     }
 
-    /// One read had this result.
-    pub fn charge_read(&mut self, result: &io::Result<usize>) {
-        let bytes = *result.as_ref().unwrap_or(&0);
-        self.reads = self.reads.saturating_sub(1);
-        self.read_bytes = self.read_bytes.saturating_sub(bytes);
+    /// Whether the step has time for another item. Call it before each. The first item is always
+    /// served.
+    pub fn has_time(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_served, true) || self.has_used_less_than(self.step_ends)
     }
 
-    /// A body of `bytes` bytes was made into an event.
-    pub fn charge_event(&mut self, bytes: usize) {
-        self.event_bytes = self.event_bytes.saturating_sub(bytes);
+    /// Whether there is time for a walk to a peer's ancestors. Walks can wait, so reading goes on
+    /// without them.
+    pub fn has_time_for_walk(&mut self) -> bool {
+        self.has_used_less_than(WALK)
     }
 
-    /// Takes one walk to a peer's ancestors, if any are left. Walks can wait, so reading goes
-    /// on without them.
-    pub fn take_walk(&mut self) -> bool {
-        let left = self.walks.checked_sub(1);
-        self.walks = left.unwrap_or(0);
-        left.is_some()
+    /// Asks for the CPU time, which is a system call, only if so much time has passed.
+    fn has_used_less_than(&mut self, limit: Duration) -> bool {
+        let elapsed = self.clock.now() - self.now;
+        let look = || (elapsed, self.clock.cpu());
+        let (elapsed_before, cpu_before) = *self.first_look.get_or_insert_with(look);
+        if elapsed < limit + self.waited {
+            return true;
+        }
+        let used = elapsed_before + self.clock.cpu().saturating_sub(cpu_before);
+        self.waited = elapsed.saturating_sub(used);
+        used < limit
     }
 }
 
@@ -118,12 +151,13 @@ pub struct LongestTurn {
 impl LongestTurn {
     /// A turn begins.
     pub fn begin(&mut self) {
-        self.began = log_enabled!(target: "turns", log::Level::Debug).then(cpu_time);
+        let is_measured = log_enabled!(target: "turns", log::Level::Debug);
+        self.began = is_measured.then(|| SystemClock.cpu());
     }
 
     /// The turn ends. A new longest turn is reported.
     pub fn end(&mut self) {
-        let elapsed = self.began.take().map(|began| cpu_time() - began);
+        let elapsed = self.began.take().map(|began| SystemClock.cpu() - began);
         if let Some(elapsed) = elapsed.filter(|elapsed| *elapsed > self.longest) {
             self.longest = elapsed;
             debug!(target: "turns", "longest so far: {} us of CPU", elapsed.as_micros());
@@ -131,8 +165,76 @@ impl LongestTurn {
     }
 }
 
-/// The CPU time of this thread.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+/// Clocks that a test moves on.
+#[cfg(test)]
+#[derive(Clone)]
+pub struct SimulatedClock(std::rc::Rc<std::cell::Cell<(Instant, Duration)>>);
+
+#[cfg(test)]
+impl SimulatedClock {
+    pub fn at(now: Instant) -> Self {
+        SimulatedClock(std::cell::Cell::new((now, Duration::ZERO)).into())
+    }
+
+    /// This thread runs.
+    pub fn run(&self, time: Duration) {
+        self.0.set((self.now() + time, self.cpu() + time));
+    }
+
+    /// Time passes in which this thread does not run.
+    pub fn wait(&self, time: Duration) {
+        self.0.set((self.now() + time, self.cpu()));
+    }
+}
+
+#[cfg(test)]
+impl Clock for SimulatedClock {
+    fn now(&self) -> Instant {
+        self.0.get().0
+    }
+
+    fn cpu(&self) -> Duration {
+        self.0.get().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ITEM: Duration = Duration::from_millis(1);
+
+    /// How many items a step serves that ends then. Before each, the thread waits so long.
+    fn serve(turn: &mut Turn, clock: &SimulatedClock, ends: u64, wait: u64) -> u64 {
+        turn.begin_step(ITEM * ends as u32);
+        let mut items = 0;
+        while turn.has_time() {
+            clock.wait(ITEM * wait as u32);
+            clock.run(ITEM);
+            items += 1;
+        }
+        items
+    }
+
+    #[test]
+    fn a_step_ends_when_its_time_is_used_and_serves_one_item_at_least() {
+        let clock = SimulatedClock::at(Instant::now());
+        let mut turn = Turn::begin(clock.clone());
+        // The second has what the first does not use, and the third one nothing.
+        turn.begin_step(ITEM * 5);
+        assert!(turn.has_time());
+        clock.run(ITEM);
+        assert_eq!(serve(&mut turn, &clock, 9, 0), 8);
+        assert_eq!(serve(&mut turn, &clock, 9, 0), 1);
+        assert_eq!(serve(&mut turn, &clock, 12, 0), 2);
+    }
+
+    #[test]
+    fn time_in_which_other_programs_run_is_not_used() {
+        let clock = SimulatedClock::at(Instant::now());
+        let mut turn = Turn::begin(clock.clone());
+        // That the thread has waited is known from the second item on.
+        assert_eq!(serve(&mut turn, &clock, 9, 3), 6);
+        assert_eq!(serve(&mut turn, &clock, 19, 30), 10);
+    }
 }

@@ -58,7 +58,7 @@ use mio::event::Event as Report;
 use mio::net::UnixStream;
 use mio::{Events, Poll};
 
-use self::budget::{LongestTurn, Turn};
+use self::budget::{ACCEPT, LongestTurn, PUBLISH, SystemClock, Turn};
 use self::clients::Clients;
 use self::clients::publish::Publish;
 use self::publisher::Publisher;
@@ -97,7 +97,8 @@ struct Server {
     signals: UnixStream,
     /// `None` once no more clients are accepted.
     hook_listener: Option<Listener>,
-    /// `None` if the system has no watch left: then a lost socket file is not noticed.
+    /// `None` if the system has no watch left: then a lost socket file is not noticed. Also where
+    /// there are no watches, and listeners look themselves.
     file_watch: Option<FileWatch>,
     clients: Clients<UnixStream>,
     publisher: Publisher,
@@ -118,13 +119,13 @@ impl Server {
             }
             self.wait(&mut reports)?;
             longest_turn.begin();
-            let mut turn = Turn::new(Instant::now());
+            let mut turn = Turn::begin(SystemClock);
             for report in &reports {
                 self.handle_report(report, turn.now);
             }
             self.restore_files(turn.now);
             self.reserve_descriptors();
-            self.accept_clients(turn.now);
+            self.accept_clients(&mut turn);
             self.read_clients(&mut turn);
             self.clients.expire_deadlines(&mut turn);
             self.commit(&mut turn);
@@ -226,41 +227,51 @@ impl Server {
     }
 
     /// Accepts clients from the backlog, and reads their credentials.
-    fn accept_clients(&mut self, now: Instant) {
+    fn accept_clients(&mut self, turn: &mut Turn) {
         let live_readers = self.publisher.output.live_readers;
         let Some(listener) = &mut self.hook_listener else {
             return;
         };
-        for _ in 0..budget::ACCEPTS {
-            let open = self.clients.len() + live_readers;
-            let Some(stream) = listener.accept(open, now) else {
-                return;
-            };
+        turn.begin_step(ACCEPT);
+        let open = |clients: &Clients<_>| clients.len() + live_readers;
+        while turn.has_time()
+            && let Some(stream) = listener.accept(open(&self.clients), turn.now)
+        {
             // Without an identity there can be no event.
             if let Ok(peer) = peer::credentials(stream.as_fd()) {
-                self.clients.add(stream, peer, now);
+                self.clients.add(stream, peer, turn.now);
             }
         }
     }
 
-    /// Reads from clients, and publishes the events that the worker has made.
+    /// Reads from clients, and publishes what comes of it.
     fn read_clients(&mut self, turn: &mut Turn) {
-        self.clients.read(&mut self.publisher, turn);
+        if !self.publisher.is_congested() {
+            self.clients.read(&mut self.publisher, turn);
+            self.finish_jobs(turn);
+        }
         for job in self.clients.take_jobs() {
             self.worker.submit(job);
         }
         self.publisher
             .add_live_readers(self.clients.take_live_readers());
-        while self.has_results && !self.publisher.is_congested() {
-            match self.worker.take_result() {
-                Some(finished) => {
-                    let publisher = &mut self.publisher;
-                    self.clients.finish_job(finished, publisher, turn);
-                }
-                None => self.has_results = false,
+        self.publish_gone(turn.now);
+    }
+
+    /// Publishes the events that the worker has made.
+    fn finish_jobs(&mut self, turn: &mut Turn) {
+        turn.begin_step(PUBLISH);
+        while self.has_results && turn.has_time() {
+            let Some(finished) = self.worker.take_result() else {
+                self.has_results = false;
+                return;
+            };
+            let publisher = &mut self.publisher;
+            self.clients.finish_job(finished, publisher, turn);
+            if self.publisher.is_congested() {
+                return;
             }
         }
-        self.publish_gone(turn.now);
     }
 
     /// Publishes `_gone` for each session whose process has ended without a `SessionEnd`.
@@ -305,6 +316,7 @@ impl Server {
         let flushed = self.publisher.flush();
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(turn);
+        self.worker.free(self.publisher.output.take_garbage());
     }
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.

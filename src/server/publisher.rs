@@ -9,6 +9,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Instant, SystemTime};
 
 use log::trace;
@@ -17,7 +18,7 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::budget::{CONGESTION, FLUSH, Turn};
+use super::budget::{CONGESTION, DISCARD, FLUSH, Turn};
 use super::clients::publish::{LiveReader, Publish};
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
@@ -28,6 +29,7 @@ use crate::format::Forms;
 use crate::http::response::events_head;
 use crate::http::route::Replay;
 use crate::listen::listener::Listener;
+use crate::nonblocking::has_lost_reader;
 use crate::output::Output;
 use crate::output::event_log::Position;
 use crate::output::flush::{FlushBudget, Flushed};
@@ -60,7 +62,7 @@ impl Publisher {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
             // for writability while it has no room.
-            register(&registry, &mut SourceFd(&fd), Token::Stdout)?;
+            register(&registry, &mut SourceFd(&fd.as_raw_fd()), Token::Stdout)?;
         }
         Ok(Publisher {
             registry,
@@ -75,7 +77,7 @@ impl Publisher {
     }
 
     pub(super) fn handle_stdout_report(&mut self, report: &Report) {
-        if report.is_error() || report.is_write_closed() {
+        if is_reader_gone(report, self.output.stdout_fd()) {
             self.output.close_stdout();
         } else if report.is_writable() {
             self.output.set_stdout_writable();
@@ -83,9 +85,8 @@ impl Publisher {
     }
 
     pub(super) fn handle_reader_report(&mut self, key: usize, report: &Report) {
-        // EPOLLHUP, which mio reports as write closed: the reader is gone. A reader that is
-        // only read closed has nothing to send, and still receives.
-        if report.is_write_closed() || report.is_error() {
+        let stream = self.output.reader(key);
+        if is_reader_gone(report, stream.as_ref().map(|stream| stream.as_fd())) {
             return self.output.remove_reader(key);
         }
         if report.is_writable() {
@@ -112,8 +113,9 @@ impl Publisher {
 
     /// Discards what readers send: one read for each in a turn.
     pub(super) fn discard_reader_input(&mut self, scratch: &mut [u8], turn: &mut Turn) {
+        turn.begin_step(DISCARD);
         for _ in 0..self.with_input.len() {
-            if turn.is_spent() {
+            if !turn.has_time() {
                 return;
             }
             let Some(key) = self.with_input.pop() else {
@@ -122,9 +124,7 @@ impl Publisher {
             let Some(reader) = self.output.reader(key) else {
                 continue;
             };
-            let result = reader.read(scratch);
-            turn.charge_read(&result);
-            match result {
+            match reader.read(scratch) {
                 // At the end of its input a reader still receives.
                 Ok(0) => {}
                 Ok(_) => self.with_input.push(key),
@@ -236,6 +236,15 @@ impl Publisher {
         let time = event::timestamp(SystemTime::now());
         self.publish(Event::gone(&time, pid, session_id));
     }
+}
+
+/// Whether the reader of a sink has gone. mio reports EPOLLHUP as write closed. A reader that is only
+/// read closed has nothing to send, and still receives. On macOS one that has gone is read closed
+/// too: only that half is registered.
+fn is_reader_gone(report: &Report, fd: Option<BorrowedFd>) -> bool {
+    report.is_error()
+        || report.is_write_closed()
+        || report.is_read_closed() && fd.is_some_and(has_lost_reader)
 }
 
 /// Removes a reader if it could not be registered. The poll would never report it.

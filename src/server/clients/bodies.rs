@@ -24,10 +24,13 @@ impl<S: Socket> Clients<S> {
             let Some(key) = queues.waiting_for_room.pop() else {
                 return;
             };
-            match self.clients.get(key).and_then(|client| client.body) {
+            let Some(client) = self.clients.get(key) else {
+                continue;
+            };
+            match client.body {
                 Some(body) if queues.inflight.has_room(body) => {
                     queues.request_deadlines.set(key, now);
-                    queues.readable.push(key);
+                    let _ = client.wait_for_read(queues);
                 }
                 Some(_) => queues.waiting_for_room.push(key),
                 None => {}

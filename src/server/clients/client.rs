@@ -37,6 +37,9 @@ pub struct Client<S> {
     /// What it is registered for. `None` until a call first returns `WouldBlock`.
     pub interest: Option<Interest>,
     pub pending: Pending,
+    /// Whether it has been read in this request, or its connection is over. It has had its share,
+    /// so others are read first.
+    pub has_begun: bool,
     /// Its body in flight, if there is one.
     pub body: Option<BodyId>,
     /// Set once its deadline has passed: bytes that had arrived by then and are not read yet.
@@ -78,6 +81,7 @@ impl<S: Socket> Client<S> {
             connection,
             interest: None,
             pending: Pending::Nothing,
+            has_begun: false,
             body: None,
             unread_at_deadline: None,
             is_lingering: false,
@@ -98,24 +102,28 @@ impl<S: Socket> Client<S> {
         publisher: &mut impl Publish,
         turn: &mut Turn,
     ) -> Outcome {
-        for _ in 0..READS_PER_CLIENT {
+        for _ in 0..if self.has_begun { READS_PER_CLIENT } else { 1 } {
             if self.must_wait(queues) {
                 return Outcome::Stay;
             }
             let (key, peer) = (self.key, self.peer);
             let was_idle = self.connection.is_idle();
-            let Some(step) = self.next_step(&mut queues.scratch, turn) else {
-                return self.wait_for_input(queues, turn);
+            let Some(step) = self.next_step(&mut queues.scratch) else {
+                return self.wait_for_input(queues, turn.now);
             };
             match step {
                 Step::Read | Step::Resume => {
                     if self.is_late(was_idle, queues, turn.now) {
-                        return self.time_out(queues, turn);
+                        return self.time_out(queues, turn.now);
                     }
+                    self.has_begun = true;
                     self.account_body(&mut queues.inflight);
                 }
-                Step::Write => return self.begin_response(queues, turn.now),
-                Step::Close | Step::Linger => return self.drain_and_close(queues, turn),
+                Step::Write => {
+                    self.has_begun = true;
+                    return self.begin_response(queues, turn.now);
+                }
+                Step::Close | Step::Linger => return self.drain_and_close(queues, turn.now),
                 Step::Subscribe { replay } => {
                     return self.subscribe(replay, queues, publisher, turn.now);
                 }
@@ -131,7 +139,12 @@ impl<S: Socket> Client<S> {
                 }
             }
         }
-        queues.readable.push(self.key);
+        self.wait_for_read(queues)
+    }
+
+    /// The client is to be read.
+    pub fn wait_for_read(&self, queues: &mut Queues<S>) -> Outcome {
+        queues.readable[usize::from(self.has_begun)].push(self.key);
         Outcome::Stay
     }
 
@@ -152,13 +165,11 @@ impl<S: Socket> Client<S> {
 
     /// The next step of the connection. Reads first, unless the connection still has bytes
     /// that it has not parsed. `None`: there is nothing to read now.
-    fn next_step<'a>(&'a mut self, scratch: &'a mut [u8], turn: &mut Turn) -> Option<Step<'a>> {
+    fn next_step<'a>(&'a mut self, scratch: &'a mut [u8]) -> Option<Step<'a>> {
         if self.connection.has_unparsed {
             return Some(self.connection.received(&[]));
         }
-        let result = self.read_once(scratch);
-        turn.charge_read(&result);
-        match result {
+        match self.read_once(scratch) {
             Ok(0) => Some(self.connection.end_of_input()),
             Ok(count) => {
                 if let Some(left) = &mut self.unread_at_deadline {
@@ -201,11 +212,11 @@ impl<S: Socket> Client<S> {
     /// There is nothing to read: waits for the poll's report. A client whose deadline has passed is
     /// refused instead, or its connection is closed if that is idle after a response. During the
     /// shutdown an idle connection is closed in any case.
-    fn wait_for_input(&mut self, queues: &mut Queues<S>, turn: &mut Turn) -> Outcome {
+    fn wait_for_input(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
         if self.unread_at_deadline.is_some() {
-            self.time_out(queues, turn)
+            self.time_out(queues, now)
         } else if queues.is_shutting_down && self.connection.is_idle() {
-            self.drain_and_close(queues, turn)
+            self.drain_and_close(queues, now)
         } else {
             self.register(Interest::READABLE, &queues.registry)
         }
@@ -239,7 +250,6 @@ impl<S: Socket> Client<S> {
     ) -> Outcome {
         if peer::is_self_or_root(self.peer.uid) {
             let json = publisher.sessions_json();
-            turn.charge_event(json.len());
             self.connection.answer_json(&json);
         } else {
             self.connection.decline(Status::Forbidden);
@@ -300,15 +310,15 @@ impl<S: Socket> Client<S> {
         match self.write_unsent() {
             None => return self.register(Interest::WRITABLE, &queues.registry),
             Some(Step::Linger) => return self.linger(queues, turn.now),
-            Some(Step::Close) => return self.drain_and_close(queues, turn),
+            Some(Step::Close) => return self.drain_and_close(queues, turn.now),
             Some(step) => {
                 if step == Step::Resume || self.connection.is_idle() {
+                    self.has_begun = false;
                     self.restart_deadline(queues, turn.now);
                 }
             }
         }
-        queues.readable.push(self.key);
-        Outcome::Stay
+        self.wait_for_read(queues)
     }
 
     /// Writes until all is written. Returns the step after that, or `None` if it must wait for
@@ -375,7 +385,6 @@ fn publish_small(
     hook: &Hook,
     turn: &mut Turn,
 ) -> Position {
-    turn.charge_event(hook.body.len());
     let body = event::decode_utf8(hook.body);
     let event = Event::hook(time, &hook.event_name, peer, &body);
     let SessionFields { id, cwd } = event.session();

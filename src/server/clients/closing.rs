@@ -17,7 +17,7 @@ use super::client::{Client, Outcome, Pending};
 use super::queues::Queues;
 use super::socket::Socket;
 use crate::http::connection::Step;
-use crate::server::budget::{READS_PER_CLIENT, Turn};
+use crate::server::budget::READS_PER_CLIENT;
 
 impl<S: Socket> Client<S> {
     /// The deadline has passed. The client has until now to be read from, and to read its
@@ -28,7 +28,7 @@ impl<S: Socket> Client<S> {
             // The server is late, not the client. `acknowledge` sets a new deadline.
         } else if self.connection.unsent().is_empty() {
             self.unread_at_deadline = Some(self.socket.unread());
-            queues.readable.push(self.key);
+            let _ = self.wait_for_read(queues);
         } else {
             self.unread_at_deadline = Some(0);
             queues.writable.push(self.key);
@@ -37,17 +37,17 @@ impl<S: Socket> Client<S> {
 
     /// Refuses the client, which is late, or closes its connection if that is idle after a
     /// response.
-    pub(super) fn time_out(&mut self, queues: &mut Queues<S>, turn: &mut Turn) -> Outcome {
+    pub(super) fn time_out(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
         match self.connection.time_out() {
-            Step::Write => self.begin_response(queues, turn.now),
-            _ => self.drain_and_close(queues, turn),
+            Step::Write => self.begin_response(queues, now),
+            _ => self.drain_and_close(queues, now),
         }
     }
 
     /// Discards the input that has arrived, then closes the connection.
-    pub(super) fn drain_and_close(&mut self, queues: &mut Queues<S>, turn: &mut Turn) -> Outcome {
-        match self.discard_input(&mut queues.scratch, turn) {
-            Ok(true) => self.linger(queues, turn.now),
+    pub(super) fn drain_and_close(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
+        match self.discard_input(&mut queues.scratch) {
+            Ok(true) => self.linger(queues, now),
             Ok(false) | Err(_) => Outcome::Close,
         }
     }
@@ -57,20 +57,16 @@ impl<S: Socket> Client<S> {
     pub(super) fn linger(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
         trace!("{}: lingering", self.token());
         self.socket.shutdown_write();
-        self.is_lingering = true;
+        (self.is_lingering, self.has_begun) = (true, true);
         queues.request_deadlines.clear(self.key);
         queues.linger_deadlines.set(self.key, now);
-        queues.readable.push(self.key);
-        Outcome::Stay
+        self.wait_for_read(queues)
     }
 
     /// Discards the input of a lingering client, and closes it at the end of input.
-    pub(super) fn drain_lingering(&mut self, queues: &mut Queues<S>, turn: &mut Turn) -> Outcome {
-        match self.discard_input(&mut queues.scratch, turn) {
-            Ok(true) => {
-                queues.readable.push(self.key);
-                Outcome::Stay
-            }
+    pub(super) fn drain_lingering(&mut self, queues: &mut Queues<S>) -> Outcome {
+        match self.discard_input(&mut queues.scratch) {
+            Ok(true) => self.wait_for_read(queues),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.register(Interest::READABLE, &queues.registry)
             }
@@ -80,15 +76,9 @@ impl<S: Socket> Client<S> {
 
     /// Discards input, at most [`READS_PER_CLIENT`] reads. Returns true if there may be more,
     /// false at the end of input, and `WouldBlock` if there is nothing now.
-    pub(super) fn discard_input(
-        &mut self,
-        scratch: &mut [u8],
-        turn: &mut Turn,
-    ) -> io::Result<bool> {
+    pub(super) fn discard_input(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
         for _ in 0..READS_PER_CLIENT {
-            let result = self.socket.read(scratch);
-            turn.charge_read(&result);
-            match result {
+            match self.socket.read(scratch) {
                 Ok(0) => return Ok(false),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

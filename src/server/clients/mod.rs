@@ -44,7 +44,7 @@ use self::socket::Socket;
 use crate::http::connection::Connection;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{CLOSES, Turn, WRITES};
+use crate::server::budget::{EXPIRE, READ, READ_AGAIN, RESPOND, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::worker::{Finished, Job};
 
@@ -73,7 +73,7 @@ impl<S: Socket> Clients<S> {
 
     /// Whether some client is to be read.
     pub fn has_unread(&self) -> bool {
-        !self.queues.readable.is_empty()
+        self.queues.readable.iter().any(|queue| !queue.is_empty())
     }
 
     /// Whether a turn has something to do here without a report.
@@ -118,37 +118,57 @@ impl<S: Socket> Clients<S> {
         let client = entry.insert(Client::new(key, socket, peer, connection, now));
         trace!("{}: accepted, {peer}", client.token());
         self.queues.request_deadlines.set(key, now);
-        self.queues.readable.push(key);
+        let _ = client.wait_for_read(&mut self.queues);
     }
 
     /// The poll reported a client.
     pub fn handle_report(&mut self, key: usize, is_readable: bool, is_writable: bool) {
-        if is_readable {
-            self.queues.readable.push(key);
+        if is_readable && let Some(client) = self.clients.get(key) {
+            let _ = client.wait_for_read(&mut self.queues);
         }
         if is_writable {
             self.queues.writable.push(key);
         }
     }
 
-    /// Reads from the clients in `readable`, each at most once, while the budget lasts. The
-    /// others stay in the queue for the next turn.
+    /// Reads from the clients in `readable`, each at most once: first from those that have not
+    /// been read yet in their request, then from the others. So a small request does not wait for
+    /// large ones, and a large one has a part of each turn.
+    ///
+    /// Call it while no sink is congested. Each queue makes progress even if the events of this turn
+    /// congest one.
     pub fn read(&mut self, publisher: &mut impl Publish, turn: &mut Turn) {
         self.resume_waiting(turn.now);
-        for _ in 0..self.queues.readable.len() {
-            if turn.is_spent() || publisher.is_congested() {
+        for (has_begun, ends) in [(false, READ), (true, READ_AGAIN)] {
+            turn.begin_step(ends);
+            self.read_queue(has_begun, publisher, turn);
+        }
+    }
+
+    /// Reads from the clients in one of the queues, while the step has time. The others stay there
+    /// for the next turn.
+    fn read_queue(&mut self, has_begun: bool, publisher: &mut impl Publish, turn: &mut Turn) {
+        let queue = usize::from(has_begun);
+        for _ in 0..self.queues.readable[queue].len() {
+            if !turn.has_time() {
                 return;
             }
-            let Some(key) = self.queues.readable.pop() else {
+            let Some(key) = self.queues.readable[queue].pop() else {
                 return;
             };
             self.take_step(key, |client, queues| {
-                if client.is_lingering {
-                    client.drain_lingering(queues, turn)
+                if client.has_begun != has_begun {
+                    // Its request has ended or begun since it was queued.
+                    client.wait_for_read(queues)
+                } else if client.is_lingering {
+                    client.drain_lingering(queues)
                 } else {
                     client.read(queues, publisher, turn)
                 }
             });
+            if publisher.is_congested() {
+                return;
+            }
         }
     }
 
@@ -207,20 +227,19 @@ impl<S: Socket> Clients<S> {
 
     /// Handles the deadlines that have passed. Call it after the reads of a turn.
     pub fn expire_deadlines(&mut self, turn: &mut Turn) {
-        for _ in 0..CLOSES {
-            let Some(key) = self.queues.request_deadlines.take_expired(turn.now) else {
-                break;
-            };
+        turn.begin_step(EXPIRE);
+        while turn.has_time()
+            && let Some(key) = self.queues.request_deadlines.take_expired(turn.now)
+        {
             if let Some(client) = self.clients.get_mut(key) {
                 client.pass_deadline(&mut self.queues);
             }
         }
-        for _ in 0..CLOSES {
-            let Some(key) = self.queues.linger_deadlines.take_expired(turn.now) else {
-                break;
-            };
+        while turn.has_time()
+            && let Some(key) = self.queues.linger_deadlines.take_expired(turn.now)
+        {
             self.take_step(key, |client, queues| {
-                let _ = client.discard_input(&mut queues.scratch, turn);
+                let _ = client.discard_input(&mut queues.scratch);
                 Outcome::Close
             });
         }
@@ -238,9 +257,13 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Writes to the clients in `writable`, up to [`WRITES`] of them.
+    /// Writes to the clients in `writable`.
     pub fn write(&mut self, turn: &mut Turn) {
-        for _ in 0..self.queues.writable.len().min(WRITES) {
+        turn.begin_step(RESPOND);
+        for _ in 0..self.queues.writable.len() {
+            if !turn.has_time() {
+                return;
+            }
             if let Some(key) = self.queues.writable.pop() {
                 self.take_step(key, |client, queues| client.write(queues, turn));
             }
@@ -270,10 +293,10 @@ impl<S: Socket> Clients<S> {
     /// Makes every request the last one of its connection.
     pub fn begin_shutdown(&mut self) {
         self.queues.is_shutting_down = true;
-        for (key, client) in &mut self.clients {
+        for (_, client) in &mut self.clients {
             client.connection.allows_keep_alive = false;
             // Reading finds out whether the connection is idle and can be closed.
-            self.queues.readable.push(key);
+            let _ = client.wait_for_read(&mut self.queues);
         }
     }
 

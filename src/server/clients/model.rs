@@ -12,7 +12,9 @@
 //! 4. **No event is lost, repeated or reordered** within a connection.
 //! 5. **Fair shares.** No client is read more often in a turn than its share, and as often again
 //!    to discard input.
-//! 6. **Nothing spins.** Without new input the loop comes to rest.
+//! 6. **Small requests first.** In a turn, no request is read for the first time after another one
+//!    was read again. But each turn reads one again, if one waits, however many are new.
+//! 7. **Nothing spins.** Without new input the loop comes to rest.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
@@ -37,7 +39,8 @@ use crate::format::Forms;
 use crate::output::event_log::Position;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
+use crate::server::budget::SimulatedClock;
+use crate::server::budget::{self, Clock, LARGE_BODY, READS_PER_CLIENT, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
 use crate::server::worker::{Finished, Job};
@@ -65,12 +68,22 @@ struct Kernel {
     readable_edge: bool,
     writable_edge: bool,
     reads_in_turn: usize,
+    /// Whether the server has shut down writing: it discards what follows.
+    is_shut_down: bool,
     is_closed: bool,
+    /// Where each request ends, and how many bytes were read.
+    ends: Vec<usize>,
+    read: usize,
 }
 
 impl Kernel {
     fn is_readable(&self) -> bool {
         !self.pieces.is_empty() || self.is_ended
+    }
+
+    /// Whether the next byte is not the first one of a request.
+    fn has_begun(&self) -> bool {
+        self.read > 0 && !self.ends.contains(&self.read)
     }
 
     /// The report of the poll, if there is one: edges that the loop is interested in.
@@ -82,12 +95,31 @@ impl Kernel {
     }
 }
 
-struct SimulatedSocket(Rc<RefCell<Kernel>>);
+/// How long a read takes.
+const READ: Duration = Duration::from_millis(1);
+
+/// What all sockets have in common.
+struct Machine {
+    clock: SimulatedClock,
+    /// The reads of this turn that returned bytes of a request: whether they were the first one of
+    /// it.
+    reads: RefCell<Vec<bool>>,
+}
+
+struct SimulatedSocket {
+    kernel: Rc<RefCell<Kernel>>,
+    machine: Rc<Machine>,
+}
 
 impl Read for SimulatedSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut kernel = self.0.borrow_mut();
+        let mut kernel = self.kernel.borrow_mut();
+        self.machine.clock.run(READ);
         kernel.reads_in_turn += 1;
+        let has_begun = kernel.has_begun();
+        if !kernel.pieces.is_empty() && !kernel.is_shut_down {
+            self.machine.reads.borrow_mut().push(!has_begun);
+        }
         let Some(piece) = kernel.pieces.front_mut() else {
             return match kernel.is_ended {
                 true => Ok(0),
@@ -100,13 +132,14 @@ impl Read for SimulatedSocket {
         if piece.is_empty() {
             kernel.pieces.pop_front();
         }
+        kernel.read += count;
         Ok(count)
     }
 }
 
 impl Write for SimulatedSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut kernel = self.0.borrow_mut();
+        let mut kernel = self.kernel.borrow_mut();
         let count = bytes.len().min(kernel.room);
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -124,7 +157,7 @@ impl Write for SimulatedSocket {
 impl Source for SimulatedSocket {
     /// Like `epoll_ctl`, it reports at once what is ready.
     fn register(&mut self, _: &Registry, token: mio::Token, interest: Interest) -> io::Result<()> {
-        let mut kernel = self.0.borrow_mut();
+        let mut kernel = self.kernel.borrow_mut();
         kernel.registration = Some((token, interest));
         kernel.readable_edge = kernel.is_readable();
         kernel.writable_edge = kernel.room > 0;
@@ -147,16 +180,18 @@ impl Source for SimulatedSocket {
 
 impl Socket for SimulatedSocket {
     fn unread(&self) -> u64 {
-        let kernel = self.0.borrow();
+        let kernel = self.kernel.borrow();
         kernel.pieces.iter().map(|piece| piece.len() as u64).sum()
     }
 
-    fn shutdown_write(&self) {}
+    fn shutdown_write(&self) {
+        self.kernel.borrow_mut().is_shut_down = true;
+    }
 }
 
 impl Drop for SimulatedSocket {
     fn drop(&mut self) {
-        self.0.borrow_mut().is_closed = true;
+        self.kernel.borrow_mut().is_closed = true;
     }
 }
 
@@ -165,6 +200,8 @@ impl Drop for SimulatedSocket {
 struct SimulatedOutput {
     events: Vec<(usize, usize)>,
     flushed: usize,
+    /// How many events may wait for the flush.
+    congestion: usize,
 }
 
 impl SimulatedOutput {
@@ -207,7 +244,7 @@ impl Publish for SimulatedOutput {
     fn handle_session(&mut self, _: &SessionHook, _: &mut Turn) {}
 
     fn is_congested(&self) -> bool {
-        self.events.len() - self.flushed > 3
+        self.events.len() - self.flushed > self.congestion
     }
 }
 
@@ -240,8 +277,12 @@ impl Sender {
             bytes.extend([head.as_bytes(), body.as_bytes()].concat());
             ends.push(bytes.len());
         }
+        let kernel = Kernel {
+            ends: ends.clone(),
+            ..Kernel::default()
+        };
         Sender {
-            kernel: Rc::default(),
+            kernel: Rc::new(RefCell::new(kernel)),
             bytes,
             ends,
             sent: 0,
@@ -336,7 +377,7 @@ struct World {
     senders: Vec<Sender>,
     output: SimulatedOutput,
     jobs: VecDeque<Job>,
-    now: Instant,
+    machine: Rc<Machine>,
 }
 
 impl World {
@@ -348,19 +389,36 @@ impl World {
         World {
             clients: Clients::new(registry.unwrap(), TIMEOUT, inflight),
             senders: Vec::new(),
-            output: SimulatedOutput::default(),
+            output: SimulatedOutput {
+                congestion: 3,
+                ..SimulatedOutput::default()
+            },
             jobs: VecDeque::new(),
-            now: Instant::now(),
+            machine: Rc::new(Machine {
+                clock: SimulatedClock::at(Instant::now()),
+                reads: RefCell::default(),
+            }),
         }
     }
 
+    fn now(&self) -> Instant {
+        self.machine.clock.now()
+    }
+
+    fn begin_turn(&self) -> Turn {
+        Turn::begin(self.machine.clock.clone())
+    }
+
     fn act(&mut self, action: Action) {
-        let now = self.now;
+        let now = self.now();
         match action {
             Action::Connect(sizes) => {
                 let sender = Sender::new(self.senders.len(), &sizes, now);
                 sender.kernel.borrow_mut().room = 1 << 20;
-                let socket = SimulatedSocket(sender.kernel.clone());
+                let socket = SimulatedSocket {
+                    kernel: sender.kernel.clone(),
+                    machine: self.machine.clone(),
+                };
                 self.senders.push(sender);
                 self.clients.add(socket, PEER, now);
             }
@@ -391,7 +449,7 @@ impl World {
                     kernel.writable_edge = true;
                 }
             }
-            Action::Pause(seconds) => self.now += Duration::from_secs(seconds),
+            Action::Pause(seconds) => self.machine.clock.wait(Duration::from_secs(seconds)),
             Action::FinishJob => self.finish_job(),
             Action::Turn(reports, flushed) => self.turn(reports, flushed),
         }
@@ -411,7 +469,7 @@ impl World {
                 session_id: None,
                 cwd: None,
             };
-            let turn = &mut Turn::new(self.now);
+            let turn = &mut self.begin_turn();
             self.clients.finish_job(finished, &mut self.output, turn);
         }
     }
@@ -429,8 +487,17 @@ impl World {
             };
             self.clients.handle_report(key, is_readable, is_writable);
         }
-        let mut turn = Turn::new(self.now);
-        self.clients.read(&mut self.output, &mut turn);
+        let mut turn = self.begin_turn();
+        self.machine.reads.borrow_mut().clear();
+        if !self.output.is_congested() {
+            self.clients.read(&mut self.output, &mut turn);
+        }
+        let reads = self.machine.reads.borrow().clone();
+        let is_sorted = reads.is_sorted_by_key(|is_first| !is_first);
+        assert!(
+            is_sorted,
+            "a small request was read after a large one: {reads:?}"
+        );
         self.jobs.extend(self.clients.take_jobs());
         self.clients.expire_deadlines(&mut turn);
         self.output.flushed = self
@@ -499,7 +566,10 @@ impl World {
                 );
                 // A body that waits for room gets it when the one before it is late.
                 match self.clients.next_deadline() {
-                    Some(deadline) => self.now = self.now.max(deadline),
+                    Some(deadline) => {
+                        let time = deadline.saturating_duration_since(self.now());
+                        self.machine.clock.wait(time);
+                    }
                     None => return Ok(()),
                 }
             }
@@ -531,4 +601,54 @@ proptest! {
             );
         }
     }
+}
+
+/// A client whose body of 150 KiB arrives in many pieces.
+fn upload(world: &mut World) {
+    world.act(Action::Connect(vec![150 << 10]));
+    world.act(Action::Send(world.senders.len() - 1, usize::MAX >> 1, 100));
+}
+
+#[test]
+fn a_small_request_is_read_before_all_large_ones() {
+    let mut world = World::new();
+    for _ in 0..20 {
+        upload(&mut world);
+    }
+    for _ in 0..10 {
+        world.turn(0, 0);
+    }
+    world.act(Action::Connect(vec![0]));
+    world.act(Action::Send(20, usize::MAX >> 1, 1));
+    world.turn(0, usize::MAX);
+    assert_eq!(world.senders[20].responses(), 1);
+}
+
+#[test]
+fn a_large_request_ends_although_small_ones_never_do() {
+    let mut world = World::new();
+    upload(&mut world);
+    let mut turns = 0;
+    while world.jobs.is_empty() {
+        for _ in 0..20 {
+            world.act(Action::Connect(vec![0]));
+            world.act(Action::Send(world.senders.len() - 1, usize::MAX >> 1, 1));
+        }
+        world.turn(0, usize::MAX);
+        turns += 1;
+    }
+    assert!(turns <= 100, "{turns} turns");
+}
+
+#[test]
+fn a_turn_reads_until_its_time_is_used() {
+    let mut world = World::new();
+    for client in 0..20 {
+        world.act(Action::Connect(vec![0]));
+        world.act(Action::Send(client, usize::MAX >> 1, 1));
+    }
+    world.output.congestion = usize::MAX;
+    world.turn(0, usize::MAX);
+    let expected = (budget::READ.as_micros() / READ.as_micros()) as usize;
+    assert_eq!(world.machine.reads.borrow().len(), expected);
 }

@@ -30,8 +30,9 @@ const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
 /// What the clients wait in.
 pub struct Queues<S> {
     pub registry: Registry,
-    /// Clients to read from.
-    pub readable: ReadyQueue,
+    /// Clients to read from: those that have not been read yet in their request, and the others.
+    /// Indexed by [`Client::has_begun`](super::client::Client::has_begun).
+    pub readable: [ReadyQueue; 2],
     /// Clients to write to.
     pub writable: ReadyQueue,
     /// Clients whose body must wait for room, in the order in which they began to wait.
@@ -59,7 +60,7 @@ impl<S> Queues<S> {
     pub fn new(registry: Registry, timeout: Duration, inflight: Inflight) -> Self {
         Queues {
             registry,
-            readable: ReadyQueue::default(),
+            readable: Default::default(),
             writable: ReadyQueue::default(),
             waiting_for_room: ReadyQueue::default(),
             inflight,
