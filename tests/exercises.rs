@@ -6,7 +6,7 @@
 //! cargo test --test exercises stats -- --ignored
 //! ```
 //!
-//! `head` and `readers` are about the small servers in `tests/steps`, which need
+//! `head` and `count` are about the small servers in `tests/steps`, which need
 //! `cargo build --examples` first.
 
 // The exercises do not use all helpers of the specification.
@@ -43,7 +43,7 @@ fn head_is_answered_and_is_no_event() {
 /// Step 4 answers `GET /readers` with the number of readers.
 #[test]
 #[ignore = "an exercise"]
-fn readers_are_counted() {
+fn the_count_of_readers_is_answered() {
     let server = Step::start(4);
     let count = || {
         let response = exchange(server.connect(), b"GET /readers HTTP/1.1\r\n\r\n");
