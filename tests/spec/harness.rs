@@ -451,8 +451,29 @@ pub fn signal(pid: u32, name: &str) -> bool {
 
 /// Whether a process sleeps, according to the kernel.
 pub fn is_asleep(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(") ").next().unwrap().starts_with('S')
+    process_state(pid) == 'S'
+}
+
+/// The state of a process: the letter in proc_pid_stat(5).
+pub fn process_state(pid: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(") ").next().unwrap();
+    fields.chars().next().unwrap()
+}
+
+/// The folder of the small servers `step1` to `step5`. Cargo builds them for `cargo test`, but not
+/// for a single target.
+pub fn steps_folder() -> PathBuf {
+    let folder = Path::new(BINARY).with_file_name("examples");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/steps");
+    let changed_at = |path: PathBuf| fs::metadata(path).and_then(|file| file.modified());
+    for number in 1..=5 {
+        let name = format!("step{number}");
+        let source = changed_at(sources.join(&name).with_extension("rs")).unwrap();
+        let is_current = changed_at(folder.join(name)).is_ok_and(|built| built >= source);
+        assert!(is_current, "first run: cargo build --examples");
+    }
+    folder
 }
 
 /// Runs a hook's command as Claude Code does: in a shell, with the payload on stdin. It must
