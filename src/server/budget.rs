@@ -27,24 +27,30 @@ use crate::output::flush::FlushBudget;
 
 /// Clients are accepted until the turn has used this much CPU time. The other times count from the
 /// beginning of the turn too, so what a step does not use is left for the next one.
-pub const ACCEPT: Duration = Duration::from_millis(3);
+pub const ACCEPT: Duration = Duration::from_millis(5);
 /// Clients are read that have not been read yet in their request.
-pub const READ: Duration = Duration::from_millis(7);
+pub const READ: Duration = Duration::from_millis(9);
 /// The ancestors of a peer are looked for until then.
-const WALK: Duration = Duration::from_millis(6);
+const WALK: Duration = Duration::from_millis(8);
 /// The other clients are read.
-pub const READ_AGAIN: Duration = Duration::from_millis(9);
+pub const READ_AGAIN: Duration = Duration::from_millis(11);
 /// Events of the worker are published.
-pub const PUBLISH: Duration = Duration::from_millis(10);
+pub const PUBLISH: Duration = Duration::from_millis(12);
 /// Clients whose deadline has passed are handled.
-pub const EXPIRE: Duration = Duration::from_millis(11);
+pub const EXPIRE: Duration = Duration::from_millis(13);
 /// What readers send is discarded.
-pub const DISCARD: Duration = Duration::from_millis(12);
-/// Responses are written.
-pub const RESPOND: Duration = Duration::from_millis(22);
+pub const DISCARD: Duration = Duration::from_millis(14);
+/// Responses are written to clients that were read once in their request.
+pub const RESPOND: Duration = Duration::from_millis(23);
+/// Responses are written to the other clients.
+pub const RESPOND_AGAIN: Duration = Duration::from_millis(24);
 /// Reads from one client in one turn, after the first one of its request. More would let one large
 /// upload hold up all others.
 pub const READS_PER_CLIENT: usize = 4;
+/// Writes to one client in one turn: the head of a response, and a part of a list.
+pub const WRITES_PER_CLIENT: usize = 2;
+/// A body of more bytes waits until all small ones are read.
+pub const SMALL_BODY: usize = 8 << 10;
 /// A body of at least this many bytes is made into an event by the worker.
 pub const LARGE_BODY: usize = 128 << 10;
 /// Bytes written to sinks, and readers written to. A file on a slow disk takes 3 ms of CPU for a
