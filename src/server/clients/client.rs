@@ -114,8 +114,12 @@ impl<S: Socket> Client<S> {
         // Only if others wait to be read for the first time.
         let may_defer = !self.has_begun && !queues.readable[0].is_empty();
         for _ in 0..if self.has_begun { READS_PER_CLIENT } else { 1 } {
-            if self.must_wait(queues) {
+            // The next request waits until the client has its response.
+            if !self.connection.unsent().is_empty() {
                 return Outcome::Stay;
+            }
+            if let Some(body) = self.body.filter(|body| !queues.inflight.has_room(*body)) {
+                return self.wait_for_room(body.is_upload, queues);
             }
             let (key, peer) = (self.key, self.peer);
             let was_idle = self.connection.is_idle();
@@ -128,7 +132,7 @@ impl<S: Socket> Client<S> {
                         return self.time_out(queues, turn.now);
                     }
                     self.has_begun = true;
-                    self.account_body(&mut queues.inflight);
+                    self.account_body(queues);
                 }
                 Step::Write => return self.begin_response(queues, turn.now),
                 Step::Close | Step::Linger => return self.drain_and_close(queues, turn.now),
@@ -188,21 +192,6 @@ impl<S: Socket> Client<S> {
         Outcome::Stay
     }
 
-    /// Whether the client may not be read now. If its body has no room, it waits for that.
-    fn must_wait(&mut self, queues: &mut Queues<S>) -> bool {
-        // The next request waits until the client has its response.
-        if !self.connection.unsent().is_empty() {
-            return true;
-        }
-        let must_wait = self
-            .body
-            .is_some_and(|body| !queues.inflight.has_room(body));
-        if must_wait {
-            self.wait_for_room(queues);
-        }
-        must_wait
-    }
-
     /// The next step of the connection. Reads first, unless the connection still has bytes
     /// that it has not parsed. `None`: there is nothing to read now.
     fn next_step<'a>(&'a mut self, scratch: &'a mut [u8]) -> Option<Step<'a>> {
@@ -258,6 +247,9 @@ impl<S: Socket> Client<S> {
         } else if queues.is_shutting_down && self.connection.is_idle() {
             self.drain_and_close(queues, now)
         } else {
+            if let Some(body) = self.body {
+                queues.stall_deadlines[usize::from(body.is_upload)].set(self.key, now);
+            }
             self.register(Interest::READABLE, &queues.registry)
         }
     }
@@ -316,7 +308,7 @@ impl<S: Socket> Client<S> {
     /// The client's event is in the log: its response waits for the flush.
     pub fn wait_for_flush(&mut self, position: Position, queues: &mut Queues<S>) -> Outcome {
         self.connection.take_body();
-        self.account_body(&mut queues.inflight);
+        self.account_body(queues);
         self.pending = Pending::Flush;
         queues.unflushed.push_back((position, self.key));
         Outcome::Stay
@@ -335,7 +327,7 @@ impl<S: Socket> Client<S> {
     /// A response is ready that waits for no flush. The client gets the whole time to read it.
     pub fn begin_response(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
         self.has_begun = true;
-        self.account_body(&mut queues.inflight);
+        self.account_body(queues);
         // With a body to come it is only `100 Continue`, and the request's time goes on.
         if self.connection.partial_body().is_none() {
             self.restart_deadline(queues, now);

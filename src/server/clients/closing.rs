@@ -44,6 +44,15 @@ impl<S: Socket> Client<S> {
         }
     }
 
+    /// Refuses the client without waiting for it. A response that finds no room is lost.
+    pub(super) fn refuse_at_once(&mut self, queues: &mut Queues<S>) -> Outcome {
+        trace!("{}: gives way to another user", self.token());
+        let _ = self.connection.time_out();
+        let _ = self.socket.write(self.connection.unsent());
+        let _ = self.discard_input(&mut queues.scratch);
+        Outcome::Close
+    }
+
     /// Discards the input that has arrived, then closes the connection.
     pub(super) fn drain_and_close(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
         match self.discard_input(&mut queues.scratch) {

@@ -22,6 +22,8 @@ use crate::server::worker::Job;
 
 /// How long a closing connection waits for its client to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a body may send nothing while others wait for its room.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that one read can return. All clients share one buffer of this size.
 const SCRATCH_SIZE: usize = 64 << 10;
 
@@ -36,8 +38,12 @@ pub struct Queues<S> {
     pub readable: [ReadyQueue; 2],
     /// Clients to write to, in two queues like those of `readable`.
     pub writable: [ReadyQueue; 2],
-    /// Clients whose body must wait for room, in the order in which they began to wait.
-    pub waiting_for_room: ReadyQueue,
+    /// Clients whose body must wait for room, in the order in which they began to wait: ordinary
+    /// bodies and uploads.
+    pub waiting_for_room: [ReadyQueue; 2],
+    /// By when a client must send more of its body, if others wait for the room of that: those with
+    /// ordinary bodies and with uploads.
+    pub stall_deadlines: [Deadlines; 2],
     pub inflight: Inflight,
     /// Clients whose event is in the log and not flushed: the position after the event and the
     /// client's key, in the order of the log.
@@ -64,7 +70,8 @@ impl<S> Queues<S> {
             registry,
             readable: Default::default(),
             writable: Default::default(),
-            waiting_for_room: ReadyQueue::default(),
+            waiting_for_room: Default::default(),
+            stall_deadlines: [(); 2].map(|()| Deadlines::new(STALL_TIMEOUT)),
             inflight,
             unflushed: VecDeque::new(),
             jobs: Vec::new(),
@@ -80,6 +87,7 @@ impl<S> Queues<S> {
 
     /// Whether bodies that wait may find room.
     pub fn may_resume(&self) -> bool {
-        self.inflight.has_freed_room && !self.waiting_for_room.is_empty()
+        let waiting = &self.waiting_for_room;
+        self.inflight.has_freed_room && waiting.iter().any(|queue| !queue.is_empty())
     }
 }
