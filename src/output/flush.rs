@@ -13,17 +13,11 @@ use crate::diagnostics::stderr::say;
 /// event causes a flush earlier.
 const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What one flush writes at most.
+/// What one flush writes at most, besides its time.
 #[derive(Debug, Clone, Copy)]
 pub struct FlushBudget {
-    /// Bytes to stdout.
-    pub stdout: usize,
-    /// Bytes to one reader.
-    pub reader: usize,
-    /// Bytes to all readers together.
-    pub all_readers: usize,
-    /// How many readers it writes to.
-    pub writes: usize,
+    /// Bytes to one sink.
+    pub bytes: usize,
     /// Whether slow readers get nothing.
     pub skips_slow_readers: bool,
 }
@@ -48,18 +42,15 @@ impl Flushed {
 impl FlushBudget {
     /// A flush writes whatever the prompt sinks have room for.
     pub const PROMPT_SINKS: FlushBudget = FlushBudget {
-        stdout: usize::MAX,
-        reader: usize::MAX,
-        all_readers: usize::MAX,
-        writes: usize::MAX,
+        bytes: usize::MAX,
         skips_slow_readers: true,
     };
 }
 
 impl Output {
     /// Writes to each sink what it has not received, as far as it has room and the budget
-    /// allows.
-    pub fn flush(&mut self, budget: FlushBudget) -> Flushed {
+    /// allows. Between readers it asks `has_time` whether to go on.
+    pub fn flush(&mut self, budget: FlushBudget, has_time: &mut dyn FnMut() -> bool) -> Flushed {
         let now = Instant::now();
         if self.retry_stdout_at.is_some_and(|at| at <= now) {
             self.retry_stdout_at = None;
@@ -68,14 +59,14 @@ impl Output {
         if !std::mem::take(&mut self.needs_flush) {
             return self.flushed();
         }
-        self.flush_stdout(budget.stdout, now);
-        self.flush_readers(budget, now);
+        self.flush_stdout(budget.bytes, now);
+        self.flush_readers(budget, now, has_time);
         self.end_at_last_flush = self.log.end();
         let can_continue = |(has_room, cursor)| has_room && !self.log.is_done(cursor);
         let needs_flush = self.sinks().any(can_continue);
         self.needs_flush = needs_flush;
         if self.has_partial_events {
-            self.bound_partial_events(now);
+            self.bound_partial_events(now, has_time);
         }
         self.log.release();
         self.bytes_behind = self.count_bytes_behind();
@@ -83,9 +74,13 @@ impl Output {
     }
 
     /// Writes to the readers, and removes those that have disconnected. It begins where the last
-    /// flush used up its budget, so that each reader has its turn.
-    fn flush_readers(&mut self, budget: FlushBudget, now: Instant) {
-        let (mut left, mut writes) = (budget.all_readers, budget.writes);
+    /// flush used up its time, so that each reader has its turn.
+    fn flush_readers(
+        &mut self,
+        budget: FlushBudget,
+        now: Instant,
+        has_time: &mut dyn FnMut() -> bool,
+    ) {
         let mut disconnected = Vec::new();
         // A flush that skips readers does not use up anybody's turn.
         let first = if budget.skips_slow_readers {
@@ -94,6 +89,7 @@ impl Output {
             std::mem::take(&mut self.next_reader)
         };
         let end = self.readers.capacity();
+        let mut is_over = false;
         for key in (first..end).chain(0..first.min(end)) {
             let Some(reader) = self.readers.get_mut(key) else {
                 continue;
@@ -101,17 +97,17 @@ impl Output {
             if budget.skips_slow_readers && reader.is_slow {
                 continue;
             }
-            if left == 0 || writes == 0 {
+            if is_over {
                 self.next_reader = key;
                 break;
             }
             let name = format_args!("reader {key}");
-            let bytes = left.min(budget.reader);
-            match reader.flush(name, &mut self.log, self.format, bytes, now) {
-                Ok(0) => {}
-                Ok(count) => (left, writes) = (left - count, writes - 1),
+            match reader.flush(name, &mut self.log, self.format, budget.bytes, now) {
+                Ok(0) => continue,
+                Ok(_) => {}
                 Err(_) => disconnected.push(key),
             }
+            is_over = !has_time();
         }
         for key in disconnected {
             self.remove_reader(key);
@@ -148,7 +144,7 @@ impl Output {
     }
 
     /// What all prompt sinks have received. A slow sink gets the rest when it has room.
-    fn flushed(&self) -> Flushed {
+    pub fn flushed(&self) -> Flushed {
         Flushed(self.log.common_position(self.prompt_cursors()))
     }
 

@@ -11,10 +11,8 @@
 //! [`worker`](super::worker). The longest item is a body just below that. The most expensive ones
 //! take 60 ns of CPU a byte (control bytes in YAML), so it takes 8 ms, and others 3 ms.
 //!
-//! Until the shutdown, three things have no budget. All readers in the backlog of the output socket
-//! are accepted at once: at most `somaxconn` (listen(2)), 4,096 by default. The memory of large
-//! events is freed at once. And before an append evicts what a prompt sink has not got, the loop
-//! writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
+//! Until the shutdown, one thing has no budget: before an append evicts what a prompt sink has not got,
+//! the loop writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
 //!
 //! Stop 13 of EDU_NOTES.md.
 
@@ -40,6 +38,10 @@ pub const PUBLISH: Duration = Duration::from_millis(10);
 pub const EXPIRE: Duration = Duration::from_millis(11);
 /// What readers send is discarded.
 pub const DISCARD: Duration = Duration::from_millis(12);
+/// Readers are accepted.
+pub const ACCEPT_READERS: Duration = Duration::from_millis(14);
+/// Events are written to sinks.
+pub const WRITE: Duration = Duration::from_millis(20);
 /// Responses are written.
 pub const RESPOND: Duration = Duration::from_millis(22);
 /// Reads from one client in one turn, after the first one of its request. More would let one large
@@ -47,13 +49,10 @@ pub const RESPOND: Duration = Duration::from_millis(22);
 pub const READS_PER_CLIENT: usize = 4;
 /// A body of at least this many bytes is made into an event by the worker.
 pub const LARGE_BODY: usize = 128 << 10;
-/// Bytes written to sinks, and readers written to. A file on a slow disk takes 3 ms of CPU for a
-/// MiB, and a write to a reader 2 us.
+/// Bytes written to one sink in one turn. A file on a slow disk takes 3 ms of CPU for a MiB, and
+/// longer than that until it has them.
 pub const FLUSH: FlushBudget = FlushBudget {
-    stdout: 1 << 20,
-    reader: 1 << 20,
-    all_readers: 4 << 20,
-    writes: 4096,
+    bytes: 1 << 20,
     skips_slow_readers: false,
 };
 /// Clients are not read while a sink that is not slow is this many bytes behind: the log would

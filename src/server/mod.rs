@@ -311,8 +311,8 @@ impl Server {
     fn commit(&mut self, turn: &mut Turn) {
         self.publisher
             .discard_reader_input(self.clients.scratch(), turn);
-        self.publisher.accept_readers(turn.now);
-        let flushed = self.publisher.flush();
+        self.publisher.accept_readers(turn);
+        let flushed = self.publisher.flush(turn);
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(turn);
         self.worker.free(self.publisher.output.take_garbage());
