@@ -13,15 +13,6 @@ use crate::diagnostics::stderr::say;
 /// event causes a flush earlier.
 const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What one flush writes at most, besides its time.
-#[derive(Debug, Clone, Copy)]
-pub struct FlushBudget {
-    /// Bytes to one sink.
-    pub bytes: usize,
-    /// Whether slow readers get nothing.
-    pub skips_slow_readers: bool,
-}
-
 /// Up to where a flush has written the events: these may be acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Flushed(Position);
@@ -39,70 +30,70 @@ impl Flushed {
     }
 }
 
-impl FlushBudget {
-    /// A flush writes whatever the prompt sinks have room for.
-    pub const PROMPT_SINKS: FlushBudget = FlushBudget {
-        bytes: usize::MAX,
-        skips_slow_readers: true,
-    };
-}
-
 impl Output {
-    /// Writes to each sink what it has not received, as far as it has room and the budget
-    /// allows. Between readers it asks `has_time` whether to go on.
-    pub fn flush(&mut self, budget: FlushBudget, has_time: &mut dyn FnMut() -> bool) -> Flushed {
+    /// Writes to stdout and the prompt readers what they have not received, as far as they have
+    /// room: at most `bytes` to each. Between readers it asks `has_time` whether to go on. Returns
+    /// which events may be acknowledged.
+    pub fn flush(&mut self, bytes: usize, has_time: &mut dyn FnMut() -> bool) -> Flushed {
         let now = Instant::now();
         if self.retry_stdout_at.is_some_and(|at| at <= now) {
             self.retry_stdout_at = None;
             self.needs_flush = true;
         }
-        if !std::mem::take(&mut self.needs_flush) {
-            return self.flushed();
+        if self.needs_flush {
+            self.flush_stdout(bytes, now);
+            self.flush_readers(false, bytes, now, has_time);
+            self.end_at_last_flush = self.log.end();
+            self.finish_flush();
         }
-        self.flush_stdout(budget.bytes, now);
-        self.flush_readers(budget, now, has_time);
-        self.end_at_last_flush = self.log.end();
-        let can_continue = |(has_room, cursor)| has_room && !self.log.is_done(cursor);
-        let needs_flush = self.sinks().any(can_continue);
-        self.needs_flush = needs_flush;
-        if self.has_partial_events {
-            self.bound_partial_events(now, has_time);
-        }
-        self.log.release();
-        self.bytes_behind = self.count_bytes_behind();
         self.flushed()
     }
 
-    /// Writes to the readers, and removes those that have disconnected. It begins where the last
-    /// flush used up its time, so that each reader has its turn.
+    /// The same for the slow readers. No response waits for these. Also disconnects readers if
+    /// partial events need too much memory.
+    pub fn flush_slow_readers(&mut self, bytes: usize, has_time: &mut dyn FnMut() -> bool) {
+        let now = Instant::now();
+        self.flush_readers(true, bytes, now, has_time);
+        self.finish_flush();
+        if self.has_partial_events {
+            self.bound_partial_events(now, has_time);
+        }
+    }
+
+    fn finish_flush(&mut self) {
+        let can_continue = |(has_room, cursor)| has_room && !self.log.is_done(cursor);
+        let needs_flush = self.sinks().any(can_continue);
+        self.needs_flush = needs_flush;
+        self.log.release();
+        self.bytes_behind = self.count_bytes_behind();
+    }
+
+    /// Writes to the prompt or the slow readers, and removes those that have disconnected. It begins
+    /// where the last such flush used up its time, so that each reader has its turn.
     fn flush_readers(
         &mut self,
-        budget: FlushBudget,
+        is_slow: bool,
+        bytes: usize,
         now: Instant,
         has_time: &mut dyn FnMut() -> bool,
     ) {
         let mut disconnected = Vec::new();
-        // A flush that skips readers does not use up anybody's turn.
-        let first = if budget.skips_slow_readers {
-            self.next_reader
-        } else {
-            std::mem::take(&mut self.next_reader)
-        };
+        let first = std::mem::take(&mut self.next_reader[usize::from(is_slow)]);
         let end = self.readers.capacity();
         let mut is_over = false;
         for key in (first..end).chain(0..first.min(end)) {
             let Some(reader) = self.readers.get_mut(key) else {
                 continue;
             };
-            if budget.skips_slow_readers && reader.is_slow {
+            if reader.is_slow != is_slow {
                 continue;
             }
             if is_over {
-                self.next_reader = key;
+                self.next_reader[usize::from(is_slow)] = key;
                 break;
             }
             let name = format_args!("reader {key}");
-            match reader.flush(name, &mut self.log, self.format, budget.bytes, now) {
+            match reader.flush(name, &mut self.log, self.format, bytes, now) {
                 Ok(0) => continue,
                 Ok(_) => {}
                 Err(_) => disconnected.push(key),

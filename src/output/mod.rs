@@ -68,12 +68,13 @@ pub struct Output {
     pub live_readers: usize,
     /// Whether a reader's descriptor was closed since this was last asked.
     has_freed_fd: bool,
-    /// The reader with which the next flush begins, if the last one used up its budget.
-    next_reader: usize,
+    /// The prompt and the slow reader with which the next flush begins, if the last one used up its
+    /// time.
+    next_reader: [usize; 2],
     /// Whether some sink may have both room and something to get.
     pub needs_flush: bool,
     /// Whether partial events may need too much memory.
-    has_partial_events: bool,
+    pub has_partial_events: bool,
     /// The largest number of bytes that a sink which is not slow still has to get.
     pub bytes_behind: usize,
 }
@@ -99,7 +100,7 @@ impl Output {
             readers: Slab::new(),
             live_readers: 0,
             has_freed_fd: false,
-            next_reader: 0,
+            next_reader: [0; 2],
             needs_flush: false,
             has_partial_events: false,
             bytes_behind: 0,

@@ -245,8 +245,10 @@ impl Server {
 
     /// Reads from clients, and publishes what comes of it.
     fn read_clients(&mut self, turn: &mut Turn) {
-        if !self.publisher.is_congested() {
+        if !self.publisher.is_congested() && !self.worker.has_held() {
             self.clients.read(&mut self.publisher, turn);
+        }
+        if !self.publisher.is_congested() {
             self.finish_jobs(turn);
         }
         for job in self.clients.take_jobs() {
@@ -265,6 +267,10 @@ impl Server {
                 self.has_results = false;
                 return;
             };
+            // The sinks get first what it would evict, and meanwhile no client is read.
+            if !self.publisher.output.has_room_for(&finished.forms) {
+                return self.worker.hold(finished);
+            }
             let publisher = &mut self.publisher;
             self.clients.finish_job(finished, publisher, turn);
             if self.publisher.is_congested() {
@@ -315,6 +321,7 @@ impl Server {
         let flushed = self.publisher.flush(turn);
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(turn);
+        self.publisher.flush_slow_readers(turn);
         self.worker.free(self.publisher.output.take_garbage());
     }
 

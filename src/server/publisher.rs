@@ -17,7 +17,7 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::budget::{ACCEPT_READERS, CONGESTION, DISCARD, FLUSH, Turn, WRITE};
+use super::budget::{ACCEPT_READERS, BYTES_PER_SINK, CATCH_UP, CONGESTION, DISCARD, Turn, WRITE};
 use super::clients::publish::{LiveReader, Publish};
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
@@ -30,7 +30,7 @@ use crate::http::route::Replay;
 use crate::listen::listener::Listener;
 use crate::output::Output;
 use crate::output::event_log::Position;
-use crate::output::flush::{FlushBudget, Flushed};
+use crate::output::flush::Flushed;
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -219,9 +219,20 @@ impl Publisher {
             return self.output.flushed();
         }
         turn.begin_step(WRITE);
-        let flushed = self.output.flush(FLUSH, &mut || turn.has_time());
+        let flushed = self.output.flush(BYTES_PER_SINK, &mut || turn.has_time());
         self.register_sinks();
         flushed
+    }
+
+    /// Writes to slow readers. Call it after the responses: these do not wait for it.
+    pub(super) fn flush_slow_readers(&mut self, turn: &mut Turn) {
+        if !self.output.needs_flush && !self.output.has_partial_events {
+            return;
+        }
+        turn.begin_step_of(CATCH_UP);
+        let has_time = &mut || turn.has_time();
+        self.output.flush_slow_readers(BYTES_PER_SINK, has_time);
+        self.register_sinks();
     }
 
     /// Registers sinks for writability when they have no room, and no longer.
@@ -279,7 +290,7 @@ impl Publish for Publisher {
     fn publish_forms(&mut self, forms: Forms) -> Position {
         if !self.output.has_room_for(&forms) {
             self.accept_readers_while(Instant::now(), &mut || true);
-            self.output.flush(FlushBudget::PROMPT_SINKS, &mut || true);
+            self.output.flush(usize::MAX, &mut || true);
         }
         self.output.append(forms)
     }

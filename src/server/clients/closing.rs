@@ -31,7 +31,7 @@ impl<S: Socket> Client<S> {
             let _ = self.wait_for_read(queues);
         } else {
             self.unread_at_deadline = Some(0);
-            queues.writable.push(self.key);
+            let _ = self.wait_for_write(queues);
         }
     }
 

@@ -28,6 +28,7 @@ pub mod inflight;
 mod model;
 pub mod publish;
 mod queues;
+mod session_lists;
 pub mod socket;
 
 use std::time::{Duration, Instant};
@@ -44,7 +45,7 @@ use self::socket::Socket;
 use crate::http::connection::Connection;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{EXPIRE, READ, READ_AGAIN, RESPOND, Turn};
+use crate::server::budget::{EXPIRE, READ, READ_AGAIN, RESPOND, RESPOND_AGAIN, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::worker::{Finished, Job};
 
@@ -78,7 +79,8 @@ impl<S: Socket> Clients<S> {
 
     /// Whether a turn has something to do here without a report.
     pub fn has_work(&self) -> bool {
-        self.has_unread() || !self.queues.writable.is_empty() || self.queues.may_resume()
+        let has_unwritten = self.queues.writable.iter().any(|queue| !queue.is_empty());
+        self.has_unread() || has_unwritten || self.queues.may_resume()
     }
 
     /// The earliest deadline of a client.
@@ -123,11 +125,14 @@ impl<S: Socket> Clients<S> {
 
     /// The poll reported a client.
     pub fn handle_report(&mut self, key: usize, is_readable: bool, is_writable: bool) {
-        if is_readable && let Some(client) = self.clients.get(key) {
+        let Some(client) = self.clients.get(key) else {
+            return;
+        };
+        if is_readable {
             let _ = client.wait_for_read(&mut self.queues);
         }
         if is_writable {
-            self.queues.writable.push(key);
+            let _ = client.wait_for_write(&mut self.queues);
         }
     }
 
@@ -143,6 +148,7 @@ impl<S: Socket> Clients<S> {
             turn.begin_step(ends);
             self.read_queue(has_begun, publisher, turn);
         }
+        self.queues.session_lists.end_turn();
     }
 
     /// Reads from the clients in one of the queues, while the step has time. The others stay there
@@ -160,6 +166,8 @@ impl<S: Socket> Clients<S> {
                 if client.has_begun != has_begun {
                     // Its request has ended or begun since it was queued.
                     client.wait_for_read(queues)
+                } else if let Some(deferred) = client.deferred.take() {
+                    client.resume(deferred, queues, publisher, turn)
                 } else if client.is_lingering {
                     client.drain_lingering(queues)
                 } else {
@@ -257,15 +265,17 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Writes to the clients in `writable`.
+    /// Writes to the clients in `writable`, in the same order.
     pub fn write(&mut self, turn: &mut Turn) {
-        turn.begin_step(RESPOND);
-        for _ in 0..self.queues.writable.len() {
-            if !turn.has_time() {
-                return;
-            }
-            if let Some(key) = self.queues.writable.pop() {
-                self.take_step(key, |client, queues| client.write(queues, turn));
+        for (queue, ends) in [(0, RESPOND), (1, RESPOND_AGAIN)] {
+            turn.begin_step(ends);
+            for _ in 0..self.queues.writable[queue].len() {
+                if !turn.has_time() {
+                    break;
+                }
+                if let Some(key) = self.queues.writable[queue].pop() {
+                    self.take_step(key, |client, queues| client.write(queues, turn));
+                }
             }
         }
     }

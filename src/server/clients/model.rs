@@ -40,7 +40,7 @@ use crate::output::event_log::Position;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
 use crate::server::budget::SimulatedClock;
-use crate::server::budget::{self, Clock, LARGE_BODY, READS_PER_CLIENT, Turn};
+use crate::server::budget::{self, Clock, LARGE_BODY, READS_PER_CLIENT, SMALL_BODY, Turn};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
 use crate::server::worker::{Finished, Job};
@@ -355,6 +355,7 @@ fn action() -> impl Strategy<Value = Action> {
     let sizes = prop_oneof![
         6 => Just(0_usize),
         2 => 0..200_usize,
+        2 => Just(SMALL_BODY),
         1 => Just(150 << 10),
         1 => Just(LARGE_BODY),
     ];
@@ -651,4 +652,18 @@ fn a_turn_reads_until_its_time_is_used() {
     world.turn(0, usize::MAX);
     let expected = (budget::READ.as_micros() / READ.as_micros()) as usize;
     assert_eq!(world.machine.reads.borrow().len(), expected);
+}
+
+/// A request that is longer than others waits for those of the same turn that are small.
+#[test]
+fn the_events_of_small_bodies_come_before_others() {
+    let mut world = World::new();
+    world.output.congestion = usize::MAX;
+    for (client, size) in [SMALL_BODY, 0, SMALL_BODY, 0].into_iter().enumerate() {
+        world.act(Action::Connect(vec![size]));
+        world.act(Action::Send(client, usize::MAX >> 1, 1));
+    }
+    world.turn(0, usize::MAX);
+    let clients = world.output.events.iter().map(|(client, _)| *client);
+    assert_eq!(clients.collect::<Vec<_>>(), [1, 3, 0, 2]);
 }

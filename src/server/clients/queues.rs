@@ -12,9 +12,10 @@ use mio::Registry;
 
 use super::inflight::Inflight;
 use super::publish::LiveReader;
+use super::session_lists::SessionLists;
 use crate::event::Clock;
 use crate::output::event_log::Position;
-use crate::server::budget::LARGE_BODY;
+use crate::server::budget::{LARGE_BODY, SMALL_BODY};
 use crate::server::deadlines::Deadlines;
 use crate::server::ready_queue::ReadyQueue;
 use crate::server::worker::Job;
@@ -25,7 +26,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const SCRATCH_SIZE: usize = 64 << 10;
 
 // A large body never lies in the scratch buffer: `take_body` finds it in the inbox.
-const _: () = assert!(LARGE_BODY > SCRATCH_SIZE);
+const _: () = assert!(SMALL_BODY < SCRATCH_SIZE && SCRATCH_SIZE < LARGE_BODY);
 
 /// What the clients wait in.
 pub struct Queues<S> {
@@ -33,8 +34,8 @@ pub struct Queues<S> {
     /// Clients to read from: those that have not been read yet in their request, and the others.
     /// Indexed by [`Client::has_begun`](super::client::Client::has_begun).
     pub readable: [ReadyQueue; 2],
-    /// Clients to write to.
-    pub writable: ReadyQueue,
+    /// Clients to write to, in two queues like those of `readable`.
+    pub writable: [ReadyQueue; 2],
     /// Clients whose body must wait for room, in the order in which they began to wait.
     pub waiting_for_room: ReadyQueue,
     pub inflight: Inflight,
@@ -50,6 +51,7 @@ pub struct Queues<S> {
     /// By when a lingering client is closed.
     pub linger_deadlines: Deadlines,
     pub is_shutting_down: bool,
+    pub session_lists: SessionLists,
     /// A buffer for reading, which belongs to nobody between two calls.
     pub scratch: Box<[u8]>,
     pub clock: Clock,
@@ -61,7 +63,7 @@ impl<S> Queues<S> {
         Queues {
             registry,
             readable: Default::default(),
-            writable: ReadyQueue::default(),
+            writable: Default::default(),
             waiting_for_room: ReadyQueue::default(),
             inflight,
             unflushed: VecDeque::new(),
@@ -70,6 +72,7 @@ impl<S> Queues<S> {
             request_deadlines: Deadlines::new(timeout),
             linger_deadlines: Deadlines::new(LINGER_TIMEOUT),
             is_shutting_down: false,
+            session_lists: SessionLists::default(),
             scratch: vec![0; SCRATCH_SIZE].into(),
             clock: Clock::default(),
         }
