@@ -20,6 +20,8 @@ use crate::event::object::Object;
 const PROJECT_COLUMNS: usize = 8;
 /// The most columns for the name of a project.
 pub const MAX_PROJECT_COLUMNS: usize = 12;
+/// The most columns for the name of a host.
+pub const MAX_HOST_COLUMNS: usize = 12;
 /// Characters of an identifier that are shown: enough to tell a few sessions apart.
 pub const SHORT_ID_LENGTH: usize = 4;
 /// Columns for the event's name: `SessionStart` fits, and longer names move the rest.
@@ -46,6 +48,10 @@ pub struct LineLook {
 
 /// What a line shows beside the content of its event.
 pub struct Context<'c> {
+    /// The host that the session's events name.
+    pub host: &'c str,
+    /// With 0 it is not shown.
+    pub host_columns: usize,
     /// The name of the session's project.
     pub project: &'c str,
     pub project_columns: usize,
@@ -71,6 +77,8 @@ pub fn write(event: &Event, look: LineLook, out: &mut String) {
     let failures = calls.filter(|(_, call)| claude::batch_error(call).is_some());
     let cwd = event.text("cwd").unwrap_or_default();
     let context = Context {
+        host: "",
+        host_columns: 0,
         project: summary::project(&cwd),
         project_columns: PROJECT_COLUMNS,
         session_length: SHORT_ID_LENGTH,
@@ -119,6 +127,7 @@ struct Lines<'a> {
     look: LineLook,
     /// The local time of day.
     time: String,
+    host: String,
     project: String,
     summarizer: Summarizer<'a>,
 }
@@ -134,6 +143,7 @@ impl<'a> Lines<'a> {
             event,
             look,
             time: local.unwrap_or_else(|_| time.to_owned()),
+            host: cut_middle(context.host.chars(), MAX_HOST_COLUMNS),
             project: cut_middle(context.project.chars(), MAX_PROJECT_COLUMNS),
             summarizer: Summarizer {
                 cwd,
@@ -147,6 +157,7 @@ impl<'a> Lines<'a> {
         let Lines { context, event, .. } = self;
         let mut line = LineWriter::new(out, self.look.has_colours, self.look.width);
         line.word(DIM, self.time.chars());
+        line.column(context.host_columns, DIM, self.host.chars());
         line.column(
             context.project_columns,
             context.session_colour,

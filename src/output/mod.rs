@@ -30,7 +30,7 @@ mod sink;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use log::trace;
@@ -214,7 +214,7 @@ impl Output {
     /// The same for stdout. `None`: nothing changes, or stdout is a file.
     pub fn stdout_to_register(&mut self) -> Option<(RawFd, Interest)> {
         let stdout = self.stdout.as_mut()?;
-        let fd = stdout.writer.pollable_fd()?;
+        let fd = stdout.writer.pollable_fd()?.as_raw_fd();
         stdout.update_interest().map(|interest| (fd, interest))
     }
 
@@ -233,7 +233,7 @@ impl Output {
     }
 
     /// The descriptor of stdout that the poll can report. `None` for a file.
-    pub fn stdout_fd(&self) -> Option<RawFd> {
+    pub fn stdout_fd(&self) -> Option<BorrowedFd<'_>> {
         self.stdout.as_ref()?.writer.pollable_fd()
     }
 

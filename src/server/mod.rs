@@ -97,7 +97,8 @@ struct Server {
     signals: UnixStream,
     /// `None` once no more clients are accepted.
     hook_listener: Option<Listener>,
-    /// `None` if the system has no watch left: then a lost socket file is not noticed.
+    /// `None` if the system has no watch left: then a lost socket file is not noticed. Also where
+    /// there are no watches, and listeners look themselves.
     file_watch: Option<FileWatch>,
     clients: Clients<UnixStream>,
     publisher: Publisher,

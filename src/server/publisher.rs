@@ -9,6 +9,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Instant, SystemTime};
 
 use log::trace;
@@ -28,6 +29,7 @@ use crate::format::Forms;
 use crate::http::response::events_head;
 use crate::http::route::Replay;
 use crate::listen::listener::Listener;
+use crate::nonblocking::has_lost_reader;
 use crate::output::Output;
 use crate::output::event_log::Position;
 use crate::output::flush::Flushed;
@@ -62,7 +64,7 @@ impl Publisher {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
             // for writability while it has no room.
-            register(&registry, &mut SourceFd(&fd), Token::Stdout)?;
+            register(&registry, &mut SourceFd(&fd.as_raw_fd()), Token::Stdout)?;
         }
         Ok(Publisher {
             registry,
@@ -78,7 +80,7 @@ impl Publisher {
     }
 
     pub(super) fn handle_stdout_report(&mut self, report: &Report) {
-        if report.is_error() || report.is_write_closed() {
+        if is_reader_gone(report, self.output.stdout_fd()) {
             self.output.close_stdout();
         } else if report.is_writable() {
             self.output.set_stdout_writable();
@@ -86,9 +88,8 @@ impl Publisher {
     }
 
     pub(super) fn handle_reader_report(&mut self, key: usize, report: &Report) {
-        // EPOLLHUP, which mio reports as write closed: the reader is gone. A reader that is
-        // only read closed has nothing to send, and still receives.
-        if report.is_write_closed() || report.is_error() {
+        let stream = self.output.reader(key);
+        if is_reader_gone(report, stream.as_ref().map(|stream| stream.as_fd())) {
             return self.output.remove_reader(key);
         }
         if report.is_writable() {
@@ -268,6 +269,15 @@ impl Publisher {
         let time = event::timestamp(SystemTime::now());
         self.publish(Event::gone(&time, pid, session_id));
     }
+}
+
+/// Whether the reader of a sink has gone. mio reports EPOLLHUP as write closed. A reader that is only
+/// read closed has nothing to send, and still receives. On macOS one that has gone is read closed
+/// too: only that half is registered.
+fn is_reader_gone(report: &Report, fd: Option<BorrowedFd>) -> bool {
+    report.is_error()
+        || report.is_write_closed()
+        || report.is_read_closed() && fd.is_some_and(has_lost_reader)
 }
 
 /// Removes a reader if it could not be registered. The poll would never report it.

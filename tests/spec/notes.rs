@@ -24,7 +24,7 @@ use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
 const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/clients src/server/sessions src/listen src/http src/event src/format src/output \
-     src/diagnostics src/send src/request src/hooks src/watch src/watch/session \
+     src/diagnostics src/send src/request src/hooks src/service src/user_files src/watch src/watch/session \
      src/watch/screen src/watch/source";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The line with which a file names its stop.

@@ -450,6 +450,21 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn a_peer_that_has_ended_counts_as_a_look() {
+        let mut world = World::new(2);
+        let pid = world.peer.pid.replace(u32::MAX);
+        world.post("Stop", "a");
+        world.peer.pid = pid;
+        world.now += Duration::from_millis(999);
+        world.identify(&["a"]);
+        assert_eq!(world.sessions.watched(), 0);
+        world.pass_second();
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.watched(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
         let mut world = World::new(2);
         world.identify(&["a"]);
