@@ -8,8 +8,8 @@
 //!
 //! A job cannot be interrupted. So huge bodies (`HUGE_BODY`) have a thread of their own: others
 //! do not wait while such an event is made. Each thread does its jobs in order, one at a time, so
-//! that only three events at a time need memory for more than their bodies: one in each thread,
-//! and one whose result waits for the loop.
+//! that only four events at a time need memory for more than their bodies: one in each thread,
+//! one whose result waits for the loop, and one that waits for room in the log.
 //!
 //! The memory of a large event comes back when nobody needs it any more. The kernel takes a
 //! millisecond for 16 MiB of it, so a third thread does that.
