@@ -33,14 +33,15 @@
 //!
 //! - [`send`] posts one event. Each hook runs it.
 //! - [`hooks`] prints, installs and removes the settings that contain the hooks.
+//! - [`service`] makes the server a service of the user's systemd. Both edit files by [`user_files`].
 //! - [`watch`] shows events, and what sessions do.
 //! - [`request`] makes requests to the server, for all of them.
 //!
 //! They share `cli`, `peer`, `diagnostics`, `terminal`, `format` and `event` with the server.
 //!
 //! No two files import each other. From the bottom up: `http`, `nonblocking`, `peer`, `terminal`;
-//! `diagnostics`, `event`; `format`; `cli`, `request`; `hooks`, `listen`, `output`, `send`,
-//! `watch`; `server`.
+//! `diagnostics`, `event`, `user_files`; `format`; `cli`, `request`; `hooks`, `listen`, `output`,
+//! `send`; `service`, `watch`; `server`.
 //!
 //! EDU_NOTES.md is a walkthrough of the source in stops. Each file names its stop.
 //!
@@ -62,5 +63,7 @@ pub mod peer;
 pub mod request;
 pub mod send;
 pub mod server;
+pub mod service;
 pub mod terminal;
+pub mod user_files;
 pub mod watch;

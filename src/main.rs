@@ -13,7 +13,7 @@ use hooks_observatory::cli::{self, Command, Exit, ServerOptions};
 use hooks_observatory::diagnostics::{stderr, trace};
 use hooks_observatory::format::Format;
 use hooks_observatory::listen::activation;
-use hooks_observatory::{hooks, send, server, terminal, watch};
+use hooks_observatory::{hooks, send, server, service, terminal, watch};
 
 fn main() -> ExitCode {
     let code = run();
@@ -22,13 +22,15 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    match cli::parse(env::args_os(), env::var_os(cli::SOCKET_VARIABLE)) {
+    let variable = env::var_os(cli::SOCKET_VARIABLE);
+    match cli::parse(env::args_os(), variable, service::present_socket()) {
         Ok(Command::Serve(options)) => exit_code(serve(options)),
         Ok(Command::Send(options)) => {
             send::run(&options);
             ExitCode::SUCCESS
         }
         Ok(Command::Hooks(options)) => exit_code(hooks::run(&options, print)),
+        Ok(Command::Service(options)) => exit_code(service::run(&options, print)),
         Ok(Command::Watch(options)) => exit_code(watch::run(&options)),
         Ok(Command::Sessions(options)) => match watch::list(&options, print) {
             Ok(false) if options.is_waiting_only => ExitCode::FAILURE,

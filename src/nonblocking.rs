@@ -8,9 +8,9 @@
 //! | kind | written by |
 //! | --- | --- |
 //! | regular file, and any device but a terminal, such as `/dev/null` | `write`, which for a file waits only for the disk. No poll can report that |
-//! | socket | `send` with `MSG_DONTWAIT`, send(2) |
-//! | pipe, terminal | a new description with `O_NONBLOCK`, opened through `/proc/self/fd` (proc(5)) |
-//! | pipe or terminal that this process may not open (another user's, after `su`), or no `/proc` | a thread that may block, fed through a non-blocking pipe |
+//! | socket, on Linux | `send` with `MSG_DONTWAIT`, send(2) |
+//! | pipe, terminal, on Linux | a new description with `O_NONBLOCK`, opened through `/proc/self/fd` (proc(5)) |
+//! | pipe or terminal that this process may not open (another user's, after `su`), and all of these on macOS | a thread that may block, fed through a non-blocking pipe |
 //!
 //! A descriptor that no poll can report has no [`NonblockingFd::pollable_fd`]: its user tries
 //! again after a pause.
@@ -21,14 +21,14 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use mio::unix::pipe;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendFlags, send};
 
 /// A descriptor that other programs may share.
@@ -48,24 +48,19 @@ impl NonblockingFd {
     pub fn new(fd: impl AsFd) -> io::Result<Self> {
         let file = File::from(fd.as_fd().try_clone_to_owned()?);
         let kind = file.metadata()?.file_type();
-        if kind.is_socket() {
-            Ok(NonblockingFd::Socket(file.into()))
-        } else if !kind.is_fifo() && !file.is_terminal() {
-            Ok(NonblockingFd::File(file))
-        } else if let Ok(reopened) = reopen(fd.as_fd()) {
-            Ok(NonblockingFd::Reopened(reopened))
-        } else {
-            spawn_writer_thread(file)
+        if !kind.is_socket() && !kind.is_fifo() && !file.is_terminal() {
+            return Ok(NonblockingFd::File(file));
         }
+        without_thread(file).or_else(spawn_writer_thread)
     }
 
     /// The descriptor whose writability a poll can report. `None` for a file.
-    pub fn pollable_fd(&self) -> Option<RawFd> {
+    pub fn pollable_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             NonblockingFd::File(_) => None,
-            NonblockingFd::Reopened(file) => Some(file.as_raw_fd()),
-            NonblockingFd::Socket(socket) => Some(socket.as_raw_fd()),
-            NonblockingFd::WriterThread(pipe, _) => Some(pipe.as_raw_fd()),
+            NonblockingFd::Reopened(file) => Some(file.as_fd()),
+            NonblockingFd::Socket(socket) => Some(socket.as_fd()),
+            NonblockingFd::WriterThread(pipe, _) => Some(pipe.as_fd()),
         }
     }
 
@@ -93,20 +88,30 @@ impl Write for NonblockingFd {
     }
 }
 
+/// A way to write to a socket, pipe or terminal without a thread. Gives the file back if there is
+/// none.
 #[cfg(target_os = "linux")]
-fn reopen(fd: BorrowedFd) -> io::Result<File> {
+fn without_thread(file: File) -> Result<NonblockingFd, File> {
     use std::os::unix::fs::OpenOptionsExt;
+    if file
+        .metadata()
+        .is_ok_and(|file| file.file_type().is_socket())
+    {
+        return Ok(NonblockingFd::Socket(file.into()));
+    }
     // O_NOCTTY: opening a terminal must not make it our controlling terminal.
-    std::fs::OpenOptions::new()
+    let reopened = File::options()
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    reopened.map(NonblockingFd::Reopened).map_err(|_| file)
 }
 
-/// Elsewhere `/dev/fd` opens the same description, so there is no new one.
+/// On macOS `/dev/fd` opens the same description, and a send with `MSG_DONTWAIT` blocks all the
+/// same.
 #[cfg(not(target_os = "linux"))]
-fn reopen(_: BorrowedFd) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
+fn without_thread(file: File) -> Result<NonblockingFd, File> {
+    Err(file)
 }
 
 fn spawn_writer_thread(file: File) -> io::Result<NonblockingFd> {
@@ -128,10 +133,11 @@ fn spawn_writer_thread(file: File) -> io::Result<NonblockingFd> {
 fn copy(mut from: pipe::Receiver, mut to: File) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
-        // Without any flags, poll(2) still reports a closed reader (POLLERR).
+        // poll(2) reports a closed reader without being asked (POLLERR), on macOS only if it is
+        // asked for POLLHUP.
         let input = (from.as_fd(), PollFlags::IN);
-        let output = (to.as_fd(), PollFlags::empty());
-        if wait_for_any(&[input, output])? == 1 {
+        let output = (to.as_fd(), PollFlags::HUP);
+        if wait_for_any(&[input, output])? == 1 && has_lost_reader(to.as_fd()) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let count = from.read(&mut buffer)?;
@@ -158,6 +164,16 @@ fn write_all(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether nobody will read what is written to `fd`: asks for writability, and whether it was
+/// closed instead. macOS reports a reader that has gone as the end of its input, which may also be
+/// the half of the connection that a living reader has shut down.
+pub fn has_lost_reader(fd: BorrowedFd) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    let result = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())));
+    let closed = PollFlags::HUP | PollFlags::ERR;
+    result.is_ok() && fds[0].revents().intersects(closed)
+}
+
 /// Blocks until a descriptor is ready. Returns the index of the last one that is: a closed
 /// output matters more than new input.
 fn wait_for_any(fds: &[(BorrowedFd, PollFlags)]) -> io::Result<usize> {
@@ -168,4 +184,47 @@ fn wait_for_any(fds: &[(BorrowedFd, PollFlags)]) -> io::Result<usize> {
     rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
     let is_ready = |fd: &PollFd| !fd.revents().is_empty();
     Ok(fds.iter().rposition(is_ready).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+
+    /// As on macOS, where the thread writes to sockets too.
+    #[test]
+    fn a_writer_thread_writes_to_a_socket_until_its_reader_has_gone() {
+        let (stdout, mut reader) = UnixStream::pair().unwrap();
+        // It has nothing to send, and reads on.
+        reader.shutdown(Shutdown::Write).unwrap();
+        let file = File::from(OwnedFd::from(stdout));
+        let mut fd = spawn_writer_thread(file).unwrap();
+        fd.write_all(b"event\n").unwrap();
+        let mut line = [0; 6];
+        reader.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"event\n");
+        assert!(!has_lost_reader(fd.pollable_fd().unwrap()));
+        drop(reader);
+        let NonblockingFd::WriterThread(pipe, is_done) = fd else {
+            panic!("no thread");
+        };
+        is_done.recv().unwrap();
+        assert!(has_lost_reader(pipe.as_fd()));
+    }
+
+    /// macOS reports both as read closed.
+    #[test]
+    fn a_reader_that_has_gone_is_told_from_one_that_only_sends_no_more() {
+        let (sink, reader) = UnixStream::pair().unwrap();
+        assert!(!has_lost_reader(sink.as_fd()));
+        reader.shutdown(Shutdown::Write).unwrap();
+        assert!(!has_lost_reader(sink.as_fd()));
+        // Also without room.
+        sink.set_nonblocking(true).unwrap();
+        while (&sink).write(&[0; 4096]).is_ok() {}
+        assert!(!has_lost_reader(sink.as_fd()));
+        drop(reader);
+        assert!(has_lost_reader(sink.as_fd()));
+    }
 }

@@ -4,6 +4,7 @@
 //! change it. It is the process that called `connect`: for a hook, its command, not the
 //! Claude Code that started the command. That process may have ended by now. A client can
 //! ask about a server in the same way: then it is the process that called `listen`.
+//! (macOS records only the user. It knows the pid of a peer that is still connected.)
 //!
 //! Stop 5 of EDU_NOTES.md.
 
@@ -17,7 +18,8 @@ use rustix::process::geteuid;
 /// A process, its user and its group.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peer {
-    /// `None` if the process has no number in this pid namespace (pid_namespaces(7)).
+    /// `None` if the process has no number in this pid namespace (pid_namespaces(7)), or on macOS
+    /// if it has left.
     pub pid: Option<u32>,
     pub uid: u32,
     pub gid: u32,
@@ -69,21 +71,23 @@ pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
     };
     let ucred = socket_option(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, empty)?;
     Ok(Peer {
-        pid: visible_pid(ucred.pid),
+        pid: known_pid(Ok(ucred.pid)),
         uid: ucred.uid,
         gid: ucred.gid,
     })
 }
 
-/// The peer of a connected socket: `LOCAL_PEERPID`, and getpeereid(3).
+/// The peer of a connected socket: getpeereid(3), which tells who connected, and `LOCAL_PEERPID`,
+/// which tells the process that used the peer's socket last. That pid is known only while the peer
+/// is connected (ENOTCONN), so a hook that does not wait for its response has none.
 #[cfg(target_os = "macos")]
 pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
-    let pid: libc::pid_t = socket_option(socket, libc::SOL_LOCAL, libc::LOCAL_PEERPID, 0)?;
+    let pid = socket_option(socket, libc::SOL_LOCAL, libc::LOCAL_PEERPID, 0);
     let (mut uid, mut gid) = (0, 0);
     // SAFETY: both pointers are to integers that outlive the call.
     match unsafe { libc::getpeereid(socket.as_raw_fd(), &mut uid, &mut gid) } {
         0 => Ok(Peer {
-            pid: visible_pid(pid),
+            pid: known_pid(pid),
             uid,
             gid,
         }),
@@ -103,7 +107,22 @@ pub fn overflow_uid() -> u32 {
     text.trim().parse().unwrap_or(65534)
 }
 
-/// The kernel reports pid 0 for a process that has no number in this namespace.
-fn visible_pid(pid: libc::pid_t) -> Option<u32> {
-    u32::try_from(pid).ok().filter(|pid| *pid > 0)
+/// A peer without a pid is still somebody: on Linux the kernel reports 0 for a process that has no
+/// number in this namespace, on macOS an error for one that has left.
+fn known_pid(pid: io::Result<libc::pid_t>) -> Option<u32> {
+    u32::try_from(pid.ok()?).ok().filter(|pid| *pid > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_can_have_no_pid() {
+        assert_eq!(known_pid(Ok(7)), Some(7));
+        assert_eq!(known_pid(Ok(0)), None);
+        assert_eq!(known_pid(Ok(-1)), None);
+        let left = io::Error::from_raw_os_error(libc::ENOTCONN);
+        assert_eq!(known_pid(Err(left)), None);
+    }
 }

@@ -524,10 +524,12 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     let form = prop_oneof![Just(Form::Compact), Just(Form::Shown)];
     let replay = prop_oneof![Just(0), 0..20_u64, Just(u64::MAX)];
-    let shown = proptest::option::weighted(0.9, 1..150_usize);
+    // Small entries share a segment, large ones do not.
+    let length = || prop_oneof![6 => 1..150_usize, 2 => 1..20_000_usize];
+    let shown = proptest::option::weighted(0.9, length());
     prop_oneof![
-        8 => (1..150_usize, shown).prop_map(|(compact, shown)| Operation::Append(compact, shown)),
-        8 => (any::<prop::sample::Index>(), 1..300_usize)
+        8 => (length(), shown).prop_map(|(compact, shown)| Operation::Append(compact, shown)),
+        8 => (any::<prop::sample::Index>(), prop_oneof![1..300_usize, 1..20_000_usize])
             .prop_map(|(sink, room)| Operation::Read(sink, room)),
         1 => (form, replay).prop_map(|(form, replay)| Operation::Join(form, replay)),
     ]

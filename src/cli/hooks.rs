@@ -2,10 +2,12 @@
 //!
 //! Stop 2 of EDU_NOTES.md.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
+use rustix::system::uname;
 
 use super::parser::{Exit, parse_with_argh, usage};
 use super::version::Version;
@@ -28,6 +30,8 @@ pub struct HooksOptions {
     pub client: Option<Version>,
     /// The names of the events to send. `None`: all that the client knows.
     pub events: Option<Vec<String>>,
+    /// The host that each event is to name.
+    pub host: Option<String>,
     /// Whether the hooks run curl instead of this program.
     pub uses_curl: bool,
 }
@@ -61,10 +65,10 @@ pub enum Scope {
 }
 
 /// Prints Claude Code settings that send every event to the hook socket, or installs them.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
-struct Arguments {
-    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+pub(super) struct Arguments {
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else that of the service, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
@@ -75,6 +79,10 @@ struct Arguments {
     /// version of Claude Code, such as 2.1.119 (default: the oldest that is installed)
     #[argh(option, arg_name = "version", from_str_fn(version))]
     client: Option<Version>,
+
+    /// name of this machine, for a server that several send to: each event has it as _host (default without a name: this machine's own)
+    #[argh(option, arg_name = "name")]
+    host: Option<String>,
 
     /// use curl to send events, where this program is not installed
     #[argh(switch)]
@@ -113,19 +121,39 @@ struct Arguments {
     yes: bool,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 4] = ["--socket", "--events", "--client", "--file"];
-
 pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<HooksOptions, Exit> {
-    let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
+    let arguments = with_host_name(arguments);
+    let arguments: Arguments = parse_with_argh(&COMMAND, &arguments)?;
+    if arguments.curl && arguments.host.is_some() {
+        return Err(usage(
+            &COMMAND,
+            "curl cannot add --host to a payload: give one of both",
+        ));
+    }
     Ok(HooksOptions {
         action: action(&arguments).map_err(|error| usage(&COMMAND, error))?,
         socket: arguments.socket.unwrap_or_else(|| default_socket.clone()),
         shell_socket: default_socket,
         client: arguments.client,
         events: arguments.events,
+        host: arguments.host,
         uses_curl: arguments.curl,
     })
+}
+
+/// Gives a `--host` without a name that of this machine (uname(2)). argh has no options whose value
+/// may be missing.
+fn with_host_name(arguments: &[OsString]) -> Vec<OsString> {
+    let mut named = arguments.to_vec();
+    for (index, argument) in named.iter_mut().enumerate() {
+        let next = arguments.get(index + 1);
+        let has_no_name = next.is_none_or(|next| next.as_encoded_bytes().starts_with(b"-"));
+        if argument == "--host" && has_no_name {
+            argument.push("=");
+            argument.push(OsStr::from_bytes(uname().nodename().to_bytes()));
+        }
+    }
+    named
 }
 
 fn action(arguments: &Arguments) -> Result<HooksAction, &'static str> {

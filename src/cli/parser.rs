@@ -4,13 +4,21 @@
 
 use std::ffi::OsString;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FlagInfoKind, FromArgs};
 
 use super::argparse;
 use crate::terminal::sanitize;
 
 /// What can follow the program's name.
-const SUBCOMMANDS: [&str; 4] = ["send", "hooks", "sessions", "watch"];
+pub const SUBCOMMANDS: [&str; 7] = [
+    "send",
+    "hooks",
+    "service",
+    "sessions",
+    "watch",
+    "completions",
+    "man",
+];
 
 /// Why there is no command to run.
 #[derive(Debug, PartialEq)]
@@ -25,12 +33,10 @@ pub enum Exit {
     Error(String),
 }
 
-/// Parses the arguments of one command with `argh`. `command` is how the user calls it,
-/// `valued` lists its options that take a value.
-pub fn parse_with_argh<T: FromArgs>(
+/// Parses the arguments of one command with `argh`. `command` is how the user calls it.
+pub fn parse_with_argh<T: FromArgs + ArgsInfo>(
     command: &[&str],
     arguments: &[OsString],
-    valued: &[&str],
 ) -> Result<T, Exit> {
     let usage = |text: String| usage(command, &text);
     let arguments = arguments
@@ -38,7 +44,10 @@ pub fn parse_with_argh<T: FromArgs>(
         .map(|argument| argument.to_str().map(str::to_owned).ok_or(argument))
         .collect::<Result<Vec<String>, _>>()
         .map_err(|argument| usage(format!("{argument:?} is not UTF-8")))?;
-    let arguments = argparse::normalize(arguments, valued).map_err(usage)?;
+    let options = T::get_args_info().flags.iter();
+    let valued = options.filter(|option| option.kind != FlagInfoKind::Switch);
+    let valued: Vec<&str> = valued.map(|option| option.long).collect();
+    let arguments = argparse::normalize(arguments, &valued).map_err(usage)?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     T::from_args(command, &arguments).map_err(|exit| match exit.status {
         Ok(()) => Exit::Print(exit.output),
@@ -47,12 +56,10 @@ pub fn parse_with_argh<T: FromArgs>(
 }
 
 /// An error of `argh`, with the name that an unknown argument resembles: an option, or a subcommand.
-fn with_suggestion<T: FromArgs>(command: &[&str], error: &str) -> String {
+fn with_suggestion<T: ArgsInfo>(command: &[&str], error: &str) -> String {
     let unknown = error.strip_prefix("Unrecognized argument: ");
-    let help = T::from_args(command, &["--help"]);
-    let help = help.err().map(|exit| exit.output).unwrap_or_default();
-    let words = help.split_whitespace();
-    let mut names: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+    let options = T::get_args_info().flags.iter();
+    let mut names: Vec<&str> = options.map(|option| option.long).collect();
     if command.len() == 1 {
         names.extend(SUBCOMMANDS);
     }

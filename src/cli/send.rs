@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::parser::{Exit, parse_with_argh, usage};
 
@@ -18,33 +18,36 @@ pub struct SendOptions {
     pub socket: PathBuf,
     /// The event's name, not yet encoded for a query.
     pub event_name: String,
+    /// The host that the payload is to name as its own.
+    pub host: Option<String>,
     /// Whether to report on stderr whether the event was taken.
     pub is_verbose: bool,
 }
 
 /// Posts the payload on stdin to the hook socket as one event. Prints nothing (without -v)
 /// and exits with 0, whether or not the server takes it.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(help_triggers("-h", "--help"))]
-struct Arguments {
+pub(super) struct Arguments {
     /// name of the event, such as PreToolUse
     #[argh(positional, arg_name = "event")]
     event_name: String,
 
-    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else that of the service, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
+
+    /// name of this machine: adds the member _host to the payload
+    #[argh(option, arg_name = "name")]
+    host: Option<String>,
 
     /// report on stderr whether the event was taken, and why not
     #[argh(switch, short = 'v')]
     verbose: bool,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 1] = ["--socket"];
-
 pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<SendOptions, Exit> {
-    let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
+    let arguments: Arguments = parse_with_argh(&COMMAND, arguments)?;
     if arguments.event_name.is_empty() {
         return Err(usage(
             &COMMAND,
@@ -54,6 +57,7 @@ pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<S
     Ok(SendOptions {
         socket: arguments.socket.unwrap_or(default_socket),
         event_name: arguments.event_name,
+        host: arguments.host,
         is_verbose: arguments.verbose,
     })
 }

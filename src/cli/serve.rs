@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::parser::{Exit, parse_with_argh, usage};
 use crate::format::Format;
@@ -45,17 +45,20 @@ pub struct ServerOptions {
 
 /// Shows, live, what Claude Code is doing: receives its hooks on one Unix socket,
 /// and writes events as JSON lines to stdout or to a second socket.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
     note = "Without a subcommand, {command_name} is the server. Its subcommands:\n\n  \
             {command_name} send EVENT   post the payload on stdin as this event\n  \
             {command_name} hooks        print Claude Code settings that send every event\n  \
+            {command_name} service      run the server as a service of systemd\n  \
             {command_name} sessions     print which sessions wait, work or failed\n  \
-            {command_name} watch        show events as they happen\n\n\
+            {command_name} watch        show events as they happen\n  \
+            {command_name} completions  print completions for bash, zsh or fish\n  \
+            {command_name} man          print the manual page\n\n\
             Each has its own --help."
 )]
-struct Arguments {
+pub(super) struct Arguments {
     /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
@@ -143,24 +146,11 @@ struct Arguments {
     version: bool,
 }
 
-/// The options that take a value.
-pub(super) const VALUED: [&str; 9] = [
-    "--socket",
-    "--mode",
-    "--output-socket",
-    "--output-mode",
-    "--buffer",
-    "--history",
-    "--max-body",
-    "--max-inflight",
-    "--timeout",
-];
-
 pub(super) fn parse(
     arguments: &[OsString],
     default_socket: PathBuf,
 ) -> Result<ServerOptions, Exit> {
-    let arguments: Arguments = parse_with_argh(&COMMAND, arguments, &VALUED)?;
+    let arguments: Arguments = parse_with_argh(&COMMAND, arguments)?;
     if arguments.version {
         let version = env!("CARGO_PKG_VERSION");
         return Err(Exit::Print(format!("hooks-observatory {version}\n")));

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 use super::parser::{Exit, parse_with_argh, usage};
 
@@ -69,19 +69,19 @@ pub struct Filter {
 }
 
 /// Shows the sessions and their events on the whole terminal, or writes events as they happen.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
     note = "SOURCE is the path of a hook socket, of an output socket, or of files of JSON lines \
             (several in order; the last one is followed), or - for stdin. Without SOURCE it is \
             the running server."
 )]
-struct WatchArguments {
+pub(super) struct WatchArguments {
     /// where events come from (default: the server of --socket)
     #[argh(positional, arg_name = "source")]
     sources: Vec<PathBuf>,
 
-    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else that of the service, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
@@ -127,18 +127,18 @@ struct WatchArguments {
 }
 
 /// Prints which sessions wait for the user, failed, are idle or work, and exits.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help"),
     note = "SOURCE is the path of a hook socket or of files of JSON lines (several in order), \
             or - for stdin. Without SOURCE it is the running server."
 )]
-struct SessionsArguments {
+pub(super) struct SessionsArguments {
     /// where events come from (default: the server of --socket)
     #[argh(positional, arg_name = "source")]
     sources: Vec<PathBuf>,
 
-    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else /tmp/claude-observatory.sock)
+    /// path of the hook socket (default: $CLAUDE_UNIX_HOOK_WATCHER, else that of the service, else /tmp/claude-observatory.sock)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
 
@@ -155,24 +155,11 @@ struct SessionsArguments {
     session: String,
 }
 
-/// The options of `sessions` that take a value.
-pub(super) const SESSIONS_VALUED: [&str; 2] = ["--socket", "--session"];
-/// The options of `watch` that take a value.
-pub(super) const WATCH_VALUED: [&str; 7] = [
-    "--socket",
-    "--session",
-    "--event",
-    "--tool",
-    "--on-wait",
-    "--jump",
-    "--on-idle",
-];
-
 pub(super) fn parse_watch(
     arguments: &[OsString],
     default_socket: PathBuf,
 ) -> Result<WatchOptions, Exit> {
-    let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments), &WATCH_VALUED)?;
+    let arguments: WatchArguments = parse_with_argh(&WATCH, &with_stdin(arguments))?;
     let format = match (arguments.lines, arguments.yaml, arguments.json) {
         (false, false, false) => None,
         (true, false, false) => Some(WatchFormat::Lines),
@@ -199,8 +186,7 @@ pub(super) fn parse_sessions(
     arguments: &[OsString],
     default_socket: PathBuf,
 ) -> Result<SessionsOptions, Exit> {
-    let arguments: SessionsArguments =
-        parse_with_argh(&SESSIONS, &with_stdin(arguments), &SESSIONS_VALUED)?;
+    let arguments: SessionsArguments = parse_with_argh(&SESSIONS, &with_stdin(arguments))?;
     Ok(SessionsOptions {
         source: source(
             arguments.sources,

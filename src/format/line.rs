@@ -20,6 +20,8 @@ use crate::event::object::Object;
 const PROJECT_COLUMNS: usize = 8;
 /// The most columns for the name of a project.
 pub const MAX_PROJECT_COLUMNS: usize = 12;
+/// The most columns for the name of a host.
+pub const MAX_HOST_COLUMNS: usize = 12;
 /// Characters of an identifier that are shown: enough to tell a few sessions apart.
 pub const SHORT_ID_LENGTH: usize = 4;
 /// Columns for the event's name: `SessionStart` fits, and longer names move the rest.
@@ -46,6 +48,10 @@ pub struct LineLook {
 
 /// What a line shows beside the content of its event.
 pub struct Context<'c> {
+    /// The host that the session's events name.
+    pub host: &'c str,
+    /// With 0 it is not shown.
+    pub host_columns: usize,
     /// The name of the session's project.
     pub project: &'c str,
     pub project_columns: usize,
@@ -71,6 +77,8 @@ pub fn write(event: &Event, look: LineLook, out: &mut String) {
     let failures = calls.filter(|(_, call)| claude::batch_error(call).is_some());
     let cwd = event.text("cwd").unwrap_or_default();
     let context = Context {
+        host: "",
+        host_columns: 0,
         project: summary::project(&cwd),
         project_columns: PROJECT_COLUMNS,
         session_length: SHORT_ID_LENGTH,
@@ -93,95 +101,111 @@ pub fn write_in(context: &Context, event: &Object, look: LineLook, out: &mut Str
         line.styled(RED, notice.chars());
         return line.end();
     }
-    let write_action = |action: &Object, out: &mut String| {
-        write_line(context, event, look, out, |line| {
-            write_action(context, event, action, look, line);
-        });
-    };
+    let cwd = event.text("cwd");
+    let lines = Lines::new(context, event, cwd.as_deref(), look);
     if claude::batch(event).is_none() {
-        return write_action(event, out);
+        return lines.write_action(event, out);
     }
     // The last line may exceed it: that is within the allowance.
     let limit = out.len() + MAX_GROWTH * event.length();
     for (number, call) in claude::calls(event, &context.failures).enumerate() {
         let start = out.len();
-        write_action(&call, out);
+        lines.write_action(&call, out);
         if out.len() > limit {
             out.truncate(start);
             let rest = format!("{} more calls have failed", context.failures.len() - number);
-            return write_line(context, event, look, out, |line| line.ends(rest.chars()));
+            return lines.write(out, |line| line.ends(rest.chars()));
         }
     }
 }
 
-/// Writes one line. `write` writes what is after the event's name.
-fn write_line(
-    context: &Context,
-    event: &Object,
+/// What all lines of an event share. A batch can have thousands of calls and a path of any length,
+/// so the path is read once, not for each of them.
+struct Lines<'a> {
+    context: &'a Context<'a>,
+    event: &'a Object<'a>,
     look: LineLook,
-    out: &mut String,
-    write: impl FnOnce(&mut LineWriter),
-) {
-    let mut line = LineWriter::new(out, look.has_colours, look.width);
-    let time = event.string("_ts").unwrap_or_default();
-    let local = time
-        .parse()
-        .map(|time| time_of_day(time, TimeZone::system()));
-    line.word(DIM, local.as_deref().unwrap_or(time).chars());
-    let project = cut_middle(context.project.chars(), MAX_PROJECT_COLUMNS);
-    line.column(
-        context.project_columns,
-        context.session_colour,
-        project.chars(),
-    );
-    let chars = |name| json_text::chars(event.string(name).unwrap_or_default());
-    let session = chars("session_id").take(context.session_length);
-    line.column(context.session_length, context.session_colour, session);
-    // The lines of subagents are indented by its width.
-    if event.string("agent_id").is_some() {
-        let agent = chars("agent_id").take(context.agent_length);
-        line.column(context.agent_length, context.session_colour, agent);
-    }
-    line.column(NAME_COLUMNS, BOLD, chars("_event"));
-    write(&mut line);
-    line.end();
+    /// The local time of day.
+    time: String,
+    host: String,
+    project: String,
+    summarizer: Summarizer<'a>,
 }
 
-/// Writes what a tool or an agent did: its name, how it ended, and the summary of its input.
-fn write_action(
-    context: &Context,
-    event: &Object,
-    action: &Object,
-    look: LineLook,
-    line: &mut LineWriter,
-) {
-    if context.asks_user {
-        line.word(BOLD_REVERSED, "WAITS".chars());
+impl<'a> Lines<'a> {
+    /// `cwd` is the session's directory.
+    fn new(context: &'a Context, event: &'a Object, cwd: Option<&'a str>, look: LineLook) -> Self {
+        let time = event.string("_ts").unwrap_or_default();
+        let local = time.parse();
+        let local = local.map(|time| time_of_day(time, TimeZone::system()));
+        Lines {
+            context,
+            event,
+            look,
+            time: local.unwrap_or_else(|_| time.to_owned()),
+            host: cut_middle(context.host.chars(), MAX_HOST_COLUMNS),
+            project: cut_middle(context.project.chars(), MAX_PROJECT_COLUMNS),
+            summarizer: Summarizer {
+                cwd,
+                is_cut: look.width.is_some(),
+            },
+        }
     }
-    let mut names = ["tool_name", "agent_type"].iter();
-    if let Some(name) = names.find_map(|name| action.string(name)) {
-        line.word(CYAN, json_text::chars(name));
+
+    /// Writes one line. `write` writes what is after the event's name.
+    fn write(&self, out: &mut String, write: impl FnOnce(&mut LineWriter)) {
+        let Lines { context, event, .. } = self;
+        let mut line = LineWriter::new(out, self.look.has_colours, self.look.width);
+        line.word(DIM, self.time.chars());
+        line.column(context.host_columns, DIM, self.host.chars());
+        line.column(
+            context.project_columns,
+            context.session_colour,
+            self.project.chars(),
+        );
+        let chars = |name| json_text::chars(event.string(name).unwrap_or_default());
+        let session = chars("session_id").take(context.session_length);
+        line.column(context.session_length, context.session_colour, session);
+        // The lines of subagents are indented by its width.
+        if event.string("agent_id").is_some() {
+            let agent = chars("agent_id").take(context.agent_length);
+            line.column(context.agent_length, context.session_colour, agent);
+        }
+        line.column(NAME_COLUMNS, BOLD, chars("_event"));
+        write(&mut line);
+        line.end();
     }
-    let cwd = event.text("cwd");
-    let summarizer = Summarizer {
-        cwd: cwd.as_deref(),
-        is_cut: look.width.is_some(),
-    };
-    let error = summarizer.error(event, action);
-    match error {
-        Some(_) => line.word(RED, "✗".chars()),
-        None if event.string("_event") == Some("PostToolUse") => line.word(GREEN, "✓".chars()),
-        None => {}
-    }
-    let duration = claude::duration(action).map(describe);
-    if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
-        line.word(DIM, duration.chars());
-    }
-    let summary = summarizer.action(action);
-    match error {
-        Some(error) => line.ends_two(error, summary),
-        None if context.has_summary => line.ends(summary),
-        None => {}
+
+    /// Writes what a tool or an agent did: its name, how it ended, and the summary of its input.
+    fn write_action(&self, action: &Object, out: &mut String) {
+        self.write(out, |line| {
+            let Lines { context, event, .. } = self;
+            if context.asks_user {
+                line.word(BOLD_REVERSED, "WAITS".chars());
+            }
+            let mut names = ["tool_name", "agent_type"].iter();
+            if let Some(name) = names.find_map(|name| action.string(name)) {
+                line.word(CYAN, json_text::chars(name));
+            }
+            let error = self.summarizer.error(event, action);
+            match error {
+                Some(_) => line.word(RED, "✗".chars()),
+                None if event.string("_event") == Some("PostToolUse") => {
+                    line.word(GREEN, "✓".chars());
+                }
+                None => {}
+            }
+            let duration = claude::duration(action).map(describe);
+            if let Some(duration) = duration.or(context.seconds.map(describe_seconds)) {
+                line.word(DIM, duration.chars());
+            }
+            let summary = self.summarizer.action(action);
+            match error {
+                Some(error) => line.ends_two(error, summary),
+                None if context.has_summary => line.ends(summary),
+                None => {}
+            }
+        });
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) const SUMMARY_FIELDS: [&str; 17] = [
 
 /// Fields that are never part of the summary: they identify things, or the line shows them
 /// elsewhere.
-pub(super) const HIDDEN_FIELDS: [&str; 29] = [
+pub(super) const HIDDEN_FIELDS: [&str; 30] = [
     "_ts",
     "_event",
     "_peer_pid",
@@ -44,6 +44,7 @@ pub(super) const HIDDEN_FIELDS: [&str; 29] = [
     "_peer_gid",
     "_dropped",
     "_gone",
+    "_host",
     "session_id",
     "transcript_path",
     "cwd",

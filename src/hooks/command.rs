@@ -11,7 +11,8 @@ use std::os::unix::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
 
 use super::places::find_on_path;
-use crate::terminal::Shown;
+use crate::cli::MAX_SOCKET_PATH;
+use crate::terminal::{Shown, sanitize};
 
 /// Every command ends so, also those of earlier versions.
 const SILENT_SUCCESS: &str = " >/dev/null 2>&1 || true";
@@ -33,14 +34,19 @@ pub struct Sender {
     program: Option<String>,
     /// The path of the socket in quotes.
     socket: String,
+    /// The option of `send` that names the host, or nothing.
+    host: String,
 }
 
 impl Sender {
     /// This program sends. Like [`Sender::curl`] it checks the paths: hooks report nothing.
-    pub fn this_program(socket: &Path) -> Result<Sender, String> {
-        let program = Some(quote(&program_path()?)?);
-        let sender = Sender::curl(socket)?;
-        Ok(Sender { program, ..sender })
+    pub fn this_program(socket: &Path, host: Option<&str>) -> Result<Sender, String> {
+        let host = host.map(|host| format!(" --host {}", quote_text(host)));
+        Ok(Sender {
+            program: Some(quote(&program_path()?)?),
+            host: host.unwrap_or_default(),
+            ..Sender::curl(socket)?
+        })
     }
 
     /// curl sends.
@@ -48,15 +54,18 @@ impl Sender {
         Ok(Sender {
             program: None,
             socket: quote(&absolute_socket(socket)?)?,
+            host: String::new(),
         })
     }
 
     /// The command that sends `event`.
     pub fn command(&self, event: &str) -> String {
-        let socket = &self.socket;
+        let (socket, host) = (&self.socket, &self.host);
         let [before, after] = CURL;
         match &self.program {
-            Some(program) => format!("{program} send {event} --socket {socket}{SILENT_SUCCESS}"),
+            Some(program) => {
+                format!("{program} send {event} --socket {socket}{host}{SILENT_SUCCESS}")
+            }
             None => format!("{before}{socket}{after}{event}'{SILENT_SUCCESS}"),
         }
     }
@@ -68,21 +77,30 @@ pub struct OurCommand {
     /// `None`: curl sends.
     pub program: Option<PathBuf>,
     pub socket: PathBuf,
+    /// The host that each event names.
+    pub host: Option<String>,
 }
 
 /// Recognises the commands of every version:
 ///
-/// - `'PATH/hooks-observatory' send EVENT --socket 'PATH' >/dev/null 2>&1 || true`
+/// - `'PATH/hooks-observatory' send EVENT --socket 'PATH' >/dev/null 2>&1 || true`, also with
+///   `--host 'NAME'` after the socket
 /// - the command with curl, also without `-q`
 ///
 /// A program with another name counts if this one runs under that name too.
 pub fn recognise(command: &str) -> Option<OurCommand> {
     let words = words(command.strip_suffix(SILENT_SUCCESS)?)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    if let [program, "send", _, "--socket", socket] = words[..] {
+    if let [program, "send", _, "--socket", socket, ref rest @ ..] = words[..] {
+        let host = match *rest {
+            [] => None,
+            ["--host", host] => Some(host.to_owned()),
+            _ => return None,
+        };
         return is_this_program(Path::new(program)).then(|| OurCommand {
             program: Some(program.into()),
             socket: socket.into(),
+            host,
         });
     }
     let option = words.iter().position(|word| *word == "--unix-socket")?;
@@ -91,12 +109,14 @@ pub fn recognise(command: &str) -> Option<OurCommand> {
     let by_curl = Sender {
         program: None,
         socket: quote(Path::new(socket)).ok()?,
+        host: String::new(),
     };
     let current = by_curl.command(event);
     let earlier = current.replacen("curl -q ", "curl ", 1);
     (command == current || command == earlier).then(|| OurCommand {
         program: None,
         socket: socket.into(),
+        host: None,
     })
 }
 
@@ -113,7 +133,7 @@ fn first_argument() -> Option<PathBuf> {
 
 /// The path by which this program was started. An upgrade keeps it valid where
 /// `current_exe` would name the replaced file, behind the symlink of a package manager.
-fn program_path() -> Result<PathBuf, String> {
+pub fn program_path() -> Result<PathBuf, String> {
     let error = |reason: &str| format!("cannot find the path of this program: {reason}");
     let name = first_argument().ok_or_else(|| error("it was started without a name"))?;
     let found = if name.as_os_str().as_encoded_bytes().contains(&b'/') {
@@ -135,10 +155,17 @@ pub fn absolute_socket(path: &Path) -> Result<PathBuf, String> {
     match SocketAddr::from_pathname(&path) {
         Ok(_) => Ok(path),
         Err(_) => Err(format!(
-            "the path {} is too long for a socket (107 bytes at most): choose a shorter one",
+            "the path {} is too long for a socket ({MAX_SOCKET_PATH} bytes at most): choose a shorter \
+             one",
             Shown(&path)
         )),
     }
+}
+
+/// Where hooks send their events, and as which host, for a person.
+pub fn destination(socket: &Path, host: Option<&str>) -> String {
+    let host = host.map(|host| format!(" as host {}", sanitize(host)));
+    format!("{}{}", Shown(socket), host.unwrap_or_default())
 }
 
 /// A path as one word of a shell command.
@@ -188,11 +215,13 @@ mod tests {
 
     use super::*;
 
-    fn sender(program: Option<&str>, socket: &str) -> Sender {
+    fn sender(program: Option<&str>, socket: &str, host: Option<&str>) -> Sender {
         let quote = |path: &str| quote(Path::new(path)).unwrap();
+        let host = host.map(|host| format!(" --host {}", quote_text(host)));
         Sender {
             program: program.map(quote),
             socket: quote(socket),
+            host: host.unwrap_or_default(),
         }
     }
 
@@ -203,13 +232,16 @@ mod tests {
             socket in "(/[^\0]{0,9}){1,3}",
             event in "[A-Za-z]{1,20}",
             has_program: bool,
+            host in proptest::option::of("[^\0]{1,9}"),
         ) {
+            let host = host.filter(|_| has_program);
             let program = has_program.then(|| format!("{folder}/{PROGRAM}"));
             let expected = OurCommand {
                 program: program.clone().map(PathBuf::from),
                 socket: PathBuf::from(&socket),
+                host: host.clone(),
             };
-            let command = sender(program.as_deref(), &socket).command(&event);
+            let command = sender(program.as_deref(), &socket, host.as_deref()).command(&event);
             prop_assert_eq!(recognise(&command), Some(expected));
         }
 
@@ -227,6 +259,8 @@ mod tests {
             " >/dev/null 2>&1 || true",
             "hooks-observatory send Stop",
             "'/bin/hooks-observatory' send Stop --socket '/x' -v >/dev/null 2>&1 || true",
+            "'/bin/hooks-observatory' send Stop --socket '/x' --host >/dev/null 2>&1 || true",
+            "'/bin/hooks-observatory' send Stop --socket '/x' --host a b >/dev/null 2>&1 || true",
             "'/bin/hooks-observatory' send Stop --socket '/x'; rm x >/dev/null 2>&1 || true",
             "'/bin/hooks-observatory' send Stop --socket \"$X\" >/dev/null 2>&1 || true",
             "'/bin/other' send Stop --socket '/x' >/dev/null 2>&1 || true",

@@ -11,16 +11,13 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM};
 use signal_hook::flag;
-use similar::TextDiff;
 
 use super::command::quote_text;
-use super::exchange::Outcome;
-use super::file::SettingsFile;
 use super::places;
-use super::question::ask;
 use crate::cli::{Change, Scope};
 use crate::diagnostics::stderr::say;
-use crate::terminal::{Shown, for_stdout};
+use crate::terminal::Shown;
+use crate::user_files::{Outcome, TextFile, confirm, diff};
 
 /// The time in which other programs that write the file must let it be for once.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,7 +57,7 @@ impl Edit<'_> {
         if self.change.is_confirmed {
             print(&summary)?;
         } else {
-            confirm(&summary).map_err(unchanged)?;
+            confirm(&format!("{summary}Write it?")).map_err(unchanged)?;
         }
         write(&path, self.new_text, file, text).map_err(unchanged)?;
         let (done, undo, scope) = (self.done, self.undo, self.scope(&path));
@@ -70,7 +67,7 @@ impl Edit<'_> {
     }
 
     /// Only the client's own folder is made where it is missing.
-    fn check_folder(&self, path: &Path, file: &SettingsFile) -> Result<(), String> {
+    fn check_folder(&self, path: &Path, file: &TextFile) -> Result<(), String> {
         let is_clients = !matches!(self.change.scope, Scope::File(_));
         let folder = file.folder();
         if folder.is_dir() || is_clients && path.parent() == Some(folder) {
@@ -90,25 +87,14 @@ impl Edit<'_> {
     }
 }
 
-fn confirm(summary: &str) -> Result<(), String> {
-    match ask(&format!("{summary}Write it? [y/N] ")) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("you did not confirm the change".into()),
-        Err(error) => Err(format!(
-            "there is no terminal to ask on ({error}). Give --yes to write without a question, or \
-             --dry-run to see the change"
-        )),
-    }
-}
-
 /// Reads the file, and edits its text. What cannot be edited may be half of what another program
 /// is writing: it is an error if it stays.
 fn read(
     path: &Path,
     new_text: &dyn Fn(&str) -> Result<String, String>,
-) -> Result<(SettingsFile, String), String> {
+) -> Result<(TextFile, String), String> {
     let attempt = || {
-        let file = SettingsFile::read(path)?;
+        let file = TextFile::read(path)?;
         let text = new_text(&file.text)
             .map_err(|error| format!("{error}. Correct it, and run the command again"))?;
         Ok((file, text))
@@ -129,7 +115,7 @@ fn read(
 fn write(
     path: &Path,
     new_text: &dyn Fn(&str) -> Result<String, String>,
-    mut file: SettingsFile,
+    mut file: TextFile,
     mut text: String,
 ) -> Result<(), String> {
     let is_stopped = defer_signals().map_err(|error| format!("cannot handle signals: {error}"))?;
@@ -152,11 +138,4 @@ fn defer_signals() -> io::Result<Arc<AtomicBool>> {
         flag::register(signal, Arc::clone(&is_stopped))?;
     }
     Ok(is_stopped)
-}
-
-/// The change as a unified diff.
-fn diff(path: &Path, old: &str, new: &str) -> String {
-    let name = path.to_string_lossy();
-    let diff = TextDiff::from_lines(old, new);
-    for_stdout(diff.unified_diff().header(&name, &name).to_string())
 }

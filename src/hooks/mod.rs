@@ -3,8 +3,8 @@
 //! - `command` is the shell command of a hook. `events` lists the events by the client's
 //!   version, which `client_version` finds. `places` knows where the client's files are.
 //! - [`settings`] edits the text of settings, with `json_edit`. Both do no I/O.
-//! - `file` reads and replaces a settings file, with `exchange`. `edit` edits one: it says what
-//!   changes (`summary`), and asks (`question`). `status` describes what is installed.
+//! - `edit` edits a settings file: it says what changes (`summary`), asks, and replaces the file
+//!   ([`user_files`](crate::user_files)). `status` describes what is installed.
 //! - `sockets` compares where hooks send to with where this shell looks.
 //! - `switches` finds the settings that keep hooks from running.
 //! - This file decides what to do.
@@ -20,11 +20,8 @@ mod client_version;
 mod command;
 mod edit;
 mod events;
-mod exchange;
-mod file;
 mod json_edit;
 mod places;
-mod question;
 pub mod settings;
 mod sockets;
 mod status;
@@ -35,12 +32,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use self::client_version::Client;
-pub use self::command::quote_text;
-use self::command::{Sender, absolute_socket, recognise};
+use self::command::{Sender, absolute_socket, destination, recognise};
+pub use self::command::{program_path, quote_text};
 use self::edit::Edit;
 pub use self::events::known as known_events;
 use self::settings::Hook;
-pub use self::sockets::explain_difference;
+pub use self::sockets::{explain_difference, installed as installed_sockets};
 use crate::cli::{Change, HooksAction, HooksOptions, Version};
 use crate::diagnostics::stderr::say;
 use crate::terminal::for_stdout;
@@ -81,7 +78,8 @@ fn install(
     let client = client(options)?;
     let hooks = hooks(options, client.version)?;
     let socket = absolute_socket(&options.socket)?;
-    let installed = (hooks.len(), &*client.name, &*socket);
+    let destination = destination(&socket, options.host.as_deref());
+    let installed = (hooks.len(), &*client.name, &*destination);
     Edit {
         change,
         new_text: &|text| settings::install(text, &hooks, is_ours),
@@ -122,7 +120,7 @@ fn hooks(options: &HooksOptions, client: Version) -> Result<Vec<Hook>, String> {
     let sender = if options.uses_curl {
         Sender::curl(&options.socket)?
     } else {
-        Sender::this_program(&options.socket)?
+        Sender::this_program(&options.socket, options.host.as_deref())?
     };
     let hook = |event: &str| Hook {
         event: event.to_owned(),

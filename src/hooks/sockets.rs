@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use std::path::{self, Path, PathBuf};
 
 use super::command::{OurCommand, recognise};
-use super::file::SettingsFile;
 use super::{places, settings};
 use crate::cli::{SOCKET_VARIABLE, Scope};
 use crate::terminal::Shown;
+use crate::user_files::TextFile;
 
 /// The events for which a settings file has hooks of ours that the client reads, with their
 /// commands.
 pub fn hooks_in(path: &Path) -> Result<Vec<(String, OurCommand)>, String> {
-    let file = SettingsFile::read(path)?;
+    let file = TextFile::read(path)?;
     let entries = settings::entries(&file.text)?.into_iter();
     let ours = entries
         .filter(|entry| entry.is_read)
@@ -24,13 +24,18 @@ pub fn hooks_in(path: &Path) -> Result<Vec<(String, OurCommand)>, String> {
 
 /// What to tell a user whose commands use `socket`, if hooks are installed and none sends there.
 pub fn explain_difference(socket: &Path) -> Option<String> {
+    difference(socket, &installed())
+}
+
+/// Where the hooks send to that are installed for the user, and for the current directory.
+pub fn installed() -> BTreeSet<PathBuf> {
     let files = [Scope::User, Scope::Project].map(|scope| places::settings(&scope));
     let hooks = files
         .iter()
         .flatten()
         .filter_map(|file| hooks_in(file).ok());
     let sockets = hooks.flatten().map(|(_, command)| command.socket);
-    difference(socket, &sockets.collect())
+    sockets.collect()
 }
 
 /// The same for hooks that send to these sockets.

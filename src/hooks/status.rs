@@ -13,7 +13,7 @@ use super::events::{count_events, known_to};
 use super::sockets::{explain_difference, hooks_in};
 use super::{places, switches};
 use crate::cli::{Scope, Version};
-use crate::request::{exchange, get_head};
+use crate::request::state;
 use crate::terminal::{Shown, sanitize};
 
 /// Describes the user's settings, those of the project, and what the commands of this shell use: the
@@ -47,15 +47,6 @@ fn describe(name: &str, path: &Path, client: Result<Version, &String>) -> String
     text
 }
 
-/// Whether a server answers at a socket.
-fn state(socket: &Path) -> String {
-    let shown = Shown(socket);
-    match exchange(socket, &get_head("/health"), b"") {
-        Ok(()) => format!("{shown}: a server answers"),
-        Err(error) => format!("{shown}: {error}"),
-    }
-}
-
 fn describe_installed(
     text: &mut String,
     installed: Vec<(String, OurCommand)>,
@@ -77,6 +68,10 @@ fn describe_installed(
     let sockets = commands.iter().map(|command| &command.socket);
     for socket in sockets.collect::<BTreeSet<_>>() {
         line(text, "socket", &state(socket));
+    }
+    let hosts = commands.iter().filter_map(|command| command.host.as_ref());
+    for host in hosts.collect::<BTreeSet<_>>() {
+        line(text, "host", host);
     }
     if let Ok(version) = client {
         line(text, "client", &compare(&events, version));

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::command::{OurCommand, recognise};
+use super::command::{OurCommand, destination, recognise};
 use super::events::count_events;
 use super::settings;
 use crate::terminal::Shown;
@@ -13,7 +13,7 @@ use crate::terminal::Shown;
 /// The hooks for `count` events are added to `path`. `client` says for which client, and `old` is
 /// the text of the file.
 pub fn of_installation(
-    (count, client, socket): (usize, &str, &Path),
+    (count, client, destination): (usize, &str, &str),
     path: &Path,
     old: &str,
 ) -> String {
@@ -23,14 +23,14 @@ pub fn of_installation(
         count => format!(
             "hooks for {} to {}",
             count_events(count),
-            sockets(&replaced)
+            destinations(&replaced)
         ),
     };
     format!(
-        "This adds hooks for {} to {}\n  client: {client}\n  socket: {}\n  replaces: {replaced}\n",
+        "This adds hooks for {} to {}\n  client: {client}\n  socket: {destination}\n  \
+         replaces: {replaced}\n",
         count_events(count),
         Shown(path),
-        Shown(socket),
     )
 }
 
@@ -41,7 +41,7 @@ pub fn of_removal(path: &Path, old: &str) -> String {
         "This removes hooks for {} from {}\n  socket: {}\n",
         count_events(removed.len()),
         Shown(path),
-        sockets(&removed),
+        destinations(&removed),
     )
 }
 
@@ -52,10 +52,10 @@ fn ours(text: &str) -> Vec<OurCommand> {
         .collect()
 }
 
-fn sockets(commands: &[OurCommand]) -> String {
-    let sockets = commands
+fn destinations(commands: &[OurCommand]) -> String {
+    let destinations = commands
         .iter()
-        .map(|command| Shown(&command.socket).to_string());
-    let sockets: BTreeSet<String> = sockets.collect();
-    sockets.into_iter().collect::<Vec<_>>().join(", ")
+        .map(|command| destination(&command.socket, command.host.as_deref()));
+    let destinations: BTreeSet<String> = destinations.collect();
+    destinations.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -4,10 +4,10 @@
 
 use std::path::PathBuf;
 
-use super::file::SettingsFile;
 use super::{places, settings};
 use crate::cli::Scope;
 use crate::terminal::Shown;
+use crate::user_files::TextFile;
 
 /// A line for each setting that keeps hooks from running, with its file. A client that is given the file of
 /// `scope` reads it before the administrator's.
@@ -40,7 +40,7 @@ pub fn effective(scope: &Scope) -> Result<String, String> {
 /// take precedence.
 fn holders(setting: &str, files: &[PathBuf]) -> Vec<PathBuf> {
     let value = |file: &PathBuf| {
-        let text = SettingsFile::read(file).ok()?.text;
+        let text = TextFile::read(file).ok()?.text;
         Some((file.clone(), settings::switch(&text, setting)?))
     };
     let values = files.iter().rev().filter_map(value);

@@ -11,9 +11,6 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-#[cfg(target_os = "linux")]
-use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
-
 /// What fails when inotify has no free instance or no free watch (inotify(7),
 /// `max_user_instances` and `max_user_watches`), for an error.
 pub const WATCH: &str = "watch the socket files";
@@ -26,15 +23,17 @@ pub struct FileWatch {
 
 #[cfg(target_os = "linux")]
 impl FileWatch {
-    /// A watch on no file yet.
-    pub fn new() -> io::Result<Self> {
+    /// A watch on no file yet. `None` where there is none: then look at the files each second.
+    pub fn new() -> io::Result<Option<Self>> {
+        use rustix::fs::inotify::{CreateFlags, init};
         let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        Ok(FileWatch { inotify })
+        Ok(Some(FileWatch { inotify }))
     }
 
     /// Watches the file at `path`, until it is removed. Removing a file with other references
     /// (the listener) changes its link count, which is a change of its attributes.
     pub fn add(&self, path: &Path) -> io::Result<()> {
+        use rustix::fs::inotify::{WatchFlags, add_watch};
         let changes = WatchFlags::ATTRIB | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
         add_watch(&self.inotify, path, changes | WatchFlags::DONT_FOLLOW)?;
         Ok(())
@@ -52,14 +51,11 @@ impl FileWatch {
     }
 }
 
-/// Elsewhere nothing is noticed. The descriptor reports its end once.
+/// Nothing reports it on macOS: kqueue watches open files, and a socket's file cannot be opened.
 #[cfg(not(target_os = "linux"))]
 impl FileWatch {
-    pub fn new() -> io::Result<Self> {
-        let (inotify, _) = std::os::unix::net::UnixStream::pair()?;
-        Ok(FileWatch {
-            inotify: inotify.into(),
-        })
+    pub fn new() -> io::Result<Option<Self>> {
+        Ok(None)
     }
 
     pub fn add(&self, _: &Path) -> io::Result<()> {

@@ -25,8 +25,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before another attempt to bind a file that disappeared.
 const RESTORE_BACKOFF: Duration = Duration::from_secs(1);
 /// Descriptors kept for other things than connections: stdio and its reopened copies, the
-/// poll, the listeners, the signals, and a few to spare.
-const RESERVED_FDS: u64 = 20;
+/// poll, the listeners, the signals, and a few to spare. On macOS also two writer threads
+/// (`nonblocking.rs`) and the locks of two sockets.
+const RESERVED_FDS: u64 = if cfg!(target_os = "linux") { 20 } else { 32 };
 
 /// A listening socket and its file. Fields are dropped in this order, and the file must be
 /// removed first: see [`SocketFile`].
@@ -51,6 +52,8 @@ pub struct Listener {
     shortage_reported: bool,
     /// When to check the file, and to bind it again if it has disappeared.
     check_file_at: Option<Instant>,
+    /// Whether the file is checked each second, because nothing reports that it has disappeared.
+    is_unwatched: bool,
     /// Whether stderr says already that the file has disappeared.
     loss_reported: bool,
 }
@@ -82,6 +85,7 @@ impl Listener {
             retry_at: None,
             shortage_reported: false,
             check_file_at: None,
+            is_unwatched: false,
             loss_reported: false,
         })
     }
@@ -115,7 +119,8 @@ impl Listener {
     }
 
     /// The next connection in the backlog, if there is one and it may be opened. A
-    /// connection stays in the backlog when accept(2) fails.
+    /// connection stays in the backlog when accept(2) fails, but macOS drops it if there is no
+    /// descriptor: `capacity` leaves some free.
     pub fn accept(&mut self, open: usize, now: Instant) -> Option<UnixStream> {
         self.retry_at.take_if(|at| *at <= now);
         if self.is_readable && !self.has_room(open) {
@@ -159,6 +164,12 @@ impl Listener {
         self.check_file_at = self.file.is_some().then_some(now);
     }
 
+    /// Checks the file now, and then each second.
+    pub fn check_file_each_second(&mut self, now: Instant) {
+        self.is_unwatched = true;
+        self.set_file_changed(now);
+    }
+
     /// Schedules a check of the file.
     pub fn check_file_later(&mut self, now: Instant) {
         self.check_file_at = Some(now + RESTORE_BACKOFF);
@@ -168,12 +179,16 @@ impl Listener {
     /// works. Returns the path if there is a new socket, which must be registered.
     pub fn restore_file(&mut self, now: Instant) -> Option<&Path> {
         self.check_file_at.take_if(|at| *at <= now)?;
+        if self.is_unwatched && self.file.is_some() {
+            self.check_file_later(now);
+        }
         if self.previous.is_some() {
             // Replacing it would reset the clients in its backlog.
             self.check_file_later(now);
             return None;
         }
-        let file = self.file.as_ref().filter(|file| file.is_missing())?;
+        let file = self.file.as_mut().filter(|file| file.is_missing())?;
+        file.release_lock();
         let path = Shown(&file.path);
         // Without waiting for another server: this is the event loop.
         match socket_file::listen(&file.path, file.mode, Duration::ZERO) {
@@ -208,8 +223,9 @@ impl Listener {
         };
         // Dropping it removes the file.
         drop(file);
-        // A client that has found the file but not connected is now refused. This cannot
-        // fail on a listening socket.
+        // A client that has found the file but not connected is now refused. On Linux this cannot
+        // fail on a listening socket. On macOS it does nothing (ENOTCONN): such a client is accepted,
+        // or reset when the socket is closed.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Read);
         self.is_readable = true;
         self.retry_at = None;
@@ -237,18 +253,10 @@ pub struct DescriptorLimits {
     pub sessions: usize,
 }
 
-/// Raises the limit of open descriptors as far as the system allows (getrlimit(2)), and
-/// divides it. Each listener gets half, so that neither can use up the other's. Without an
-/// output socket, the hook listener gets all.
+/// Raises the limit of open descriptors, and divides it. Each listener gets half, so that neither
+/// can use up the other's. Without an output socket, the hook listener gets all.
 pub fn descriptor_limits(has_output_socket: bool) -> DescriptorLimits {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // If this is not permitted, the limit stays as it was.
-    let _ = setrlimit(Resource::Nofile, limit);
-    let available = getrlimit(Resource::Nofile)
-        .current
-        .unwrap_or(u64::MAX)
-        .saturating_sub(RESERVED_FDS);
+    let available = raise_descriptor_limit().saturating_sub(RESERVED_FDS);
     let available = usize::try_from(available).unwrap_or(usize::MAX);
     let listeners = if has_output_socket { 2 } else { 1 };
     let (share, sessions) = (available / listeners, available / 3 * 2);
@@ -257,5 +265,89 @@ pub fn descriptor_limits(has_output_socket: bool) -> DescriptorLimits {
         live_readers: (share - sessions / listeners) / 2,
         readers: share.max(1),
         sessions,
+    }
+}
+
+/// Raises the limit of open descriptors as far as the system allows (getrlimit(2)), and returns it.
+fn raise_descriptor_limit() -> u64 {
+    let system_limit = system_limit();
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = lowest([limit.maximum, system_limit]);
+    // If this is not permitted, the limit stays as it was.
+    let _ = setrlimit(Resource::Nofile, limit);
+    let current = getrlimit(Resource::Nofile).current;
+    lowest([current, system_limit]).unwrap_or(u64::MAX)
+}
+
+/// The lowest of limits, of which `None` is infinite.
+fn lowest(limits: [Option<u64>; 2]) -> Option<u64> {
+    limits.into_iter().flatten().min()
+}
+
+/// What a process may open at most, whatever its own limit says. On Linux its own limit cannot be
+/// higher (`fs.nr_open`).
+#[cfg(target_os = "linux")]
+fn system_limit() -> Option<u64> {
+    None
+}
+
+/// On macOS it often is: the limit of a shell can be infinite.
+#[cfg(target_os = "macos")]
+fn system_limit() -> Option<u64> {
+    let mut limit: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>();
+    // SAFETY: the name ends with a NUL, `limit` and `size` outlive the call, and `size` is the size
+    // of `limit`. Nothing is set.
+    let result = unsafe {
+        libc::sysctlbyname(
+            c"kern.maxfilesperproc".as_ptr(),
+            (&raw mut limit).cast(),
+            &mut size,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    u64::try_from(limit).ok().filter(|_| result == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// As on macOS, where no poll reports it.
+    #[test]
+    fn an_unwatched_file_is_looked_at_each_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let mut listener = Listener::open(None, &path, 0o600, 1).unwrap();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        listener.check_file_each_second(start);
+        assert_eq!(listener.restore_file(start), None);
+        assert_eq!(listener.retry_at(), Some(after(1)));
+        for second in [1, 3] {
+            fs::remove_file(&path).unwrap();
+            assert!(listener.restore_file(after(second)).is_some());
+            assert!(path.exists());
+            // The backlog of the previous listener is empty.
+            assert!(listener.accept(0, after(second)).is_none());
+            assert_eq!(listener.restore_file(after(second + 1)), None);
+        }
+        listener.stop_accepting();
+        assert_eq!(listener.restore_file(after(5)), None);
+        assert_eq!(listener.retry_at(), None);
+    }
+
+    #[test]
+    fn the_system_can_allow_less_than_the_limit_of_the_process() {
+        for (limits, expected) in [
+            ([None, None], None),
+            ([None, Some(10_240)], Some(10_240)),
+            ([Some(256), Some(10_240)], Some(256)),
+            ([Some(20_000), Some(10_240)], Some(10_240)),
+        ] {
+            assert_eq!(lowest(limits), expected);
+        }
     }
 }

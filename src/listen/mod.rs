@@ -2,6 +2,7 @@
 //!
 //! - [`listener`] accepts connections, and copes with a lack of descriptors.
 //! - [`socket_file`] binds a socket to a path, and removes its file at the end.
+//! - [`life_lock`] tells whether the server of a socket lives, where connecting does not.
 //! - [`activation`] receives listening sockets from a service manager.
 //! - [`file_watch`] notices when a socket's file disappears.
 //! - [`pass_rights`] refuses descriptors in messages.
@@ -13,6 +14,7 @@
 
 pub mod activation;
 pub mod file_watch;
+pub mod life_lock;
 pub mod listener;
 pub mod pass_rights;
 pub mod socket_file;

@@ -19,12 +19,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::net::{UnixListener, UnixStream};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, RawMode};
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::{geteuid, umask};
 
+use super::life_lock::{self, LifeLock};
 use super::pass_rights::refuse_descriptors;
+use crate::cli::MAX_SOCKET_PATH;
 use crate::peer;
 use crate::terminal::Shown;
 
@@ -36,6 +38,8 @@ pub struct SocketFile {
     pub path: PathBuf,
     pub mode: u32,
     identity: Identity,
+    /// `None` where no lock is needed, or possible.
+    life_lock: Option<LifeLock>,
 }
 
 /// Device and inode number of a file.
@@ -45,6 +49,11 @@ impl SocketFile {
     /// Whether the file has disappeared from its path, or another one is there.
     pub fn is_missing(&self) -> bool {
         !identity(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// Gives up the lock, which the next file at this path needs.
+    pub fn release_lock(&mut self) {
+        self.life_lock = None;
     }
 }
 
@@ -56,7 +65,10 @@ pub fn listen(
     lock_timeout: Duration,
 ) -> Result<(UnixListener, SocketFile), String> {
     let _lock = lock_directory(path, lock_timeout);
-    remove_stale_socket(path)?;
+    let life_lock = life_lock::IS_NEEDED.then(|| LifeLock::take(path));
+    let life_lock = life_lock.transpose();
+    let is_held = matches!(&life_lock, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+    remove_stale_socket(path, is_held)?;
     let explain = |error: io::Error| {
         let reason = explain_bind_error(path, error);
         format!("cannot listen on {}: {reason}", Shown(path))
@@ -66,6 +78,7 @@ pub fn listen(
         path: path.into(),
         mode,
         identity: identity(path).map_err(explain)?,
+        life_lock: life_lock.ok().flatten(),
     };
     Ok((listener, file))
 }
@@ -78,7 +91,7 @@ fn bind_and_listen(path: &Path, mode: u32) -> io::Result<UnixListener> {
     fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
     ioctl_fionbio(&socket, true)?;
     refuse_descriptors(socket.as_fd());
-    let previous = umask(Mode::from_raw_mode(!mode & 0o777));
+    let previous = umask(Mode::from_raw_mode((!mode & 0o777) as RawMode));
     let result = net::bind(&socket, &address);
     umask(previous);
     result?;
@@ -97,8 +110,9 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes the socket of a dead server. Fails if anything else exists at `path`.
-fn remove_stale_socket(path: &Path) -> Result<(), String> {
+/// Removes the socket of a dead server. Fails if anything else exists at `path`. A server whose
+/// [`LifeLock`] is held lives, also if it refuses connections.
+fn remove_stale_socket(path: &Path, is_lock_held: bool) -> Result<(), String> {
     let shown = Shown(path);
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(());
@@ -117,13 +131,14 @@ fn remove_stale_socket(path: &Path) -> Result<(), String> {
     let (owner, user) = (metadata.uid(), geteuid().as_raw());
     // mio connects without blocking: a live server with a full backlog gives EAGAIN.
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .map_err(|error| {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && !is_lock_held => {
+            fs::remove_file(path).map_err(|error| {
                 format!(
                     "{shown} was left by a dead server of user {owner}, and user {user} cannot \
                      remove it: {error}. Choose another path"
                 )
-            }),
+            })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(format!(
             "{shown} is a socket of user {owner}, and user {user} may not use it. Choose another path"
@@ -161,7 +176,8 @@ fn explain_bind_error(path: &Path, error: io::Error) -> String {
             geteuid().as_raw()
         ),
         io::ErrorKind::InvalidFilename => format!(
-            "the path of a socket has at most 107 bytes, and this one has {}. Choose a shorter one",
+            "the path of a socket has at most {MAX_SOCKET_PATH} bytes, and this one has {}. Choose a \
+             shorter one",
             path.as_os_str().len()
         ),
         io::ErrorKind::AddrInUse => "another program created it just now. Try again".into(),
@@ -194,5 +210,24 @@ fn lock_directory(path: &Path, timeout: Duration) -> Option<File> {
             }
             Err(_) => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener as StdListener;
+
+    /// As on macOS, where a full backlog refuses.
+    #[test]
+    fn a_server_that_refuses_is_alive_while_its_lock_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        drop(StdListener::bind(&path).unwrap());
+        let error = remove_stale_socket(&path, true).unwrap_err();
+        assert!(error.contains("live server"), "{error}");
+        assert!(path.exists());
+        remove_stale_socket(&path, false).unwrap();
+        assert!(!path.exists());
     }
 }

@@ -26,18 +26,19 @@
 //! ```
 //!
 //! Nothing moves entry by entry: entries end at cumulative offsets, so the floor, a cursor and a
-//! count are found by a binary search.
+//! count are found by a binary search, and entries leave the log by the segment.
 //!
 //! This file does not know what an entry contains, nor how a sink is written to.
 //!
 //! Stop 9 of EDU_NOTES.md.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use slab::Slab;
 
-use super::segments::Segments;
+use super::segments::{INDEX_COST, Segments, SharedEntry, discard};
 use crate::format::{Format, Forms};
 
 /// When a limit is exceeded, at least 1/64 of it is evicted at once, if entries are small.
@@ -48,8 +49,9 @@ const STEP: usize = 64;
 pub struct EventLog {
     /// The compact line of each event.
     compact: Segments,
-    /// `None`: the compact line is shown.
-    shown: Option<Shown>,
+    /// What stdout and the output socket show: an entry for each event that they do not pass over.
+    /// `None`: they show the compact lines.
+    shown: Option<Segments>,
     cursors: Slab<Cursor>,
     /// Bytes of entries that may wait for sinks. One entry may exceed it.
     buffer: usize,
@@ -61,14 +63,8 @@ pub struct EventLog {
     history_start: u64,
     /// Up to where every sink has read.
     read: Position,
-}
-
-/// What stdout and the output socket show: an entry for each event that they do not pass over.
-#[derive(Debug, Default)]
-struct Shown {
-    entries: Segments,
-    /// The number of the event that each entry shows.
-    events: VecDeque<u64>,
+    /// Memory of large entries that is to be freed by somebody who has time.
+    pub garbage: Vec<Vec<u8>>,
 }
 
 /// Which entries a sink gets.
@@ -121,9 +117,11 @@ struct Cursor {
 /// of it, a notice of missed entries, or what precedes all entries.
 #[derive(Debug)]
 struct Prefix {
-    /// Shared by all cursors that are in the middle of the same entry.
+    /// Shared by all cursors that are in the middle of the same entry, or of entries in one
+    /// segment.
     bytes: Rc<Vec<u8>>,
-    read: usize,
+    /// Which of these bytes the sink has not taken yet.
+    unread: Range<usize>,
     /// How many entries these bytes stand for.
     entries: u64,
     /// Whether it is the rest of an entry.
@@ -145,40 +143,20 @@ impl Position {
     }
 }
 
-impl Shown {
-    fn append(&mut self, event: u64, text: String) {
-        self.events.push_back(event);
-        self.entries.append(text);
-    }
-
-    /// The first entry that shows an event with this number or a later one.
-    fn entry_of(&self, event: u64) -> u64 {
-        self.entries.oldest + self.events.partition_point(|shown| *shown < event) as u64
-    }
-
-    fn drop_before(&mut self, entry: u64) {
-        self.entries.drop_before(entry);
-        let dropped = self.events.len() - (self.entries.end() - self.entries.oldest) as usize;
-        self.events.drain(..dropped);
-        if self.events.is_empty() {
-            self.events.shrink_to_fit();
-        }
-    }
-}
-
 impl EventLog {
     /// An empty log. `buffer` and `history` are in bytes. `format` is what stdout and the output
     /// socket show.
     pub fn new(buffer: usize, history: usize, format: Format) -> Self {
         EventLog {
             compact: Segments::default(),
-            shown: (format != Format::Compact).then(Shown::default),
+            shown: (format != Format::Compact).then(Segments::default),
             cursors: Slab::new(),
             buffer,
             history,
             floor: 0,
             history_start: 0,
             read: Position::default(),
+            garbage: Vec::new(),
         }
     }
 
@@ -196,14 +174,15 @@ impl EventLog {
     pub fn end_position(&self) -> Position {
         Position {
             compact: self.compact.end(),
-            shown: self.shown.as_ref().map_or(0, |shown| shown.entries.end()),
+            shown: self.shown.as_ref().map_or(0, Segments::end),
         }
     }
 
-    /// The floor after an append of `length` bytes. It moves in large steps, because each step
+    /// The floor after an append of entries with `length` bytes. It moves in large steps, because each step
     /// costs a visit to every sink.
     pub fn floor_after(&self, length: usize) -> u64 {
-        let fits = |floor, limit| self.waiting_from(floor) + length <= limit;
+        let memory = length + INDEX_COST * (1 + usize::from(self.shown.is_some()));
+        let fits = |floor, limit| self.waiting_from(floor) + memory <= limit;
         if fits(self.floor, self.buffer) {
             return self.floor;
         }
@@ -219,12 +198,12 @@ impl EventLog {
         first
     }
 
-    /// Bytes that sinks have not received, from this event on.
+    /// Bytes of memory for what sinks have not received, from this event on.
     fn waiting_from(&self, event: u64) -> usize {
-        let compact = self.compact.length_from(event.max(self.read.compact));
+        let compact = self.compact.memory_from(event.max(self.read.compact));
         let shown = self.shown.as_ref().map_or(0, |shown| {
             let entry = shown.entry_of(event).max(self.read.shown);
-            shown.entries.length_from(entry)
+            shown.memory_from(entry)
         });
         compact + shown
     }
@@ -234,7 +213,7 @@ impl EventLog {
         let event = self.end();
         let before = (self.floor, self.first_kept(Form::Compact));
         self.floor = self.floor_after(forms.length());
-        self.compact.append(forms.compact);
+        self.compact.append(event, forms.compact);
         if let (Some(shown), Some(text)) = (&mut self.shown, forms.shown) {
             shown.append(event, text);
         }
@@ -255,10 +234,8 @@ impl EventLog {
     pub fn release(&mut self) {
         let cursors = self.cursors.iter().map(|(key, _)| CursorKey(key));
         self.read = self.common_position(cursors);
-        let shown = self.shown.as_ref().and_then(|shown| {
-            let index = self.read.shown.saturating_sub(shown.entries.oldest);
-            shown.events.get(index as usize).copied()
-        });
+        let shown = self.shown.as_ref();
+        let shown = shown.and_then(|shown| shown.event_from(self.read.shown));
         let first_unread = self.read.compact.min(shown.unwrap_or(self.end()));
         self.floor = self.floor.max(first_unread);
         self.trim();
@@ -276,15 +253,16 @@ impl EventLog {
     }
 
     fn trim(&mut self) {
-        self.compact.drop_before(self.first_kept(Form::Compact));
+        let first = self.first_kept(Form::Compact);
+        self.compact.drop_before(first, &mut self.garbage);
         let first = self.first_kept(Form::Shown);
         if let Some(shown) = &mut self.shown {
-            shown.drop_before(first);
+            shown.drop_before(first, &mut self.garbage);
         }
     }
 
     /// For each cursor in the middle of an entry that it loses: keeps the rest of that entry,
-    /// and moves the cursor behind it. A small entry is copied, once.
+    /// and moves the cursor behind it.
     fn keep_partial_entries(&mut self) {
         let mut shared = HashMap::new();
         let mut cursors = std::mem::take(&mut self.cursors);
@@ -299,11 +277,12 @@ impl EventLog {
             {
                 continue;
             }
-            let bytes = shared.entry((form, entry));
-            let bytes = bytes.or_insert_with(|| entries.share_entry(entry));
+            let shared = shared.entry((form, entry));
+            let SharedEntry { bytes, range } = shared.or_insert_with(|| entries.share_entry(entry));
+            let read = (cursor.offset - start) as usize;
             cursor.prefix = Some(Prefix {
                 bytes: bytes.clone(),
-                read: (cursor.offset - start) as usize,
+                unread: range.start + read..range.end,
                 entries: 1,
                 is_rest_of_entry: true,
             });
@@ -321,7 +300,7 @@ impl EventLog {
     /// The entries of a form.
     fn entries(&self, form: Form) -> &Segments {
         match (form, &self.shown) {
-            (Form::Shown, Some(shown)) => &shown.entries,
+            (Form::Shown, Some(shown)) => shown,
             _ => &self.compact,
         }
     }
@@ -356,7 +335,7 @@ impl EventLog {
         let key = self.add_cursor(form, first);
         self.cursors[key.0].prefix = Some(Prefix {
             bytes: Rc::new(head.to_vec()),
-            read: 0,
+            unread: 0..head.len(),
             entries: 0,
             is_rest_of_entry: false,
         });
@@ -365,7 +344,10 @@ impl EventLog {
 
     /// Removes a cursor.
     pub fn remove_cursor(&mut self, CursorKey(key): CursorKey) {
-        self.cursors.try_remove(key);
+        let cursor = self.cursors.try_remove(key);
+        if let Some(prefix) = cursor.and_then(|cursor| cursor.prefix) {
+            discard(prefix.bytes, &mut self.garbage);
+        }
     }
 
     /// The form that the sink gets.
@@ -433,8 +415,8 @@ impl EventLog {
     /// What the sink gets next.
     pub fn next(&self, CursorKey(key): CursorKey) -> Next<'_> {
         let cursor = &self.cursors[key];
-        if let Some(Prefix { bytes, read, .. }) = &cursor.prefix {
-            return Next::Bytes(&bytes[*read..]);
+        if let Some(Prefix { bytes, unread, .. }) = &cursor.prefix {
+            return Next::Bytes(&bytes[unread.clone()]);
         }
         let entries = self.entries(cursor.form);
         match self.missed(CursorKey(key)) {
@@ -447,10 +429,12 @@ impl EventLog {
     /// The sink has taken the first `count` bytes of [`Next::Bytes`].
     pub fn advance(&mut self, CursorKey(key): CursorKey, count: usize) {
         let cursor = &mut self.cursors[key];
-        if let Some(Prefix { bytes, read, .. }) = &mut cursor.prefix {
-            *read += count;
-            if *read == bytes.len() {
-                cursor.prefix = None;
+        if let Some(mut prefix) = cursor.prefix.take() {
+            prefix.unread.start += count;
+            if prefix.unread.start < prefix.unread.end {
+                cursor.prefix = Some(prefix);
+            } else {
+                discard(prefix.bytes, &mut self.garbage);
             }
             return;
         }
@@ -471,7 +455,7 @@ impl EventLog {
         (cursor.entry, cursor.offset) = (entry, offset);
         cursor.prefix = Some(Prefix {
             bytes: Rc::new(notice.to_vec()),
-            read: 0,
+            unread: 0..notice.len(),
             entries: missed,
             is_rest_of_entry: false,
         });
@@ -486,8 +470,8 @@ impl EventLog {
         (entries.end_offset() - offset) as usize
     }
 
-    /// The rest of an entry that is kept for a cursor beside the log: its address, which
-    /// cursors in the middle of the same entry share, and the length of that memory in bytes.
+    /// The rest of an entry that is kept for a cursor beside the log: the address of that memory,
+    /// which other cursors may share, and its length in bytes.
     pub fn partial_memory(&self, CursorKey(key): CursorKey) -> Option<(*const u8, usize)> {
         let prefix = self.cursors[key].prefix.as_ref();
         let rest = prefix.filter(|prefix| prefix.is_rest_of_entry)?;

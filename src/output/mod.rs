@@ -30,7 +30,7 @@ mod sink;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use log::trace;
@@ -43,6 +43,10 @@ use self::sink::Sink;
 use crate::diagnostics::stderr::say;
 use crate::format::{Format, Forms};
 use crate::nonblocking::NonblockingFd;
+
+/// A reader that has taken nothing for this long has stopped. A socket reports room only when three
+/// quarters of its buffer are free, so a reader may be slow, and still take something in this time.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The log and its sinks.
 #[derive(Debug)]
@@ -64,10 +68,13 @@ pub struct Output {
     pub live_readers: usize,
     /// Whether a reader's descriptor was closed since this was last asked.
     has_freed_fd: bool,
-    /// The reader with which the next flush begins, if the last one used up its budget.
-    next_reader: usize,
+    /// The prompt and the slow reader with which the next flush begins, if the last one used up its
+    /// time.
+    next_reader: [usize; 2],
     /// Whether some sink may have both room and something to get.
     pub needs_flush: bool,
+    /// Whether partial events may need too much memory.
+    pub has_partial_events: bool,
     /// The largest number of bytes that a sink which is not slow still has to get.
     pub bytes_behind: usize,
 }
@@ -82,7 +89,7 @@ impl Output {
         stdout: Option<NonblockingFd>,
     ) -> Self {
         let mut log = EventLog::new(buffer, history, format);
-        let stdout = stdout.map(|writer| Sink::new(writer, log.add_cursor(Form::Shown, 0), 0));
+        let stdout = stdout.map(|writer| Sink::new(writer, log.add_cursor(Form::Shown, 0)));
         Output {
             format,
             buffer,
@@ -93,8 +100,9 @@ impl Output {
             readers: Slab::new(),
             live_readers: 0,
             has_freed_fd: false,
-            next_reader: 0,
+            next_reader: [0; 2],
             needs_flush: false,
+            has_partial_events: false,
             bytes_behind: 0,
             log,
         }
@@ -116,7 +124,7 @@ impl Output {
         let is_losing = self.log.append(forms);
         if is_losing {
             self.report_lagging();
-            self.bound_partial_events();
+            self.has_partial_events = true;
         }
         self.needs_flush = true;
         self.log.end_position()
@@ -126,9 +134,7 @@ impl Output {
     /// appended since the last flush: it may have connected before these were posted.
     pub fn add_reader(&mut self, stream: UnixStream) -> (usize, &mut UnixStream) {
         let cursor = self.log.add_cursor(Form::Shown, self.end_at_last_flush);
-        let key = self
-            .readers
-            .insert(Sink::new(stream, cursor, self.log.end()));
+        let key = self.readers.insert(Sink::new(stream, cursor));
         self.report_readers("connected");
         self.needs_flush = true;
         (key, &mut self.readers[key].writer)
@@ -149,7 +155,7 @@ impl Output {
     ) -> (usize, &mut UnixStream) {
         let end = self.log.end();
         let cursor = self.log.add_cursor_with_head(Form::Compact, first, head);
-        let mut sink = Sink::new(stream, cursor, end);
+        let mut sink = Sink::new(stream, cursor);
         // Responses to hooks do not wait for the replay.
         sink.is_slow = first < end;
         self.live_readers += 1;
@@ -208,7 +214,7 @@ impl Output {
     /// The same for stdout. `None`: nothing changes, or stdout is a file.
     pub fn stdout_to_register(&mut self) -> Option<(RawFd, Interest)> {
         let stdout = self.stdout.as_mut()?;
-        let fd = stdout.writer.pollable_fd()?;
+        let fd = stdout.writer.pollable_fd()?.as_raw_fd();
         stdout.update_interest().map(|interest| (fd, interest))
     }
 
@@ -227,7 +233,7 @@ impl Output {
     }
 
     /// The descriptor of stdout that the poll can report. `None` for a file.
-    pub fn stdout_fd(&self) -> Option<RawFd> {
+    pub fn stdout_fd(&self) -> Option<BorrowedFd<'_>> {
         self.stdout.as_ref()?.writer.pollable_fd()
     }
 
@@ -268,50 +274,66 @@ impl Output {
         stdout.chain(readers.map(|sink| sink.cursor))
     }
 
-    /// Reports each sink that begins to lag, once until it has everything.
+    /// Reports the sinks that begin to lag, each once until it has everything. Thousands can do so
+    /// at once, so there is one line.
     fn report_lagging(&mut self) {
         let log = &self.log;
         let stdout = self.stdout.iter_mut();
-        let stdout = stdout.filter_map(|sink| sink.mark_lagging(log).then(|| "stdout".into()));
+        let stdout = stdout.filter_map(|sink| sink.mark_lagging(log).then_some(None));
         let readers = self.readers.iter_mut();
-        let readers =
-            readers.filter_map(|(_, sink)| sink.mark_lagging(log).then(|| sink.describe(log)));
-        for name in stdout.chain(readers) {
-            say(format_args!(
+        let readers = readers.filter_map(|(_, sink)| sink.mark_lagging(log).then_some(Some(sink)));
+        let mut lagging = stdout.chain(readers);
+        let Some(first) = lagging.next() else { return };
+        let name = first.map_or("stdout".into(), |reader| reader.describe(log));
+        match lagging.count() {
+            0 => say(format_args!(
                 "{name} is too slow: its oldest events are dropped"
-            ));
+            )),
+            more => say(format_args!(
+                "{name} and {more} more readers are too slow: their oldest events are dropped"
+            )),
         }
     }
 
-    /// Keeps the memory of partial events within `--buffer`: disconnects the reader that has
-    /// gone longest without taking a byte, and of several the one for which most is kept.
-    /// Memory that readers share counts once, and as in the log, one event may exceed the
-    /// limit.
-    fn bound_partial_events(&mut self) {
-        loop {
-            let partial =
-                |(_, sink): (usize, &Sink<UnixStream>)| self.log.partial_memory(sink.cursor);
-            let distinct: HashMap<_, _> = self.readers.iter().filter_map(partial).collect();
-            let total: usize = distinct.values().sum();
-            let largest = distinct.into_values().max().unwrap_or(0);
-            if total - largest <= self.buffer {
-                return;
-            }
-            let candidate = |(key, sink): (usize, &Sink<UnixStream>)| {
-                let (_, length) = self.log.partial_memory(sink.cursor)?;
-                Some((Reverse(sink.last_progress), length, key))
-            };
-            let Some((_, length, key)) = self.readers.iter().filter_map(candidate).max() else {
-                return;
-            };
+    /// Keeps the memory of partial events within `--buffer`: disconnects readers that have
+    /// stopped, the one first that has gone longest without taking a byte, and of several the one
+    /// for which most is kept. One at least, and as many as `has_time` allows.
+    fn bound_partial_events(&mut self, now: Instant, has_time: &mut dyn FnMut() -> bool) {
+        let partial = |(key, sink): (usize, &Sink<UnixStream>)| {
+            let (address, length) = self.log.partial_memory(sink.cursor)?;
+            Some((sink.last_progress, Reverse(length), key, address))
+        };
+        let mut partial: Vec<_> = self.readers.iter().filter_map(partial).collect();
+        partial.sort_unstable();
+        let mut memory = PartialMemory::default();
+        for (_, Reverse(length), _, address) in &partial {
+            memory.add(*address, *length);
+        }
+        let limit = self.buffer.saturating_add(memory.largest);
+        let has_stopped = |at| now.saturating_duration_since(at) >= STOP_TIMEOUT;
+        let mut stopped = partial.into_iter().take_while(|(at, ..)| has_stopped(*at));
+        while memory.total > limit
+            && let Some((_, Reverse(length), key, address)) = stopped.next()
+        {
             say(format_args!(
-                "{} is disconnected in the middle of an event of {length} bytes: {total} bytes \
-                 are kept for readers that have stopped in the middle of one, and --buffer is {}",
+                "{} is disconnected in the middle of an event: {} bytes are kept for readers that \
+                 have stopped in the middle of one, and --buffer is {}",
                 self.readers[key].describe(&self.log),
+                memory.total,
                 self.buffer
             ));
             self.remove_reader(key);
+            memory.remove(address, length);
+            if !has_time() {
+                break;
+            }
         }
+        self.has_partial_events = memory.total > limit;
+    }
+
+    /// Memory of large events that is not needed any more. Freeing it takes milliseconds.
+    pub fn take_garbage(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.log.garbage)
     }
 
     /// Ends the output, and reports the events that each sink did not take. Waits up to
@@ -331,6 +353,35 @@ impl Output {
         }
         if let Some(stdout) = self.stdout {
             stdout.writer.finish(timeout);
+        }
+    }
+}
+
+/// The memory of partial events. What readers share counts once.
+#[derive(Default)]
+struct PartialMemory {
+    /// How many readers need the memory at each address.
+    readers: HashMap<*const u8, usize>,
+    total: usize,
+    /// The largest piece. As in the log, one event may exceed the limit.
+    largest: usize,
+}
+
+impl PartialMemory {
+    fn add(&mut self, address: *const u8, length: usize) {
+        let readers = self.readers.entry(address).or_default();
+        *readers += 1;
+        if *readers == 1 {
+            self.total += length;
+            self.largest = self.largest.max(length);
+        }
+    }
+
+    fn remove(&mut self, address: *const u8, length: usize) {
+        let readers = self.readers.entry(address).or_insert(1);
+        *readers -= 1;
+        if *readers == 0 {
+            self.total -= length;
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use log::trace;
 use mio::Interest;
@@ -28,8 +28,8 @@ pub struct Sink<W> {
     pub is_slow: bool,
     /// Whether it missed events and has not had everything since.
     pub is_lagging: bool,
-    /// The end of the log when it last took bytes.
-    pub last_progress: u64,
+    /// When it last took bytes, or began.
+    pub last_progress: Instant,
     /// Whether the poll reports room.
     is_watched: bool,
     /// Whether the poll should report room: only while the sink has none.
@@ -37,15 +37,15 @@ pub struct Sink<W> {
 }
 
 impl<W: Write> Sink<W> {
-    /// A sink that gets what the cursor reads. `end` is the end of the log.
-    pub fn new(writer: W, cursor: CursorKey, end: u64) -> Self {
+    /// A sink that gets what the cursor reads.
+    pub fn new(writer: W, cursor: CursorKey) -> Self {
         Sink {
             writer,
             cursor,
             has_room: true,
             is_slow: false,
             is_lagging: false,
-            last_progress: end,
+            last_progress: Instant::now(),
             is_watched: false,
             wants_watch: false,
         }
@@ -80,14 +80,15 @@ impl<W: Write> Sink<W> {
     }
 
     /// Writes what the sink has not received, while it has room: at most `budget` bytes. A
-    /// notice of missed events is in `format`, unless the sink gets compact lines. Returns the
-    /// number of bytes.
+    /// notice of missed events is in `format`, unless the sink gets compact lines. `now` is when the
+    /// flush began. Returns the number of bytes.
     pub fn flush(
         &mut self,
         name: impl Display,
         log: &mut EventLog,
         format: Format,
         budget: usize,
+        now: Instant,
     ) -> io::Result<usize> {
         let mut left = budget;
         while self.has_room && left > 0 {
@@ -96,7 +97,7 @@ impl<W: Write> Sink<W> {
                     let count = self.write(&name, &bytes[..bytes.len().min(left)])?;
                     if count > 0 {
                         log.advance(self.cursor, count);
-                        self.last_progress = log.end();
+                        self.last_progress = now;
                         left -= count;
                     }
                 }

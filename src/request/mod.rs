@@ -11,9 +11,10 @@ use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -24,12 +25,18 @@ use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::geteuid;
 
 use self::readiness::retry_until_ready;
+use crate::cli::MAX_SOCKET_PATH;
 use crate::peer;
-use crate::terminal::sanitize;
+use crate::terminal::{Shown, sanitize};
 
 /// The time for a whole [`exchange`], and for each step of the others: connecting, sending, and
 /// the response.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a connection that is refused is tried again. On Linux a refusal means that the server
+/// has ended. On macOS its backlog can be full.
+const REFUSALS: u32 = if cfg!(target_os = "linux") { 0 } else { 4 };
+/// The pause before each of these tries.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 /// How the response to an accepted request begins.
 const OK: &str = "HTTP/1.1 200 ";
 /// The room for one read of a response.
@@ -67,6 +74,20 @@ pub fn exchange(socket: &Path, head: &str, body: &[u8]) -> Result<(), Error> {
     Err(Error::Other(problem))
 }
 
+/// Whether a server answers at a socket, in words.
+pub fn state(socket: &Path) -> String {
+    let shown = Shown(socket);
+    match check_health(socket) {
+        Ok(()) => format!("{shown}: a server answers"),
+        Err(error) => format!("{shown}: {error}"),
+    }
+}
+
+/// Asks the server for nothing but its answer.
+pub fn check_health(socket: &Path) -> Result<(), Error> {
+    exchange(socket, &get_head("/health"), b"")
+}
+
 /// Sends a request whose response the caller reads. The stream does not block.
 pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Error> {
     let server = connect_to_trusted(socket)?;
@@ -76,7 +97,7 @@ pub fn get(socket: &Path, target: &str) -> Result<UnixStream, Error> {
 }
 
 /// The head of a request without a body.
-pub fn get_head(target: &str) -> String {
+fn get_head(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
@@ -106,11 +127,30 @@ fn connect_to_trusted(socket: &Path) -> Result<UnixStream, Error> {
     Ok(server)
 }
 
+/// Connects, with a few tries where a live server can refuse.
 fn connect(path: &Path) -> io::Result<UnixStream> {
+    retry_refused(REFUSALS, || connect_once(path))
+}
+
+/// Calls `connect` again, up to `refusals` times, while it is refused.
+fn retry_refused<T>(refusals: u32, mut connect: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..refusals {
+        match connect() {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                thread::sleep(REFUSAL_PAUSE);
+            }
+            result => return result,
+        }
+    }
+    connect()
+}
+
+fn connect_once(path: &Path) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     // poll(2) does not report room in a full backlog. A blocking connect waits for it, for
-    // as long as SO_SNDTIMEO says, and then fails with EAGAIN (socket(7), connect(2)).
+    // as long as SO_SNDTIMEO says, and then fails with EAGAIN (socket(7), connect(2)). On macOS it
+    // does not wait: see REFUSALS.
     set_socket_timeout(&socket, sockopt::Timeout::Send, Some(TIMEOUT))?;
     retry_on_intr(|| net::connect(&socket, &address))?;
     let stream = UnixStream::from(socket);
@@ -194,8 +234,13 @@ fn explain(path: &Path, error: io::Error) -> String {
             "there is no such file: either no server has started there, or its file was deleted. \
              Start the server, or give the path of its hook socket"
         }
-        Some(Errno::CONNREFUSED) if is_other_file(path) => {
+        // Linux refuses to connect to another file. macOS gives ENOTSOCK.
+        Some(Errno::CONNREFUSED | Errno::NOTSOCK) if is_other_file(path) => {
             "that is not a socket. Give the path of the server's hook socket"
+        }
+        Some(Errno::CONNREFUSED) if is_removed(path) => {
+            "that file was mounted here by itself, and the server has removed it. Mount its folder, \
+             so that the file of the next server appears"
         }
         Some(Errno::CONNREFUSED) => "its server has ended. Start it again",
         Some(Errno::ACCESS) => explain_no_access(path),
@@ -203,7 +248,9 @@ fn explain(path: &Path, error: io::Error) -> String {
             "a sandbox forbids Unix sockets to this process. Allow it this one, or send from \
              outside"
         }
-        Some(Errno::NAMETOOLONG) => "the path is too long for a socket (107 bytes at most)",
+        Some(Errno::NAMETOOLONG) => {
+            return format!("the path is too long for a socket ({MAX_SOCKET_PATH} bytes at most)");
+        }
         _ => match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 "the server did not answer within a second"
@@ -218,6 +265,11 @@ fn is_other_file(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| !file.file_type().is_socket())
 }
 
+/// Whether the file has no name any more: it was mounted (`mount --bind`, a volume that is a file).
+fn is_removed(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.nlink() == 0)
+}
+
 fn explain_no_access(path: &Path) -> &'static str {
     match fs::metadata(path) {
         Err(_) => {
@@ -225,5 +277,44 @@ fn explain_no_access(path: &Path) -> &'static str {
              that is open to this user"
         }
         Ok(_) => "this user may not write to the socket. Give the server another --mode",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As on macOS, where a full backlog refuses.
+    #[test]
+    fn a_refused_connection_is_tried_again_a_few_times() {
+        let connect = |refusals, works_after| {
+            let mut calls = 0;
+            let result = retry_refused(refusals, || {
+                calls += 1;
+                match calls > works_after {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::ConnectionRefused.into()),
+                }
+            });
+            (result.is_ok(), calls)
+        };
+        assert_eq!(connect(2, 2), (true, 3));
+        assert_eq!(connect(2, 3), (false, 3));
+        assert_eq!(connect(0, 1), (false, 1));
+        let mut calls = 0;
+        let absent = retry_refused(2, || {
+            calls += 1;
+            Err::<(), _>(io::ErrorKind::NotFound.into())
+        });
+        assert_eq!((absent.is_err(), calls), (true, 1));
+    }
+
+    #[test]
+    fn no_socket_is_no_socket_on_both_systems() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for errno in [Errno::CONNREFUSED, Errno::NOTSOCK] {
+            let text = explain(file.path(), errno.into());
+            assert!(text.contains("not a socket"), "{text}");
+        }
     }
 }

@@ -10,15 +10,17 @@ pub mod json_object;
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
+use serde_json::Value;
 
 use self::json_object::ObjectScanner;
 use crate::cli::SendOptions;
 use crate::diagnostics::stderr::say;
-use crate::request::exchange;
 use crate::request::readiness::retry_until_ready;
+use crate::request::{Error, exchange};
 use crate::terminal::{Shown, sanitize};
 
 /// A longer payload is not sent: collecting it would take memory without bound.
@@ -44,17 +46,21 @@ pub fn run(options: &SendOptions) {
 /// Returns when the server has taken the event.
 fn send(options: &SendOptions) -> Result<(), String> {
     // Read it also if there is no server: the writer of one object must not meet a closed pipe.
-    let payload = read_payload(io::stdin().as_fd())?;
-    let head = request_head(&options.event_name, payload.len());
-    exchange(&options.socket, &head, &payload).map_err(|error| error.to_string())
+    let payload = read_payload(io::stdin().as_fd(), options.host.as_deref())?;
+    post(&options.socket, &options.event_name, &payload).map_err(|error| error.to_string())
+}
+
+/// Posts one event, and returns when the server has taken it.
+pub fn post(socket: &Path, event_name: &str, payload: &[u8]) -> Result<(), Error> {
+    exchange(socket, &request_head(event_name, payload.len()), payload)
 }
 
 /// Reads one JSON object, and ignores what follows it. Reads text that is not a JSON
-/// object to its end.
-fn read_payload(stdin: BorrowedFd) -> Result<Vec<u8>, String> {
+/// object to its end. An object, or an empty payload, gets a member with the host.
+fn read_payload(stdin: BorrowedFd, host: Option<&str>) -> Result<Vec<u8>, String> {
     let mut payload = Vec::new();
     if stdin.is_terminal() {
-        return Ok(payload);
+        return Ok(with_host(payload, host));
     }
     let mut scanner = ObjectScanner::default();
     while payload.len() <= MAX_PAYLOAD {
@@ -64,17 +70,33 @@ fn read_payload(stdin: BorrowedFd) -> Result<Vec<u8>, String> {
         })
         .map_err(|error| format!("cannot read the payload on stdin: {error}"))?;
         if count == 0 {
-            return Ok(payload);
+            let host = host.filter(|_| payload.is_empty());
+            return Ok(with_host(payload, host));
         }
         if let Some(object) = scanner.scan(&payload)
             && object.end <= MAX_PAYLOAD
         {
             payload.truncate(object.end);
             payload.drain(..object.start);
-            return Ok(payload);
+            return Ok(with_host(payload, host));
         }
     }
     Err("the payload is longer than 64 MiB. Send a shorter one".into())
+}
+
+/// Adds the member `_host` at the end of an object. Empty bytes are an empty object.
+fn with_host(mut object: Vec<u8>, host: Option<&str>) -> Vec<u8> {
+    let Some(host) = host else {
+        return object;
+    };
+    object.pop();
+    let separator = match object.trim_ascii() {
+        b"" => "{",
+        b"{" => "",
+        _ => ",",
+    };
+    object.extend(format!("{separator}\"_host\":{}}}", Value::from(host)).bytes());
+    object
 }
 
 fn request_head(event_name: &str, length: usize) -> String {

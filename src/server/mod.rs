@@ -97,7 +97,8 @@ struct Server {
     signals: UnixStream,
     /// `None` once no more clients are accepted.
     hook_listener: Option<Listener>,
-    /// `None` if the system has no watch left: then a lost socket file is not noticed.
+    /// `None` if the system has no watch left: then a lost socket file is not noticed. Also where
+    /// there are no watches, and listeners look themselves.
     file_watch: Option<FileWatch>,
     clients: Clients<UnixStream>,
     publisher: Publisher,
@@ -259,8 +260,10 @@ impl Server {
 
     /// Reads from clients, and publishes what comes of it.
     fn read_clients(&mut self, turn: &mut Turn) {
-        if !self.publisher.is_congested() {
+        if !self.publisher.is_congested() && !self.worker.has_held() {
             self.clients.read(&mut self.publisher, turn);
+        }
+        if !self.publisher.is_congested() {
             self.finish_jobs(turn);
         }
         for job in self.clients.take_jobs() {
@@ -279,6 +282,10 @@ impl Server {
                 self.has_results = false;
                 return;
             };
+            // The sinks get first what it would evict, and meanwhile no client is read.
+            if !self.publisher.output.has_room_for(&finished.forms) {
+                return self.worker.hold(finished);
+            }
             let publisher = &mut self.publisher;
             self.clients.finish_job(finished, publisher, turn);
             if self.publisher.is_congested() {
@@ -325,10 +332,12 @@ impl Server {
     fn commit(&mut self, turn: &mut Turn) {
         self.publisher
             .discard_reader_input(self.clients.scratch(), turn);
-        self.publisher.accept_readers(turn.now);
-        let flushed = self.publisher.flush();
+        self.publisher.accept_readers(turn);
+        let flushed = self.publisher.flush(turn);
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(turn);
+        self.publisher.flush_slow_readers(turn);
+        self.worker.free(self.publisher.output.take_garbage());
     }
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.

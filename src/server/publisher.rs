@@ -9,6 +9,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Instant, SystemTime};
 
 use log::trace;
@@ -17,7 +18,7 @@ use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
-use super::budget::{CONGESTION, DISCARD, FLUSH, Turn};
+use super::budget::{ACCEPT_READERS, BYTES_PER_SINK, CATCH_UP, CONGESTION, DISCARD, Turn, WRITE};
 use super::clients::publish::{LiveReader, Publish};
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
@@ -28,9 +29,10 @@ use crate::format::Forms;
 use crate::http::response::events_head;
 use crate::http::route::Replay;
 use crate::listen::listener::Listener;
+use crate::nonblocking::has_lost_reader;
 use crate::output::Output;
 use crate::output::event_log::Position;
-use crate::output::flush::{FlushBudget, Flushed};
+use crate::output::flush::Flushed;
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -46,6 +48,8 @@ pub(super) struct Publisher {
     pub(super) sessions: Sessions,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
+    /// For how many turns the events have waited because more readers were in the backlog.
+    flush_delays: usize,
 }
 
 impl Publisher {
@@ -60,7 +64,7 @@ impl Publisher {
         if let Some(fd) = output.stdout_fd() {
             // This reports only that stdout was closed by its reader. stdout is registered
             // for writability while it has no room.
-            register(&registry, &mut SourceFd(&fd), Token::Stdout)?;
+            register(&registry, &mut SourceFd(&fd.as_raw_fd()), Token::Stdout)?;
         }
         Ok(Publisher {
             registry,
@@ -71,11 +75,12 @@ impl Publisher {
             live_reader_limit,
             sessions,
             with_input: ReadyQueue::default(),
+            flush_delays: 0,
         })
     }
 
     pub(super) fn handle_stdout_report(&mut self, report: &Report) {
-        if report.is_error() || report.is_write_closed() {
+        if is_reader_gone(report, self.output.stdout_fd()) {
             self.output.close_stdout();
         } else if report.is_writable() {
             self.output.set_stdout_writable();
@@ -83,9 +88,8 @@ impl Publisher {
     }
 
     pub(super) fn handle_reader_report(&mut self, key: usize, report: &Report) {
-        // EPOLLHUP, which mio reports as write closed: the reader is gone. A reader that is
-        // only read closed has nothing to send, and still receives.
-        if report.is_write_closed() || report.is_error() {
+        let stream = self.output.reader(key);
+        if is_reader_gone(report, stream.as_ref().map(|stream| stream.as_fd())) {
             return self.output.remove_reader(key);
         }
         if report.is_writable() {
@@ -135,12 +139,20 @@ impl Publisher {
         }
     }
 
-    /// Accepts all readers in the backlog. It runs between reading this turn's hooks and
+    /// Accepts the readers in the backlog. It runs between reading this turn's hooks and
     /// writing their events: a reader whose `connect` returned before a hook was posted is
-    /// in the backlog by then, whether or not the poll has reported it.
-    pub(super) fn accept_readers(&mut self, now: Instant) {
+    /// in the backlog by then, whether or not the poll has reported it. If there are too many for one
+    /// turn, the events wait for the next one.
+    pub(super) fn accept_readers(&mut self, turn: &mut Turn) {
+        turn.begin_step(ACCEPT_READERS);
+        let is_done = self.accept_readers_while(turn.now, &mut || turn.has_time());
+        self.flush_delays = if is_done { 0 } else { self.flush_delays + 1 };
+    }
+
+    /// Accepts readers while there is time. Returns whether no more are in the backlog.
+    fn accept_readers_while(&mut self, now: Instant, has_time: &mut dyn FnMut() -> bool) -> bool {
         let Some(listener) = &mut self.listener else {
-            return;
+            return true;
         };
         if self.output.needs_flush {
             listener.is_readable = true;
@@ -153,7 +165,11 @@ impl Publisher {
                 .registry
                 .register(stream, token.into(), Interest::READABLE);
             remove_unregistered(&mut self.output, key, result);
+            if !has_time() {
+                return false;
+            }
         }
+        true
     }
 
     /// Adds clients of the hook socket that have become readers. The poll reports them with a
@@ -196,10 +212,28 @@ impl Publisher {
 
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
     /// acknowledged.
-    pub(super) fn flush(&mut self) -> Flushed {
-        let flushed = self.output.flush(FLUSH);
+    pub(super) fn flush(&mut self, turn: &mut Turn) -> Flushed {
+        /// Turns that accept more readers than the backlog holds: those that come meanwhile have
+        /// connected later than the hooks.
+        const MAX_DELAYS: usize = 16;
+        if (1..MAX_DELAYS).contains(&self.flush_delays) {
+            return self.output.flushed();
+        }
+        turn.begin_step(WRITE);
+        let flushed = self.output.flush(BYTES_PER_SINK, &mut || turn.has_time());
         self.register_sinks();
         flushed
+    }
+
+    /// Writes to slow readers. Call it after the responses: these do not wait for it.
+    pub(super) fn flush_slow_readers(&mut self, turn: &mut Turn) {
+        if !self.output.needs_flush && !self.output.has_partial_events {
+            return;
+        }
+        turn.begin_step_of(CATCH_UP);
+        let has_time = &mut || turn.has_time();
+        self.output.flush_slow_readers(BYTES_PER_SINK, has_time);
+        self.register_sinks();
     }
 
     /// Registers sinks for writability when they have no room, and no longer.
@@ -237,6 +271,15 @@ impl Publisher {
     }
 }
 
+/// Whether the reader of a sink has gone. mio reports EPOLLHUP as write closed. A reader that is only
+/// read closed has nothing to send, and still receives. On macOS one that has gone is read closed
+/// too: only that half is registered.
+fn is_reader_gone(report: &Report, fd: Option<BorrowedFd>) -> bool {
+    report.is_error()
+        || report.is_write_closed()
+        || report.is_read_closed() && fd.is_some_and(has_lost_reader)
+}
+
 /// Removes a reader if it could not be registered. The poll would never report it.
 fn remove_unregistered(output: &mut Output, key: usize, result: io::Result<()>) {
     if let Err(error) = result {
@@ -256,8 +299,8 @@ impl Publish for Publisher {
     /// first, so that only slow sinks lose events.
     fn publish_forms(&mut self, forms: Forms) -> Position {
         if !self.output.has_room_for(&forms) {
-            self.accept_readers(Instant::now());
-            self.output.flush(FlushBudget::PROMPT_SINKS);
+            self.accept_readers_while(Instant::now(), &mut || true);
+            self.output.flush(usize::MAX, &mut || true);
         }
         self.output.append(forms)
     }
@@ -280,5 +323,68 @@ impl Publish for Publisher {
 
     fn is_congested(&self) -> bool {
         self.output.bytes_behind >= CONGESTION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::server::budget::Clock;
+    use mio::Poll;
+    use std::cell::Cell;
+    use std::os::unix::net::UnixStream as StdStream;
+    use std::time::Duration;
+
+    /// Clocks on which everything takes so long that a step has time for one item.
+    struct SlowClock(Instant, Cell<u32>);
+
+    impl Clock for SlowClock {
+        fn now(&self) -> Instant {
+            self.0 + self.cpu()
+        }
+
+        fn cpu(&self) -> Duration {
+            self.1.set(self.1.get() + 1);
+            Duration::from_secs(1) * self.1.get()
+        }
+    }
+
+    /// Accepts readers and writes to them. Returns how many readers there are.
+    fn commit(publisher: &mut Publisher) -> usize {
+        let mut turn = Turn::begin(SlowClock(Instant::now(), Cell::new(0)));
+        publisher.accept_readers(&mut turn);
+        publisher.flush(&mut turn);
+        publisher.output.output_reader_count()
+    }
+
+    #[test]
+    fn readers_in_a_long_backlog_get_the_event_and_each_has_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output.sock");
+        let listener = Listener::open(None, &path, 0o600, 10).unwrap();
+        let poll = Poll::new().unwrap();
+        let registry = poll.registry().try_clone().unwrap();
+        let output = Output::new(Format::Compact, 1 << 20, 0, None);
+        let sessions = Sessions::new(0);
+        let mut publisher = Publisher::new(registry, output, Some(listener), 0, sessions).unwrap();
+        let mut readers = [(); 5].map(|()| StdStream::connect(&path).unwrap());
+        publisher.publish_gone(7, "\"s\"");
+        let mut counts = Vec::new();
+        while publisher.has_work(Instant::now()) {
+            counts.push(commit(&mut publisher));
+            assert!(counts.len() < 50);
+        }
+        assert!(counts[0] < 5, "{counts:?}");
+        for reader in &mut readers {
+            reader.set_nonblocking(true).unwrap();
+            let mut buffer = [0; 1000];
+            let count = reader.read(&mut buffer).unwrap();
+            let text = std::str::from_utf8(&buffer[..count]).unwrap();
+            assert!(
+                text.contains("\"_gone\":7") && text.ends_with('\n'),
+                "{text}"
+            );
+        }
     }
 }

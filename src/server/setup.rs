@@ -32,7 +32,7 @@ impl Server {
         options: &ServerOptions,
         activated: ActivationSockets,
     ) -> Result<Self, String> {
-        let poll = Poll::new().map_err(context("create an epoll"))?;
+        let poll = Poll::new().map_err(context("create a poll"))?;
         // Before a socket file exists that a signal could leave behind.
         let mut signals = signals::catch().map_err(context("catch signals"))?;
         register(poll.registry(), &mut signals, Token::Signals)?;
@@ -60,7 +60,7 @@ impl Server {
         Ok(Server {
             signals,
             hook_listener: Some(hook_listener),
-            file_watch: file_watch.inspect_err(|error| say(error)).ok(),
+            file_watch: file_watch.inspect_err(|error| say(error)).ok().flatten(),
             clients: Clients::new(share(&poll)?, options.timeout, inflight),
             publisher,
             worker,
@@ -74,7 +74,7 @@ impl Server {
 /// The poll's registry for another owner.
 fn share(poll: &Poll) -> Result<Registry, String> {
     let registry = poll.registry().try_clone();
-    registry.map_err(context("share an epoll"))
+    registry.map_err(context("share a poll"))
 }
 
 /// The program's stdout, if the options say that events go there.
@@ -130,12 +130,16 @@ fn open_listeners(
     Ok((hook_listener, output_listener))
 }
 
-/// Watches the files of listeners. A service manager's sockets are not watched.
+/// Watches the files of listeners. A service manager's sockets are not watched. `None` where files
+/// cannot be watched, but are looked at each second.
 fn watch_files<'l>(
     registry: &Registry,
     listeners: impl Iterator<Item = &'l mut Listener>,
-) -> Result<FileWatch, String> {
-    let file_watch = FileWatch::new().map_err(context(WATCH))?;
+) -> Result<Option<FileWatch>, String> {
+    let Some(file_watch) = FileWatch::new().map_err(context(WATCH))? else {
+        listeners.for_each(|listener| listener.check_file_each_second(Instant::now()));
+        return Ok(None);
+    };
     register(
         registry,
         &mut SourceFd(&file_watch.fd()),
@@ -149,5 +153,5 @@ fn watch_files<'l>(
             listener.set_file_changed(Instant::now());
         }
     }
-    Ok(file_watch)
+    Ok(Some(file_watch))
 }

@@ -14,7 +14,9 @@ use super::session::{Change, Session};
 use super::sessions::MAX_SESSIONS;
 use super::table::distinct_length;
 use crate::event::object::Object;
-use crate::format::line::{self, Context, LineLook, MAX_PROJECT_COLUMNS, SESSION_COLOURS};
+use crate::format::line::{
+    self, Context, LineLook, MAX_HOST_COLUMNS, MAX_PROJECT_COLUMNS, SESSION_COLOURS,
+};
 use crate::format::line_writer::columns_of;
 use crate::format::summary;
 
@@ -22,6 +24,7 @@ use crate::format::summary;
 #[derive(Default)]
 pub struct Lines {
     project_columns: usize,
+    hosts: Hosts,
     session_ids: ShortIds,
     agent_ids: ShortIds,
     /// By the number of the session.
@@ -38,6 +41,8 @@ impl Lines {
         out: &mut String,
     ) {
         let mut context = Context {
+            host: "",
+            host_columns: self.hosts.columns(),
             project: "",
             project_columns: self.project_columns,
             session_length: self.session_ids.length,
@@ -56,6 +61,9 @@ impl Lines {
             let project = summary::project(&session.cwd);
             let columns = columns_of(project).min(MAX_PROJECT_COLUMNS);
             self.project_columns = self.project_columns.max(columns);
+            self.hosts.add(&session.host);
+            context.host = &session.host;
+            context.host_columns = self.hosts.columns();
             context.project = project;
             context.project_columns = self.project_columns;
             context.session_length = self.session_ids.length_with(&session.id);
@@ -77,6 +85,29 @@ impl Lines {
         }
         let last = self.messages.entry(session.number).or_default();
         last.is_repeated_by(event)
+    }
+}
+
+/// The hosts of the sessions that lines have shown.
+#[derive(Default)]
+struct Hosts {
+    first: Option<String>,
+    has_several: bool,
+    /// Those of the longest name.
+    columns: usize,
+}
+
+impl Hosts {
+    fn add(&mut self, host: &str) {
+        let first = self.first.get_or_insert_with(|| host.to_owned());
+        self.has_several |= first != host;
+        let columns = columns_of(host).min(MAX_HOST_COLUMNS);
+        self.columns = self.columns.max(columns);
+    }
+
+    /// The columns for a host: none as long as there is only one.
+    fn columns(&self) -> usize {
+        if self.has_several { self.columns } else { 0 }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::format::duration::describe_seconds;
 use crate::format::line_writer::{LineWriter, columns_of, cut_middle};
 use crate::format::summary;
 
-/// The most columns for the name of a project.
+/// The most columns for the name of a project, or of a host.
 const PROJECT_COLUMNS: usize = 20;
 /// The most columns for an identifier on a terminal.
 const ID_COLUMNS: usize = 12;
@@ -21,7 +21,10 @@ const ID_COLUMNS: usize = 12;
 /// A line for each session, with its age at `now`, in seconds since 1970. `width` is that of
 /// the terminal, if there is one.
 pub fn table(sessions: &[&Session], now: i64, width: Option<usize>) -> String {
-    const HEAD: [&str; 6] = ["STATE", "AGE", "PROJECT", "SESSION", "CALLS", "FAIL"];
+    const HEAD: [&str; 7] = [
+        "STATE", "AGE", "HOST", "PROJECT", "SESSION", "CALLS", "FAIL",
+    ];
+    const HOST: usize = 2;
     if sessions.is_empty() {
         return "No sessions\n".into();
     }
@@ -34,9 +37,13 @@ pub fn table(sessions: &[&Session], now: i64, width: Option<usize>) -> String {
             .iter()
             .map(|session| row(session, now, id(session))),
     );
+    let has_hosts = have_several_hosts(sessions.iter().copied());
     let widest = |column: usize| rows.iter().map(|row| columns_of(&row[column])).max();
     // With a space, and another one before the next column.
-    let widths: [usize; HEAD.len()] = array::from_fn(|column| widest(column).unwrap_or(0) + 1);
+    let widths: [usize; HEAD.len()] = array::from_fn(|column| match column {
+        HOST if !has_hosts => 0,
+        _ => widest(column).unwrap_or(0) + 1,
+    });
     let used = widths.iter().sum::<usize>() + widths.len();
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(used));
     let details = sessions.iter().map(|session| session.detail_for(room));
@@ -53,7 +60,13 @@ pub fn table(sessions: &[&Session], now: i64, width: Option<usize>) -> String {
     text
 }
 
-fn row(session: &Session, now: i64, id: String) -> [String; 6] {
+/// Whether sessions are from more than one host. Those that name none share one.
+pub fn have_several_hosts<'s>(mut sessions: impl Iterator<Item = &'s Session>) -> bool {
+    let first = sessions.next();
+    first.is_some_and(|first| sessions.any(|session| session.host != first.host))
+}
+
+fn row(session: &Session, now: i64, id: String) -> [String; 7] {
     let state = match session.quiet(now) {
         Some(_) => "quiet",
         None => session.state().name(),
@@ -64,6 +77,7 @@ fn row(session: &Session, now: i64, id: String) -> [String; 6] {
     [
         state.into(),
         age.unwrap_or_default(),
+        cut_middle(session.host.chars(), PROJECT_COLUMNS),
         cut_middle(project.chars(), PROJECT_COLUMNS),
         id,
         session.tool_calls.to_string(),
@@ -96,6 +110,9 @@ struct SessionJson<'s> {
     detail: String,
     prompt: Option<&'s str>,
     cwd: &'s str,
+    /// Only of a session whose events name it.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    host: &'s str,
     branch: Option<&'s str>,
     model: Option<&'s str>,
     /// Tokens.
@@ -154,6 +171,7 @@ pub fn json(session: &Session, details: &Details) -> String {
         detail: session.detail(),
         prompt: Some(&*session.prompt).filter(|prompt| !prompt.is_empty()),
         cwd: &session.cwd,
+        host: &session.host,
         branch: details.transcript.branch.as_deref(),
         model: details.transcript.model.as_deref(),
         context: details.transcript.context,

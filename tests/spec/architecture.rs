@@ -141,5 +141,5 @@ fn every_path_in_a_message_is_shown_by_shown() {
     };
     assert_eq!(containing(".display()"), [] as [&str; 0]);
     // The other one is the name in a patch, which other programs read.
-    assert_eq!(containing("to_string_lossy"), ["hooks::edit", "terminal"]);
+    assert_eq!(containing("to_string_lossy"), ["terminal", "user_files"]);
 }

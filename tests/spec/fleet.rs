@@ -15,10 +15,10 @@ use crate::harness::*;
 use crate::recipes::{TESTS_README, blocks_of, with_sockets};
 
 /// A shell with all processes that it starts. They end together.
-struct Group(Child);
+pub struct Group(pub Child);
 
 impl Group {
-    fn start(command: &str) -> Group {
+    pub fn start(command: &str) -> Group {
         let mut shell = Command::new("sh");
         shell.args(["-c", command]).process_group(0);
         shell
@@ -88,11 +88,11 @@ impl Drop for Broker {
     }
 }
 
-/// An unused port below the ephemeral ports. A client that connects to a closed ephemeral
-/// port may connect to itself.
-fn free_port() -> u16 {
-    let start = 10_000 + (std::process::id() % 10_000) as u16;
-    (start..start + 10_000)
+/// An unused port from `first` on, below the ephemeral ports. A client that connects to a closed
+/// ephemeral port may connect to itself.
+pub fn free_port(first: u16) -> u16 {
+    let start = first + (std::process::id() % 4_000) as u16;
+    (start..start + 1_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .unwrap()
 }
@@ -104,7 +104,7 @@ fn a_restart_of_the_broker_loses_no_event_of_two_hosts() {
         return;
     };
     let folder = folder();
-    let broker = Broker::start(&program, folder.path(), free_port());
+    let broker = Broker::start(&program, folder.path(), free_port(10_000));
     let [forward, subscribe, ..] = blocks()[..] else {
         panic!("the commands are missing")
     };

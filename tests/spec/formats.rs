@@ -461,3 +461,15 @@ fn yaml_is_coloured_only_on_a_terminal() {
             .contains('\x1b')
     );
 }
+
+/// Each line names the project. If the server read the path for each call, this would take minutes.
+#[test]
+fn a_long_path_is_read_once_for_all_calls_of_a_batch() {
+    const CALLS: usize = 40_000;
+    let mut printer = Printer::new(&["--pretty-line"]);
+    let path = "/\\u0070".to_owned() + &"p".repeat(2 << 20);
+    let calls = vec![r#"{"tool_response":"Error: "}"#; CALLS].join(",");
+    let body = format!(r#"{{"cwd":"{path}","tool_calls":[{calls}]}}"#);
+    let lines = printer.print("/?event=PostToolBatch", body);
+    assert_eq!(lines.lines().count(), CALLS);
+}

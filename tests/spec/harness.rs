@@ -1,6 +1,7 @@
 //! Shared by all tests: servers, each in its own temporary folder, clients, readers, and
 //! waiting for conditions instead of sleeping.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -355,7 +356,9 @@ pub fn program() -> Command {
 fn without_client(command: &mut Command) {
     command
         .env("HOME", "/nonexistent")
-        .env_remove("CLAUDE_CONFIG_DIR");
+        .env_remove("CLAUDE_CONFIG_DIR")
+        // A user may have the service, and then has its socket there.
+        .env_remove("XDG_RUNTIME_DIR");
 }
 
 /// The command of the program with this hook socket. stdout and stderr are pipes, and the
@@ -447,6 +450,12 @@ pub fn signal(pid: u32, name: &str) -> bool {
     kill.unwrap().success()
 }
 
+/// Whether a process sleeps, according to the kernel.
+pub fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('S')
+}
+
 /// Runs a hook's command as Claude Code does: in a shell, with the payload on stdin. It must
 /// succeed and print nothing.
 pub fn run_hook(command: &str, payload: &[u8]) {
@@ -460,18 +469,23 @@ pub fn run_hook(command: &str, payload: &[u8]) {
 
 /// A shell that runs a command of README.md. The tested program is in its PATH.
 pub fn shell(command: &str) -> Command {
-    let mut path = std::ffi::OsString::from(Path::new(BINARY).parent().unwrap());
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap());
     let mut shell = Command::new("sh");
     shell
         .args(["-c", command])
-        .env("PATH", path)
+        .env("PATH", path_with_program())
         .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     without_client(&mut shell);
     shell
+}
+
+/// A PATH that begins with the folder of the tested program.
+pub fn path_with_program() -> OsString {
+    let mut path = OsString::from(Path::new(BINARY).parent().unwrap());
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    path
 }
 
 /// Writes a script that can be run. Another process writes it: a program that this one has

@@ -88,6 +88,7 @@ impl User {
             .env("PATH", "/usr/bin:/bin")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
             .env_remove("CLAUDE_CONFIG_DIR")
+            .env_remove("XDG_RUNTIME_DIR")
             .stdin(Stdio::null());
         if let Place::ConfigDir = place {
             command.env("CLAUDE_CONFIG_DIR", self.home.path().join("elsewhere"));

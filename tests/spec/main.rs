@@ -7,6 +7,7 @@ mod activation;
 mod alerts;
 mod architecture;
 mod client_files;
+mod containers;
 mod crash;
 mod events;
 mod fleet;
@@ -17,6 +18,7 @@ mod formats;
 mod framing;
 mod harness;
 mod hooks;
+mod hosts;
 mod http;
 mod install;
 #[cfg(feature = "screen")]
@@ -35,11 +37,14 @@ mod recipes;
 #[cfg(feature = "screen")]
 mod screen;
 mod send;
+mod service;
 mod sessions;
+mod shells;
 mod shutdown;
 mod sinks;
 mod soak;
 mod socket_files;
+mod ssh;
 #[cfg(feature = "screen")]
 mod terminals;
 mod trace;

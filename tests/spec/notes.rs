@@ -24,7 +24,7 @@ use crate::harness::*;
 
 const NOTES: &str = include_str!("../../EDU_NOTES.md");
 const SOURCE_FOLDERS: &str = "src src/cli src/server src/server/clients src/server/sessions src/listen src/http src/event src/format src/output \
-     src/diagnostics src/send src/request src/hooks src/watch src/watch/session \
+     src/diagnostics src/send src/request src/hooks src/service src/user_files src/watch src/watch/session \
      src/watch/screen src/watch/source";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The line with which a file names its stop.
@@ -232,7 +232,7 @@ fn the_picture_of_a_short_read_is_what_the_kernel_does() {
 #[test]
 fn the_picture_of_the_log_shows_its_floor_history_and_cursors() {
     const ENTRIES: u64 = 9;
-    let mut log = EventLog::new(40, 60, Format::Compact);
+    let mut log = EventLog::new(105, 60, Format::Compact);
     let [a, b, c] = [(); 3].map(|()| log.add_cursor(Form::Compact, 0));
     // Each cursor, and how many bytes it reads at most.
     let mut cursors = [(a, 14), (b, 60), (c, usize::MAX)];

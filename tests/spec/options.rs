@@ -195,7 +195,7 @@ fn of_a_typo_the_nearest_name_is_suggested() {
         ("hooks --instal", "--instal. Did you mean --install?"),
         (
             "xyz",
-            "xyz. The subcommands are send, hooks, sessions, watch",
+            "xyz. The subcommands are send, hooks, service, sessions, watch, completions, man",
         ),
         ("sessions --xyz", "--xyz"),
         ("--xyz", "--xyz"),

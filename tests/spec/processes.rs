@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 use crate::turns::Traced;
@@ -382,6 +382,37 @@ fn a_hook_of_another_user_than_its_parent_says_nothing() {
     assert_eq!(gone(&server, 1), [(pid.into(), "t".into())]);
 }
 
+#[test]
+fn a_stranger_with_many_sessions_leaves_the_others_theirs() {
+    let (true, Some(curl)) = (is_root(), tool("curl")) else {
+        return;
+    };
+    let server = Server::start(&["--trace", "--mode", "666"]);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(server.folder.path(), mode).unwrap();
+    let (client, pid) = Client::identified(&server, "direct Stop mine");
+    let socket = server.socket();
+    let post = |id: u32| {
+        let body = json!({"session_id": id.to_string()}).to_string();
+        format!(
+            "next\nunix-socket = {}\nurl = http://h/\ndata = {body:?}\n",
+            socket.display()
+        )
+    };
+    let posts: String = (0..600).map(post).collect();
+    let mut stranger = Command::new(curl);
+    stranger
+        .args(["-s", "-K", "-"])
+        .uid(65534)
+        .stdin(Stdio::piped());
+    let mut stranger = stranger.spawn().unwrap();
+    let stdin = stranger.stdin.take();
+    stdin.unwrap().write_all(posts.as_bytes()).unwrap();
+    assert!(stranger.wait().unwrap().success());
+    client.kill();
+    assert_eq!(gone(&server, 1), [(pid.into(), "mine".into())]);
+}
+
 /// The command that starts a program in another pid namespace. If it does not work, the test
 /// is to be skipped.
 fn unshare(options: &'static [&'static str]) -> Option<Vec<&'static str>> {
@@ -608,6 +639,19 @@ fn six_hundred_sessions_fit_in_a_thousand_descriptors() {
     assert!(gone.iter().map(session).eq(88..600));
 }
 
+/// The files of /proc that a server has opened.
+fn opened_in_proc(traced: &Traced) -> Vec<String> {
+    let calls = traced.turns().concat().into_iter();
+    calls.filter(|call| call.contains("\"/proc/")).collect()
+}
+
+/// Has a hook posted, and waits for its response. The server's stdout is not read.
+fn post_and_wait(client: &mut Client, server: &Server) {
+    let file = server.folder.path().join("done");
+    client.run(&format!("shell Stop s; : > {}", file.display()));
+    wait_until("the hook is posted", || fs::remove_file(&file).is_ok());
+}
+
 #[test]
 fn proc_is_read_only_until_the_process_is_known() {
     let Some(_) = tool("curl") else { return };
@@ -615,19 +659,10 @@ fn proc_is_read_only_until_the_process_is_known() {
         return;
     };
     let server = &traced.server;
-    let opened = || {
-        let turns = traced.turns().concat();
-        turns
-            .iter()
-            .filter(|call| call.contains("\"/proc/"))
-            .count()
-    };
     let mut client = Client::start(server);
     let mut post = || {
-        let file = server.folder.path().join("done");
-        client.run(&format!("shell Stop s; : > {}", file.display()));
-        wait_until("the hook is posted", || fs::remove_file(&file).is_ok());
-        opened()
+        post_and_wait(&mut client, server);
+        opened_in_proc(&traced).len()
     };
     let started_at = Instant::now();
     let first = post();
@@ -642,4 +677,41 @@ fn proc_is_read_only_until_the_process_is_known() {
     for _ in 0..20 {
         assert_eq!(post(), known);
     }
+}
+
+/// `/proc/PID/stat` visits every thread of a process, and `/proc/PID/status` lists every group.
+#[test]
+fn what_is_read_of_a_process_does_not_grow_with_it() {
+    let Some(_) = tool("curl") else { return };
+    let Some(traced) = Traced::start("openat", Stdio::null()) else {
+        return;
+    };
+    post_and_wait(&mut Client::start(&traced.server), &traced.server);
+    let opened = opened_in_proc(&traced);
+    assert!(!opened.is_empty());
+    assert!(
+        opened.iter().all(|call| call.contains("/task/")),
+        "{opened:?}"
+    );
+}
+
+#[test]
+fn a_session_is_not_looked_for_once_the_kernel_has_refused_a_pidfd() {
+    let Some(_) = tool("curl") else { return };
+    let refusal = ["-e", "inject=pidfd_open:error=EPERM"];
+    let Some(traced) = Traced::start_with("openat,pidfd_open", &refusal, Stdio::null()) else {
+        return;
+    };
+    let server = &traced.server;
+    let mut client = Client::start(server);
+    wait_until("a pidfd is refused", || {
+        post_and_wait(&mut client, server);
+        let calls = traced.turns().concat();
+        calls.iter().any(|call| call.starts_with("pidfd_open"))
+    });
+    let opened = opened_in_proc(&traced).len();
+    // A session that is not refused would be looked for again.
+    thread::sleep(Duration::from_millis(1100));
+    post_and_wait(&mut client, server);
+    assert_eq!(opened_in_proc(&traced).len(), opened);
 }

@@ -216,48 +216,89 @@ fn a_partly_sent_event_is_completed_even_if_it_is_evicted() {
     });
 }
 
+/// Four readers, each in the middle of another event. Together these exceed `--buffer`.
+fn readers_in_partial_events(server: &Server, kind: Kind) -> Vec<UnixStream> {
+    let text = "x".repeat(400_000);
+    let stalled = (0..4).map(|n| {
+        let reader = server.reader_of(kind);
+        server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
+        reader
+    });
+    stalled.collect()
+}
+
+/// Whether a reader is disconnected before it has got the last of the four events.
+fn is_disconnected(mut reader: UnixStream) -> bool {
+    reader.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut received = Vec::new();
+    let mut buffer = [0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer).unwrap() {
+            0 => return true,
+            count => received.extend(&buffer[..count]),
+        }
+        if received.ends_with(b"}\n") && String::from_utf8_lossy(&received).contains("\"n\":3") {
+            return false;
+        }
+    }
+}
+
 #[test]
-fn if_partial_events_exceed_the_buffer_the_reader_that_stalled_first_is_disconnected() {
+fn readers_that_read_are_not_disconnected_however_large_the_events_are() {
     KINDS.into_iter().for_each(|kind| {
         let server = Server::with_readers(&["--buffer", "500000"]);
-        let text = "x".repeat(400_000);
-        // Each reader stalls in the middle of another event.
-        let stalled: Vec<_> = (0..4)
-            .map(|n| {
-                let reader = server.reader_of(kind);
-                server.post("Big", format!("{{\"n\":{n},\"text\":\"{text}\"}}"));
-                reader
-            })
-            .collect();
+        let readers = readers_in_partial_events(&server, kind);
+        let disconnected: Vec<bool> = readers.into_iter().map(is_disconnected).collect();
+        assert_eq!(disconnected, [false; 4]);
+    });
+}
+
+#[test]
+fn if_partial_events_exceed_the_buffer_the_reader_that_stopped_first_is_disconnected() {
+    let check = |kind| {
+        let server = Server::with_readers(&["--buffer", "500000"]);
+        let stalled = readers_in_partial_events(&server, kind);
         let name = match kind {
             Kind::Output => "An output reader",
             Kind::Live => "A reader of /events",
         };
         let reason = format!(
-            "{name} (pid {}) is disconnected in the middle of an event of 4",
+            "{name} (pid {}) is disconnected in the middle of an event",
             std::process::id()
         );
-        let has_reason = |text: &str| text.contains(&reason);
-        server.stderr.wait("the reason", has_reason);
-        let is_disconnected = stalled.into_iter().map(|mut reader| {
-            reader.set_read_timeout(Some(TIMEOUT)).unwrap();
-            let mut received = Vec::new();
-            let mut buffer = [0; 1 << 16];
-            loop {
-                match reader.read(&mut buffer).unwrap() {
-                    0 => return true,
-                    count => received.extend(&buffer[..count]),
-                }
-                if received.ends_with(b"}\n")
-                    && String::from_utf8_lossy(&received).contains("\"n\":3")
-                {
-                    return false;
-                }
-            }
+        // They have stopped when they have taken nothing for ten seconds.
+        wait_until("the reason", || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            server.post("Stop", "{}");
+            server.stderr.text().contains(&reason)
         });
-        let is_disconnected: Vec<bool> = is_disconnected.collect();
-        assert_eq!(is_disconnected, [true, false, false, false]);
+        let disconnected: Vec<bool> = stalled.into_iter().map(is_disconnected).collect();
+        assert_eq!(disconnected, [true, false, false, false]);
+    };
+    std::thread::scope(|scope| {
+        for kind in KINDS {
+            scope.spawn(move || check(kind));
+        }
     });
+}
+
+#[test]
+fn readers_that_fall_behind_together_are_reported_in_one_line() {
+    let server = Server::with_readers(&["--buffer", "100000"]);
+    let _stalled: Vec<_> = (0..50).map(|_| server.reader()).collect();
+    let text = "x".repeat(200_000);
+    for _ in 0..4 {
+        server.post("Big", format!("\"{text}\""));
+    }
+    let stderr = server.stderr.text();
+    let lines: Vec<_> = stderr
+        .lines()
+        .filter(|line| line.contains("too slow"))
+        .collect();
+    let [line] = lines[..] else {
+        panic!("{lines:?}")
+    };
+    assert!(line.ends_with(" and 49 more readers are too slow: their oldest events are dropped"));
 }
 
 #[test]

@@ -15,6 +15,8 @@ use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
 
 use crate::harness::*;
+use crate::recipes::{README, blocks_of};
+use crate::sessions::recording;
 
 /// What the program writes when it takes the terminal, and when it gives it back: the title,
 /// the alternate screen, the cursor.
@@ -355,4 +357,32 @@ fn a_terminal_that_is_gone_ends_the_program() {
         status.is_some()
     });
     assert_eq!(status.unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_session_of_last_week_is_found_in_the_record() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let home = folder();
+    let record = home.path().join("claude-events");
+    fs::create_dir(&record).unwrap();
+    for (day, name) in [
+        ("2026-11-19", "01_print"),
+        ("2026-11-26", "09c_sub_permission"),
+    ] {
+        let file = record.join(format!("events.{day}.jsonl"));
+        fs::write(file, recording(name).concat()).unwrap();
+    }
+    let mut command = shell(blocks_of(README, "Past events")[0]);
+    let mut watch = Watch::start(command.env("HOME", home.path()));
+    watch.wait_for("3 ended");
+    // A command of a session that has ended.
+    watch.press("/nope.txt\r");
+    watch.wait_for("filter: nope.txt");
+    watch.wait_for("cat nope.txt");
+    watch.press("\t\r/nope\r");
+    watch.wait_for("Exit code 1");
+    watch.press("qqq");
+    watch.end();
 }

@@ -143,12 +143,6 @@ fn a_nonblocking_stdin_is_read_to_the_end_of_the_object() {
     assert_eq!(server.stdout.lines(1)[0]["n"], 1);
 }
 
-/// Whether a process sleeps, according to the kernel.
-fn is_asleep(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(") ").next().unwrap().starts_with('S')
-}
-
 #[test]
 fn a_terminal_or_a_closed_stdin_is_an_empty_payload() {
     let server = Server::start(&[]);

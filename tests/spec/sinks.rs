@@ -341,3 +341,23 @@ fn the_server_works_if_the_reader_of_its_stderr_has_disconnected() {
     assert_eq!(column(&read_lines(&mut reader, 1), "n"), [1]);
     server.stop();
 }
+
+/// After `stty tostop`, a terminal stops background processes that write to it.
+#[test]
+fn a_server_in_the_background_is_not_stopped_by_what_it_writes_to_its_terminal() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let (screen, terminal) = terminal();
+    let copy = || terminal.try_clone().unwrap();
+    let script = "stty tostop; setpriv --pdeathsig KILL \"$0\" \"$@\" & wait";
+    let server = Server::start_with(&[], |command| {
+        run_under(command, &["setsid", "--ctty", "sh", "-mc", script])
+            .stdin(copy())
+            .stdout(copy())
+            .stderr(copy())
+    });
+    server.post("Stop", "{}");
+    let text = screen.wait("the event", |text| text.contains("\"_event\":\"Stop\""));
+    assert!(text.contains("Press Ctrl+C to stop"), "{text}");
+}

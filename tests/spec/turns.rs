@@ -21,6 +21,11 @@ pub struct Traced {
 impl Traced {
     /// `None` if there is no strace.
     pub fn start(calls: &str, stdout: Stdio) -> Option<Traced> {
+        Traced::start_with(calls, &[], stdout)
+    }
+
+    /// The same, with further options of strace.
+    pub fn start_with(calls: &str, options: &[&str], stdout: Stdio) -> Option<Traced> {
         let strace = tool("strace")?;
         let folder = folder();
         let output = folder.path().join("output.sock");
@@ -35,7 +40,7 @@ impl Traced {
                 "-e",
                 &filter,
             ];
-            run_under(command, &strace).stdout(stdout)
+            run_under(command, &[&strace, options].concat()).stdout(stdout)
         });
         Some(Traced {
             server,

@@ -41,10 +41,9 @@ pub struct Status {
     pub process_group: u32,
     pub session: u32,
     pub started_at: u64,
-    /// The real uid.
+    /// The effective uid, which is also what the kernel says of a peer.
     pub uid: u32,
-    /// Whether it is the init of a pid namespace, or a systemd: a process that exists to be a
-    /// reaper.
+    /// Whether it is pid 1, or a systemd: a process that exists to be a reaper.
     pub is_init: bool,
     /// Whether SIGINT and SIGQUIT are ignored.
     pub ignores_interrupts: bool,

@@ -27,21 +27,21 @@ mod proc_fs;
 mod session;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::trace;
 use mio::Registry;
+use rustix::process::geteuid;
 use slab::Slab;
 
 use self::gone::Gone;
 pub use self::session::SessionHook;
 use self::session::{Session, State};
 use crate::server::budget::Turn;
-use crate::server::deadlines::Deadlines;
 use crate::server::token::Token;
 
-/// Sessions that are known at a time. The least recently active one makes room for
-/// another.
+/// Sessions that are known at a time. The least recently active one of the user with most makes
+/// room for another.
 pub const MAX_SESSIONS: usize = 512;
 /// A session whose id is longer than this, as spelled, is not followed. Real ones have 38 bytes.
 const MAX_ID: usize = 256;
@@ -53,8 +53,12 @@ pub struct Sessions {
     /// The keys of the sessions, by their ids. There are few: comparing is faster than hashing.
     keys: BTreeMap<String, usize>,
     capacity: usize,
-    /// Used as an LRU list: with no timeout, the first key is the least recently active.
-    recency: Deadlines,
+    /// How many sessions each user has. A user without any is not here.
+    counts: BTreeMap<u32, usize>,
+    /// The user that the server runs as.
+    own_uid: u32,
+    /// Hooks so far.
+    hook_count: u64,
     pub gone: Gone,
     /// Whether processes can be identified here.
     has_proc: bool,
@@ -67,7 +71,9 @@ impl Sessions {
             sessions: Slab::new(),
             keys: BTreeMap::new(),
             capacity: capacity.min(MAX_SESSIONS),
-            recency: Deadlines::new(Duration::ZERO),
+            counts: BTreeMap::new(),
+            own_uid: geteuid().as_raw(),
+            hook_count: 0,
             gone: Gone::default(),
             has_proc: proc_fs::is_readable(),
         }
@@ -111,35 +117,67 @@ impl Sessions {
             }
             return;
         }
-        let Some(key) = key.or_else(|| self.add(hook, turn.now)) else {
+        let Some(key) = key.or_else(|| self.add(hook)) else {
             return;
         };
         let session = &mut self.sessions[key];
         if session.uid != hook.peer.uid {
             return;
         }
-        session.record(hook);
-        self.recency.set(key, turn.now);
+        self.hook_count += 1;
+        session.record(hook, self.hook_count);
         if self.has_proc {
             session.identify(key, hook, registry, turn);
         }
     }
 
-    /// Adds a session, in place of the least recently active one if there are too many.
-    fn add(&mut self, hook: &SessionHook, now: Instant) -> Option<usize> {
-        if self.sessions.len() >= self.capacity {
-            let oldest = self.recency.take_expired(now)?;
-            self.remove(oldest);
+    /// Adds a session, if necessary in place of the least recently active one of some user.
+    fn add(&mut self, hook: &SessionHook) -> Option<usize> {
+        let uid = hook.peer.uid;
+        if self.has_half(uid) {
+            self.remove(self.oldest_of(uid)?);
+        } else if self.sessions.len() >= self.capacity {
+            let users = self.counts.iter();
+            let most = users.max_by_key(|(uid, count)| (**count, self.is_stranger(**uid)));
+            let (most, _) = most?;
+            self.remove(self.oldest_of(*most)?);
         }
         let key = self.sessions.insert(Session::new(hook));
         self.keys.insert(hook.session_id.to_owned(), key);
+        *self.counts.entry(uid).or_default() += 1;
         Some(key)
+    }
+
+    /// Whether a stranger may have no more: there is half, and somebody else has sessions too.
+    fn has_half(&self, uid: u32) -> bool {
+        let count = self.counts.get(&uid).copied().unwrap_or(0);
+        let is_alone = count == self.sessions.len();
+        self.is_stranger(uid) && !is_alone && count >= self.capacity / 2
+    }
+
+    /// Whether a user is neither the server's own nor root.
+    fn is_stranger(&self, uid: u32) -> bool {
+        uid != 0 && uid != self.own_uid
+    }
+
+    /// The least recently active session of a user.
+    fn oldest_of(&self, uid: u32) -> Option<usize> {
+        let sessions = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.uid == uid);
+        let oldest = sessions.min_by_key(|(_, session)| session.last_hook);
+        oldest.map(|(key, _)| key)
     }
 
     fn remove(&mut self, key: usize) -> Option<Session> {
         let session = self.sessions.try_remove(key)?;
         self.keys.remove(&session.id);
-        self.recency.clear(key);
+        let count = self.counts.entry(session.uid).or_default();
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.counts.remove(&session.uid);
+        }
         self.gone.deadlines.clear(key);
         Some(session)
     }
@@ -189,6 +227,7 @@ mod tests {
     use crate::server::budget::SimulatedClock;
     use mio::Poll;
     use std::process::{Child, Command, Stdio, id};
+    use std::time::Duration;
 
     const TIME: &str = "2026-02-09T10:30:00+00:00";
 
@@ -296,6 +335,37 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_has_half_and_of_a_full_table_the_user_with_most_gives_way() {
+        let mut world = World::new(4);
+        let own = world.peer.uid;
+        let mut post = |uid, ids: &[&str]| {
+            world.peer.uid = uid;
+            ids.iter().for_each(|id| world.post("Stop", id));
+            world.ids().join(" ")
+        };
+        assert_eq!(
+            post(7, &["1", "2", "3", "4"]),
+            "1 2 3 4",
+            "nobody else wants any"
+        );
+        assert_eq!(post(own, &["a"]), "2 3 4 a");
+        assert_eq!(post(7, &["5"]), "3 4 5 a");
+        assert_eq!(post(own, &["b", "c"]), "5 a b c");
+        assert_eq!(
+            post(own, &["d"]),
+            "5 b c d",
+            "the server's own user has most"
+        );
+        assert_eq!(post(7, &["6"]), "5 6 c d");
+        assert_eq!(
+            post(own, &["e"]),
+            "6 c d e",
+            "of two that have the same, a stranger"
+        );
+        assert_eq!(post(0, &["r"]), "6 d e r");
+    }
+
+    #[test]
     fn a_long_id_is_not_followed() {
         let mut world = World::new(2);
         world.post("Stop", &"a".repeat(MAX_ID + 1));
@@ -374,6 +444,21 @@ mod tests {
         world.post("Stop", "a");
         assert_eq!(world.sessions.watched(), 0);
         world.now += Duration::from_nanos(1);
+        world.post("Stop", "a");
+        assert_eq!(world.sessions.watched(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_peer_that_has_ended_counts_as_a_look() {
+        let mut world = World::new(2);
+        let pid = world.peer.pid.replace(u32::MAX);
+        world.post("Stop", "a");
+        world.peer.pid = pid;
+        world.now += Duration::from_millis(999);
+        world.identify(&["a"]);
+        assert_eq!(world.sessions.watched(), 0);
+        world.pass_second();
         world.post("Stop", "a");
         assert_eq!(world.sessions.watched(), 1);
     }

@@ -14,7 +14,8 @@ mod linux {
     use std::ffi::OsStr;
     use std::fs;
     use std::io;
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::os::unix::fs::MetadataExt;
     use std::path::Path;
     use std::process;
 
@@ -37,28 +38,23 @@ mod linux {
 
     /// The status of a process. `None` if there is no such process, or /proc hides it
     /// (`hidepid`, proc(5)).
+    ///
+    /// Another user's process must not make this slow. `/proc/PID/stat` visits all its threads, and
+    /// `/proc/PID/status` lists all its groups. The `stat` of its first thread does neither.
     pub fn status(pid: u32) -> Option<Status> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        let stat = fs::read(format!("/proc/{pid}/task/{pid}/stat")).ok()?;
+        let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
         let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
-        parse(
-            &String::from_utf8_lossy(&stat),
-            &String::from_utf8_lossy(&status),
-            program.as_deref(),
-        )
+        parse(&String::from_utf8_lossy(&stat), uid, program.as_deref())
     }
 
-    /// Reads the two files: proc_pid_stat(5) and proc_pid_status(5).
-    fn parse(stat: &str, status: &str, program: Option<&Path>) -> Option<Status> {
+    /// Reads the fields of `stat`: proc_pid_stat(5).
+    fn parse(stat: &str, uid: u32, program: Option<&Path>) -> Option<Status> {
         // Field 2 is the name in parentheses, and may contain any character. Field 3 is the state.
         let (start, fields) = stat.rsplit_once(") ")?;
         let (pid, name) = start.split_once(" (")?;
         let fields: Vec<&str> = fields.split(' ').collect();
         let field = |number: usize| fields.get(number - 3)?.parse().ok();
-        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        // Its pid in this namespace, and in each one below in which it is.
-        let pids = line("NSpid:").unwrap_or(pid);
-        let ignored = line("SigIgn:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
         let interrupts = 1 << (libc::SIGINT - 1) | 1 << (libc::SIGQUIT - 1);
         let program_name = program.and_then(Path::file_name).and_then(OsStr::to_str);
         Some(Status {
@@ -66,73 +62,81 @@ mod linux {
             process_group: field(5)? as u32,
             session: field(6)? as u32,
             started_at: field(22)?,
-            uid: line("Uid:")?.split_whitespace().next()?.parse().ok()?,
-            is_init: pids.split('\t').next_back() == Some("1") || name == "systemd",
-            ignores_interrupts: ignored.is_some_and(|mask| mask & interrupts == interrupts),
+            uid,
+            is_init: pid == "1" || name == "systemd",
+            ignores_interrupts: field(33)? & interrupts == interrupts,
             is_shell: program_name.is_none_or(|name| SHELLS.contains(&name)),
             program: program.map(Path::to_owned),
         })
     }
 
-    /// A descriptor that becomes readable when the process ends: pidfd_open(2), Linux 5.3.
+    /// A descriptor that becomes readable when the process ends: pidfd_open(2), Linux 5.3. `None`:
+    /// it has ended, or is the init of a pid namespace, which is a reaper. The error is the kernel's
+    /// refusal.
     ///
     /// The pid may have passed to another process before it was opened. If the start time is the
     /// same afterwards, it has not.
-    pub fn open_pidfd(process: Process) -> io::Result<OwnedFd> {
+    pub fn open_pidfd(process: Process) -> io::Result<Option<OwnedFd>> {
         let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw);
-        let pidfd = pidfd_open(pid.ok_or(Errno::SRCH)?, PidfdFlags::empty())?;
-        match status(process.pid) {
-            Some(now) if now.started_at == process.started_at => Ok(pidfd),
-            _ => Err(Errno::SRCH.into()),
-        }
+        let pidfd = match pidfd_open(pid.ok_or(Errno::INVAL)?, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(None),
+            result => result?,
+        };
+        let is_same = status(process.pid).is_some_and(|now| now.started_at == process.started_at);
+        Ok((is_same && !is_namespace_init(&pidfd)?).then_some(pidfd))
+    }
+
+    /// Whether a process is the init of a pid namespace: its pid there is the last of its pids
+    /// (proc_pid_fdinfo(5), Linux 5.5).
+    fn is_namespace_init(pidfd: &OwnedFd) -> io::Result<bool> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+        let mut lines = info.lines();
+        Ok(lines.any(|line| line.starts_with("NSpid:") && line.ends_with("\t1")))
     }
 
     #[cfg(test)]
     mod tests {
         use super::*;
 
+        /// The text of `stat`, where the process ignores these signals.
+        fn stat(process: &str, ignored: u32) -> String {
+            let fields = "S 6 5 4 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 0 0 0 0 0 0 0 0 0 0";
+            format!("{process} {fields} {ignored} 0 0\n")
+        }
+
         #[test]
         fn a_name_may_contain_anything() {
-            let stat = "7 (a) R 1 2 (\n) S 6 5 4 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 0\n";
-            let status = "Name:\ta) R 1\\n\nUid:\t1000\t0\t0\t0\nNSpid:\t7\n";
-            let status = parse(stat, status, None).unwrap();
+            let status = parse(&stat("7 (a) R 1 2 (\n)", 0), 1000, None).unwrap();
             assert_eq!((status.parent, status.process_group), (6, 5));
             assert_eq!((status.session, status.started_at), (4, 99));
             assert_eq!((status.uid, status.is_init), (1000, false));
         }
 
         #[test]
-        fn the_init_of_a_namespace_and_systemd_are_recognized() {
-            let is_init = |name: &str, pids: &str| {
-                let stat = format!("1 ({name}) S 6 5 4 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 0\n");
-                let status = format!("Uid:\t0\t0\t0\t0\n{pids}\n");
-                parse(&stat, &status, None).unwrap().is_init
-            };
-            assert!(is_init("init", "NSpid:\t1"));
-            assert!(is_init("sh", "NSpid:\t7\t1"));
-            assert!(is_init("systemd", "NSpid:\t7"));
-            assert!(!is_init("sh", "NSpid:\t7\t11"));
-            assert!(is_init("init", ""), "a kernel without namespaces");
+        fn pid_1_and_systemd_are_recognized() {
+            let is_init = |process| parse(&stat(process, 0), 0, None).unwrap().is_init;
+            assert!(is_init("1 (sh)") && is_init("7 (systemd)"));
+            assert!(!is_init("11 (sh)"));
         }
 
         #[test]
         fn ignored_signals_and_shells_are_recognized() {
-            let stat = "7 (a) S 6 5 4 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 99 0\n";
-            let parse = |mask: &str, program| {
-                let status = format!("Uid:\t0\t0\t0\t0\nSigIgn:\t00000000{mask}\n");
-                let status = parse(stat, &status, Some(Path::new(program))).unwrap();
+            let parse = |ignored, program| {
+                let status = parse(&stat("7 (a)", ignored), 0, Some(Path::new(program)));
+                let status = status.unwrap();
                 (status.ignores_interrupts, status.is_shell)
             };
-            assert_eq!(parse("00000006", "/usr/bin/dash"), (true, true));
-            assert_eq!(parse("00381007", "/bin/claude"), (true, false));
-            assert_eq!(parse("00000004", "/bin/sh/claude"), (false, false));
+            assert_eq!(parse(0b0000_0110, "/usr/bin/dash"), (true, true));
+            assert_eq!(parse(0b1000_0111, "/bin/claude"), (true, false));
+            assert_eq!(parse(0b0000_0100, "/bin/sh/claude"), (false, false));
         }
 
         #[test]
         fn incomplete_text_is_no_status() {
-            let (stat, status) = ("7 (a) S 6 5 4 0", "Uid:\t0\n");
-            for length in 0..stat.len() {
-                assert!(parse(&stat[..length], status, None).is_none());
+            let stat = stat("7 (a)", 0);
+            let ignored = stat.find(" 0 0 0\n").unwrap();
+            for length in 0..ignored {
+                assert!(parse(&stat[..length], 0, None).is_none());
             }
         }
 
@@ -148,8 +152,8 @@ mod linux {
             let pid = process::id();
             let started_at = status(pid).unwrap().started_at;
             let open = |started_at| open_pidfd(Process { pid, started_at });
-            assert!(open(started_at).is_ok());
-            assert!(open(started_at - 1).is_err());
+            assert!(open(started_at).unwrap().is_some());
+            assert!(open(started_at - 1).unwrap().is_none());
         }
     }
 }
@@ -169,7 +173,7 @@ mod unsupported {
         None
     }
 
-    pub fn open_pidfd(_: Process) -> io::Result<OwnedFd> {
+    pub fn open_pidfd(_: Process) -> io::Result<Option<OwnedFd>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -48,6 +48,8 @@ pub(super) enum State {
     },
     /// It has ended, and the deadline for a `SessionEnd` runs.
     Ended(u32),
+    /// The kernel gives no descriptor for it (seccomp(2), or an old kernel).
+    Refused,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub(super) struct Session {
     last_time: String,
     last_event: String,
     pub(super) event_count: u64,
+    /// The number of its last hook among those of all sessions.
+    pub(super) last_hook: u64,
     pub(super) state: State,
     /// When its process was last looked for.
     looked_at: Option<Instant>,
@@ -75,13 +79,16 @@ impl Session {
             last_time: String::new(),
             last_event: String::new(),
             event_count: 0,
+            last_hook: 0,
             state: State::Unknown,
             looked_at: None,
         }
     }
 
-    pub(super) fn record(&mut self, hook: &SessionHook) {
+    /// Records a hook, which has this number among those of all sessions.
+    pub(super) fn record(&mut self, hook: &SessionHook, number: u64) {
         self.event_count += 1;
+        self.last_hook = number;
         hook.time.clone_into(&mut self.last_time);
         let mut name = hook.event_name;
         if let Some((end, _)) = name.char_indices().nth(MAX_NAME) {
@@ -111,13 +118,17 @@ impl Session {
         let is_early = self
             .looked_at
             .is_some_and(|at| turn.now < at + MIN_DISTANCE);
-        if is_early || matches!(self.state, State::Ended(_)) {
+        if is_early || matches!(self.state, State::Ended(_) | State::Refused) {
             return;
         }
-        let Some(walk) = walk(hook.peer, turn) else {
+        // The peer may have no pid in this namespace, or the turn no time: a later hook may help.
+        let Some(pid) = hook.peer.pid.filter(|_| turn.has_time_for_walk()) else {
             return;
         };
         self.looked_at = Some(turn.now);
+        let Some(walk) = ancestors::walk(pid, hook.peer.uid, proc_fs::status) else {
+            return;
+        };
         let common = match &self.state {
             State::Watched { process, .. } if walk.ancestors.contains(process) => return,
             State::Candidates(first) => first.nearest_common(&walk),
@@ -131,17 +142,18 @@ impl Session {
         }
     }
 
-    /// Watches this process. If it has ended by now, or the kernel gives no descriptor for it, a later
-    /// hook tries again.
+    /// Watches this process, unless it has ended by now: then a later hook tries again.
     fn watch(&mut self, key: usize, process: Process, registry: &Registry) {
-        if let Ok(pidfd) = proc_fs::open_pidfd(process)
-            && register(&pidfd, key, registry)
-        {
-            trace!("{}: lives in process {}", Token::Session(key), process.pid);
-            self.state = State::Watched {
-                process,
-                _pidfd: pidfd,
-            };
+        match proc_fs::open_pidfd(process) {
+            Ok(Some(pidfd)) if register(&pidfd, key, registry) => {
+                trace!("{}: lives in process {}", Token::Session(key), process.pid);
+                self.state = State::Watched {
+                    process,
+                    _pidfd: pidfd,
+                };
+            }
+            Ok(_) => {}
+            Err(_) => self.state = State::Refused,
         }
     }
 
@@ -149,7 +161,7 @@ impl Session {
         match self.state {
             State::Watched { process, .. } => Some(process.pid),
             State::Ended(pid) => Some(pid),
-            State::Unknown | State::Candidates(_) => None,
+            State::Unknown | State::Candidates(_) | State::Refused => None,
         }
     }
 
@@ -170,13 +182,6 @@ impl Session {
         }
         out.push_str(&format!(",\"events\":{}}}", self.event_count));
     }
-}
-
-/// Walks from a peer. `None` if the turn has no time for another walk, or the peer has no pid in
-/// this namespace: then a later hook may help.
-fn walk(peer: &Peer, turn: &mut Turn) -> Option<Walk> {
-    let pid = peer.pid.filter(|_| turn.has_time_for_walk())?;
-    ancestors::walk(pid, peer.uid, proc_fs::status)
 }
 
 /// Registers a pidfd with the poll. Closing it ends that.

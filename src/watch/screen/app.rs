@@ -21,6 +21,7 @@ use crate::watch::filter::{is_shown, parse};
 use crate::watch::session::client::ClientWord;
 use crate::watch::session::{Change, Session, State};
 use crate::watch::sessions::{MAX_SESSIONS, Sessions};
+use crate::watch::table::have_several_hosts;
 
 /// A session that ended longer ago, in seconds, is not in the list until the user wants it.
 const FOLD_AGE: u64 = 60;
@@ -306,6 +307,11 @@ impl App {
         self.allowed().next().is_some()
     }
 
+    /// Whether the sessions that the options allow are from more than one host.
+    pub fn has_several_hosts(&self) -> bool {
+        have_several_hosts(self.allowed())
+    }
+
     /// How many sessions only the client's files tell of.
     pub fn without_events(&self) -> usize {
         self.allowed().filter(|session| session.events == 0).count()
@@ -399,6 +405,7 @@ fn step(age: u64) -> u64 {
 fn searched(session: &Session) -> String {
     let agents: Vec<&str> = session.agents().map(|agent| &*agent.kind).collect();
     let texts = [
+        &session.host,
         summary::project(&session.cwd),
         &session.name(),
         &session.id,

@@ -18,6 +18,7 @@ use crate::watch::session::{Session, State};
 // Columns of the cells.
 const STATE: usize = 7;
 const AGE: usize = 4;
+const MAX_HOST: usize = 16;
 const MAX_PROJECT: usize = 20;
 const MAX_NAME: usize = 20;
 /// Characters of a subagent's id.
@@ -59,12 +60,19 @@ fn columns(app: &App, shown: &[&Session], width: usize) -> Columns {
     let longest = |texts: &dyn Fn(&&Session) -> usize| shown.iter().map(texts).max().unwrap_or(0);
     let fit = |longest: usize, most: usize| longest.clamp(7, most.min(width / 5).max(7));
     let from = |least: usize, columns: usize| if width >= least { columns } else { 0 };
+    let host = |session: &&Session| columns_of(&session.host);
+    let hosts = if app.has_several_hosts() {
+        fit(longest(&host), MAX_HOST)
+    } else {
+        0
+    };
     let has_context = shown.iter().any(|session| context(app, session).is_some());
     let columns = vec![
         Column(1, Left),
         Column(1, Left),
         Column(from(32, STATE), Left),
         Column(AGE, Right),
+        Column(from(46, hosts), Left),
         Column(fit(longest(&project), MAX_PROJECT), Left),
         Column(from(46, fit(longest(&name), MAX_NAME)), Left),
         Column(if has_context { from(80, CONTEXT) } else { 0 }, Right),
@@ -135,8 +143,8 @@ impl<'s> Table<'s> {
 
     /// The names of the columns.
     pub fn head(&self) -> Row<'static> {
-        const NAMES: [&str; 10] = [
-            "", "", "STATE", "AGE", "PROJECT", "NAME", "CTX", "CALLS", "FAIL", "DETAIL",
+        const NAMES: [&str; 11] = [
+            "", "", "STATE", "AGE", "HOST", "PROJECT", "NAME", "CTX", "CALLS", "FAIL", "DETAIL",
         ];
         self.columns
             .row(NAMES.map(|name| Cell::new(name, Style::new())))
@@ -177,6 +185,7 @@ impl<'s> Table<'s> {
             Cell::new(sign, style(state, &self.app.look)),
             Cell::new(word, style(state, &self.app.look)),
             Cell::new(age.map(describe_age).unwrap_or_default(), Style::new()),
+            Cell::new(&*session.host, text_style),
             Cell::new(summary::project(&session.cwd), project_style),
             Cell::new(session.name(), text_style),
             Cell::new(context.map(tokens).unwrap_or_default(), text_style),
@@ -204,8 +213,8 @@ impl<'s> Table<'s> {
             Cell::new(sign(state), style(state, &self.app.look)),
             Cell::new(state.name(), style(state, &self.app.look)),
             Cell::new(age.unwrap_or_default(), Style::new()),
-            // From the project to the failures.
-            Cell::new(format!("└ {} {id}", agent.kind), Style::new()).span(5),
+            // From the host to the failures.
+            Cell::new(format!("└ {} {id}", agent.kind), Style::new()).span(6),
             Cell::new(detail, Style::new()),
         ])
     }

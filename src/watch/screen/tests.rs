@@ -1127,3 +1127,23 @@ fn what_the_source_reports_is_shown_until_events_come() {
     view.event("api", "Notification", json!({}));
     assert!(view.rows()[29].starts_with("? help | q quit"));
 }
+
+#[test]
+fn the_host_is_a_column_where_there_is_more_than_one_and_is_found() {
+    let mut view = View::new((100, 30));
+    let prompt = json!({"prompt": "go", "_host": "devbox"});
+    view.event("api", "UserPromptSubmit", prompt);
+    assert!(!view.text().contains("HOST"));
+    view.prompt("shop", "go");
+    let agent = json!({"agent_id": "a1f0", "agent_type": "Explore"});
+    view.event("api", "SubagentStart", agent);
+    view.shows("STATE    AGE HOST    PROJECT NAME");
+    view.shows("* working   0s devbox  api     5c01b2d7");
+    view.shows("* working   0s         shop    shop");
+    view.shows("* working   0s └ Explore a1f0");
+    let _ = view.press("/DEVBOX<Enter>");
+    view.app.refresh();
+    assert_eq!(view.table(), ["working api"]);
+    // Its name is still there for those that are not shown.
+    view.shows("HOST");
+}

@@ -164,6 +164,8 @@ pub struct Session {
     pub number: usize,
     /// The directory in which it began.
     pub cwd: String,
+    /// The host that its events name (`send --host`). Without one it is empty.
+    pub host: String,
     /// The process, if it is known by its events.
     pid: Option<u32>,
     pub events: u64,
@@ -367,6 +369,9 @@ impl Session {
         }
         if self.cwd.is_empty() {
             self.cwd = parts::path(event, "cwd");
+        }
+        if let Some(host) = id(event, "_host") {
+            self.host = host;
         }
         if self.transcript.is_empty() {
             self.transcript = parts::path(event, "transcript_path");

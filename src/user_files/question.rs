@@ -14,13 +14,25 @@ use rustix::termios::{InputModes, LocalModes, OptionalActions, Termios, tcgetatt
 /// The time between two looks at the terminal.
 const INTERVAL: Duration = Duration::from_millis(200);
 
+/// Asks whether to do what `question` says. Any answer but yes is an error.
+pub fn confirm(question: &str) -> Result<(), String> {
+    match ask(&format!("{question} [y/N] ")) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("you did not confirm the change".into()),
+        Err(error) => Err(format!(
+            "there is no terminal to ask on ({error}). Give --yes to write without a question, or \
+             --dry-run to see the change"
+        )),
+    }
+}
+
 /// Asks on the terminal, whatever stdin and stdout are, and returns whether the answer is yes. It
 /// fails if there is no terminal.
 ///
 /// A pager that reads stdout changes the terminal's modes when it starts, and then clears the
 /// screen. So the question is asked again when they have changed. The pager does not read the
 /// terminal before it has something to show.
-pub fn ask(question: &str) -> io::Result<bool> {
+fn ask(question: &str) -> io::Result<bool> {
     let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
     let mut answer = String::new();
     let others = loop {

@@ -1,4 +1,4 @@
-//! A settings file: read, and replaced in one step.
+//! A text file: read, and replaced in one step.
 //!
 //! The new content is written to a temporary file in the same directory, synced, and put in place
 //! of the old one (`exchange`). A full disk or a crash leaves the old file, and perhaps the
@@ -19,7 +19,7 @@ use crate::terminal::Shown;
 
 /// A file as it was when it was read.
 #[derive(Debug)]
-pub struct SettingsFile {
+pub struct TextFile {
     /// The file itself, behind all symlinks.
     path: PathBuf,
     /// `None` if there is no file.
@@ -28,10 +28,10 @@ pub struct SettingsFile {
     pub text: String,
 }
 
-impl SettingsFile {
+impl TextFile {
     /// Reads the file with this absolute path. A file that does not exist is empty. The
     /// error does not contain the path.
-    pub fn read(path: &Path) -> Result<SettingsFile, String> {
+    pub fn read(path: &Path) -> Result<TextFile, String> {
         let error = |error: io::Error| format!("cannot read it: {error}");
         let path = resolve(path).map_err(error)?;
         let content = match Content::read(&path) {
@@ -46,7 +46,7 @@ impl SettingsFile {
             format!("it is not UTF-8 at line {line}")
         })?;
         let text = text.to_owned();
-        Ok(SettingsFile {
+        Ok(TextFile {
             path,
             content,
             text,
@@ -108,7 +108,7 @@ impl SettingsFile {
     }
 }
 
-/// Makes the client's folder, if it is missing.
+/// Makes the folder, if it is missing.
 fn make_folder(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
@@ -126,7 +126,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Whose a new file in `folder` must be. In a user's folder, that user's client could not read what
+/// Whose a new file in `folder` must be. In a user's folder, that user's programs could not read what
 /// is root's. Who is not root can only make own files.
 fn owner_for_root(folder: &Path) -> io::Result<Option<(Option<u32>, Option<u32>)>> {
     let folder = fs::metadata(folder)?;
