@@ -96,7 +96,7 @@ impl Listener {
     }
 
     /// Whether there is a descriptor for another connection, with `open` connections open.
-    fn has_room(&self, open: usize) -> bool {
+    pub fn has_room(&self, open: usize) -> bool {
         open + self.reserved < self.capacity
     }
 
