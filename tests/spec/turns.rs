@@ -374,6 +374,7 @@ fn a_trace_on_the_terminal_of_stdout_comes_to_rest() {
 
 /// Both events are ready in one turn. The first one fills stdout, so the second one has to
 /// wait, and nothing reports it again.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_second_large_event_is_not_forgotten_when_the_first_one_stalls_stdout() {
     let Some(strace) = tool("strace") else {
