@@ -30,7 +30,7 @@ pub mod publish;
 mod queues;
 mod session_lists;
 pub mod socket;
-mod users;
+pub mod users;
 
 use std::time::{Duration, Instant};
 
