@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -598,14 +597,8 @@ pub fn listener_with_short_backlog(path: &Path) -> UnixListener {
 }
 
 /// Connects without blocking. A full backlog is an error.
-pub fn connect_without_waiting(path: &Path) -> rustix::io::Result<OwnedFd> {
-    use rustix::net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&stream, &SocketAddrUnix::new(path)?)?;
-    Ok(stream)
+pub fn connect_without_waiting(path: &Path) -> io::Result<mio::net::UnixStream> {
+    mio::net::UnixStream::connect(path)
 }
 
 /// Waits until a condition is true. Panics after [`TIMEOUT`].
@@ -704,9 +697,15 @@ pub fn terminal_with_keys() -> (fs::File, Stream, fs::File) {
 
 /// Both sides of a terminal.
 pub fn pty() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = openpt(flags).unwrap();
+    use rustix::pty::{grantpt, ptsname, unlockpt};
+    use std::os::unix::fs::OpenOptionsExt;
+    // As posix_openpt(3), but closed on exec, which macOS has no flag for.
+    let master = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open("/dev/ptmx")
+        .unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
@@ -715,7 +714,7 @@ pub fn pty() -> (fs::File, fs::File) {
         .write(true)
         .open(name.to_str().unwrap())
         .unwrap();
-    (fs::File::from(master), slave)
+    (master, slave)
 }
 
 /// The path of a program that a test needs. If there is no such program, the test is to be

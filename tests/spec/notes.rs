@@ -1,5 +1,5 @@
 //! The notes are correct: the excerpts in EDU_NOTES.md are in the source, its commands print
-//! what it shows, its pictures show what happens, its links and those of README.md lead
+//! what it shows, its pictures show what happens, its links and those of the other documents lead
 //! somewhere, and every source file names its stop.
 //!
 //! The commands of one section run in one shell session, in a folder of their own. A command
@@ -10,7 +10,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{PipeReader, Write};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command};
@@ -163,6 +162,7 @@ fn the_picture_of_the_triggers_is_what_epoll_reports() {
     use rustix::event::Timespec;
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
 
     let (mut sender, mut receiver) = UnixStream::pair().unwrap();
     let polls = [EventFlags::IN, EventFlags::IN | EventFlags::ET].map(|flags| {
@@ -202,6 +202,7 @@ fn the_picture_of_the_triggers_is_what_epoll_reports() {
 #[cfg(target_os = "linux")]
 fn the_picture_of_a_short_read_is_what_the_kernel_does() {
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
 
     let reads = |passes_descriptor: bool| {
         let (mut sender, mut receiver) = UnixStream::pair().unwrap();
@@ -311,6 +312,7 @@ fn the_stops_visit_the_modules_in_the_order_of_lib_rs() {
 fn every_link_and_every_file_name_is_valid() {
     for path in [
         "README.md",
+        "src/README.md",
         "EDU_NOTES.md",
         "tests/README.md",
         "benches/README.md",

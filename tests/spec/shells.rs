@@ -31,7 +31,7 @@ const TYPED: [(&str, &str); 8] = [
     ("send --ver\t", "<send><--verbose>"),
 ];
 
-/// The line of README.md that contains `text`.
+/// The line of src/README.md that contains `text`.
 fn readme(text: &str) -> &'static str {
     block("Completions and the manual page", text).trim()
 }
