@@ -91,7 +91,7 @@ fn step_1_and_2_tear_a_body_in_two_pieces_and_step_3_does_not() {
 fn step_2_forgets_a_client_and_step_3_does_not() {
     // Two clients connect before the poll is asked. It reports the listener once.
     let two_clients = |server: &Step| {
-        server.signal("STOP");
+        server.pause();
         let clients = [server.send(stop("1")), server.send(stop("2"))];
         server.signal("CONT");
         clients

@@ -197,6 +197,34 @@ fn a_hook_of_1500_kilobytes_does_not_wait_for_huge_bodies() {
     });
 }
 
+/// A list of sessions that nobody reads stays in memory, so there are few.
+#[test]
+fn few_unread_lists_of_sessions_are_in_memory() {
+    const GET: &[u8] = b"GET /sessions HTTP/1.1\r\n\r\n";
+    let server = Server::start(&[]);
+    let cwd = "x".repeat(1000);
+    for id in 0..512 {
+        let body = format!("{{\"session_id\":\"{id}\",\"cwd\":\"{cwd}\"}}");
+        server.post("Stop", body);
+    }
+    // Each begins to read its list, so the turn of the next one is another.
+    let ask = || {
+        let mut client = server.connect();
+        client.write_all(GET).unwrap();
+        let head = read_until(&mut client, |text| text.contains("\r\n"));
+        (client, status(&head).to_owned())
+    };
+    let mut clients: Vec<_> = (0..5).map(|_| ask()).collect();
+    let statuses = clients.iter().map(|(_, status)| &**status);
+    assert_eq!(
+        statuses.collect::<Vec<_>>(),
+        ["200", "200", "200", "200", "503"]
+    );
+    clients.remove(0);
+    server.post("Stop", "{}");
+    assert_eq!(ask().1, "200");
+}
+
 /// Everything that arrives while the server is stopped, within the client's time.
 #[test]
 fn requests_that_arrived_in_time_are_served_by_a_late_server() {
@@ -318,6 +346,7 @@ fn a_trace_on_the_terminal_of_stdout_comes_to_rest() {
 
 /// Both events are ready in one turn. The first one fills stdout, so the second one has to
 /// wait, and nothing reports it again.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_second_large_event_is_not_forgotten_when_the_first_one_stalls_stdout() {
     let Some(strace) = tool("strace") else {

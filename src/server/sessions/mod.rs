@@ -218,6 +218,8 @@ impl Sessions {
     }
 }
 
+// Without /proc no session is identified.
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::gone::SESSION_END_DELAY;
@@ -386,7 +388,6 @@ mod tests {
         assert!(world.sessions.to_json().contains(r#""cwd":null"#));
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_session_is_an_object_with_its_process_once_that_is_known() {
         let mut world = World::new(2);
@@ -406,7 +407,6 @@ mod tests {
     }
 
     /// `ssh -R`, `socat` or an app that posts itself. What is behind it is not known.
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_that_posts_several_hooks_identifies_nothing() {
         let mut world = World::new(2);
@@ -420,7 +420,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1, "another process posts");
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_hook_from_the_process_or_without_ancestors_ends_no_watch() {
         let mut world = World::new(2);
@@ -434,7 +433,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_is_looked_for_once_a_second() {
         let mut world = World::new(2);
@@ -448,7 +446,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_peer_that_has_ended_counts_as_a_look() {
         let mut world = World::new(2);
@@ -483,7 +480,6 @@ mod tests {
         assert_eq!(world.sessions.take_replaced(&start), None);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn an_ended_process_is_gone_after_half_a_second() {
         let mut world = World::new(2);
@@ -502,7 +498,6 @@ mod tests {
         assert!(world.ids().is_empty() && world.sessions.gone.next_deadline().is_none());
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_turn_identifies_few_sessions_and_the_others_later() {
         let mut world = World::new(MAX_SESSIONS);
