@@ -446,7 +446,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
         let mut world = World::new(2);
