@@ -57,8 +57,7 @@ fn the_count_of_readers_is_answered() {
     let _readers: Vec<_> = (0..11).map(|_| server.reader()).collect();
     assert_eq!(count(), "11");
     drop(server.reader());
-    server.wait_until_at_rest();
-    assert_eq!(count(), "11");
+    wait_until("it is removed", || count() == "11");
     assert_eq!(server.post("GET / HTTP/1.1\r\n\r\n"), "404");
 }
 

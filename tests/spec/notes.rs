@@ -1,5 +1,5 @@
 //! The notes are correct: the excerpts in EDU_NOTES.md are in the source, its commands print
-//! what it shows, its pictures show what happens, its links and those of README.md lead
+//! what it shows, its pictures show what happens, its links and those of the other documents lead
 //! somewhere, and every source file names its stop.
 //!
 //! The commands of one section run in one shell session, in a folder of their own. A command
@@ -312,6 +312,7 @@ fn the_stops_visit_the_modules_in_the_order_of_lib_rs() {
 fn every_link_and_every_file_name_is_valid() {
     for path in [
         "README.md",
+        "src/README.md",
         "EDU_NOTES.md",
         "tests/README.md",
         "benches/README.md",
@@ -466,6 +467,7 @@ impl Shell {
             .env("PATH", std::env::join_paths(path).unwrap())
             .env("LC_ALL", "C")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+            .env_remove("XDG_RUNTIME_DIR")
             .env_remove("RUST_LOG")
             .stdin(std::process::Stdio::piped())
             .stdout(writer.try_clone().unwrap())
