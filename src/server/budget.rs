@@ -31,8 +31,9 @@ pub const READ: Duration = Duration::from_millis(9);
 const SHORT: Duration = Duration::from_millis(1);
 /// The ancestors of a peer are looked for until then.
 const WALK: Duration = Duration::from_millis(8);
-/// The other clients are read.
-pub const READ_AGAIN: Duration = Duration::from_millis(11);
+/// The other clients are read for so long. What the steps before have left is not used: the next
+/// hook waits for the end of this.
+pub const READ_AGAIN: Duration = Duration::from_millis(2);
 /// Events of the worker are published.
 pub const PUBLISH: Duration = Duration::from_millis(12);
 /// Clients whose deadline has passed are handled.

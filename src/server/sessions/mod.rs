@@ -354,6 +354,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_has_half_also_where_there_is_room() {
+        let mut world = World::new(4);
+        world.post("Stop", "a");
+        world.peer.uid = 7;
+        ["1", "2", "3"].iter().for_each(|id| world.post("Stop", id));
+        assert_eq!(world.ids(), ["2", "3", "a"]);
+    }
+
+    #[test]
     fn a_long_id_is_not_followed() {
         let mut world = World::new(2);
         world.post("Stop", &"a".repeat(MAX_ID + 1));
