@@ -27,9 +27,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub const ACCEPT: Duration = Duration::from_millis(5);
 /// Clients are read that have not been read yet in their request.
 pub const READ: Duration = Duration::from_millis(9);
-/// A turn that is shorter than this does not ask for its CPU time, which takes half a microsecond.
-const SHORT: Duration = Duration::from_millis(1);
-/// The ancestors of a peer are looked for until then.
+/// Until then, the ancestors of peers are looked for.
 const WALK: Duration = Duration::from_millis(8);
 /// The other clients are read for so long. What the steps before have left is not used: the next
 /// hook waits for the end of this.
@@ -50,6 +48,8 @@ pub const RESPOND: Duration = Duration::from_millis(20);
 pub const RESPOND_AGAIN: Duration = Duration::from_millis(21);
 /// Events are written to slow readers for so long: nobody else waits for these.
 pub const CATCH_UP: Duration = Duration::from_millis(3);
+/// A turn that is shorter than this does not ask for its CPU time, which takes half a microsecond.
+const SHORT: Duration = Duration::from_millis(1);
 /// Reads from one client in one turn, after the first one of its request. More would let one large
 /// upload hold up all others.
 pub const READS_PER_CLIENT: usize = 4;
