@@ -11,20 +11,30 @@ use super::json_text::string_length;
 /// Writes JSON text without the white space between its tokens. Clients send little of that,
 /// so it copies the longest possible runs.
 pub fn write(json: &str, out: &mut String) {
+    let mut rest = json;
+    while let Some(at) = find_white_space(rest) {
+        escape(&rest[..at], out);
+        rest = &rest[at + 1..];
+    }
+    escape(rest, out);
+}
+
+/// Whether a value has white space between its tokens.
+pub fn has_white_space(value: &str) -> bool {
+    value.starts_with(['{', '[']) && find_white_space(value).is_some()
+}
+
+/// The first white space between tokens.
+fn find_white_space(json: &str) -> Option<usize> {
     let bytes = json.as_bytes();
-    let (mut copied, mut at) = (0, 0);
-    while let Some(byte) = bytes.get(at) {
-        at += 1;
-        match byte {
-            b'"' => at += string_length(&bytes[at..]) + 1,
-            b' ' | b'\t' | b'\n' | b'\r' => {
-                escape(&json[copied..at - 1], out);
-                copied = at;
-            }
-            _ => {}
+    let mut at = 0;
+    loop {
+        match bytes.get(at)? {
+            b'"' => at += string_length(&bytes[at + 1..]) + 2,
+            b' ' | b'\t' | b'\n' | b'\r' => return Some(at),
+            _ => at += 1,
         }
     }
-    escape(&json[copied..], out);
 }
 
 /// Writes a member of an object. `key` is as it is spelled, without its quotes.
@@ -63,7 +73,7 @@ pub fn write_string(text: &str, out: &mut String) {
 /// Writes JSON text with an escape for every character that is not ASCII, and for DEL
 /// (RFC 8259 section 7). Such a character can occur only in a string, so the code need not
 /// know where strings begin and end.
-fn escape(json: &str, out: &mut String) {
+pub fn escape(json: &str, out: &mut String) {
     let mut rest = json;
     loop {
         let (plain, others) = rest.split_at(plain_length(rest.as_bytes()));

@@ -26,7 +26,6 @@ pub mod object;
 mod payload;
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::object::Object;
@@ -60,13 +59,12 @@ impl<'a> Event<'a> {
             name => (name, None),
         };
         let mut line = begin_line(time, name, body.len());
-        for (name, number) in [
-            ("pid", peer.pid.map(i64::from)),
-            ("uid", Some(peer.uid.into())),
-            ("gid", Some(peer.gid.into())),
-        ] {
-            // Writing to memory cannot fail.
-            let _ = number.map(|number| write!(line, ",\"_peer_{name}\":{number}"));
+        let pid = peer.pid.map(|pid| ("pid", pid));
+        for (name, number) in pid
+            .into_iter()
+            .chain([("uid", peer.uid), ("gid", peer.gid)])
+        {
+            line.extend([",\"_peer_", name, "\":", &number.to_string()]);
         }
         let session = payload::write(body, claimed, &mut line);
         line.push_str("}\n");
@@ -129,9 +127,7 @@ impl<'a> Event<'a> {
 /// after the metadata.
 fn begin_line(time: &str, name: &str, payload_length: usize) -> String {
     let mut line = String::with_capacity(METADATA_SIZE + payload_length);
-    line.push_str("{\"_ts\":");
-    compact::write_string(time, &mut line);
-    line.push_str(",\"_event\":");
+    line.extend(["{\"_ts\":\"", time, "\",\"_event\":"]);
     compact::write_string(name, &mut line);
     line
 }

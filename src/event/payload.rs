@@ -71,7 +71,12 @@ pub fn write<'a>(
     let inside = object[1..object.len() - 1].trim_ascii();
     if !inside.is_empty() {
         out.push(',');
-        compact::write(inside, out);
+        let write = if members.is_compact {
+            compact::escape
+        } else {
+            compact::write
+        };
+        write(inside, out);
     }
     members.session
 }
@@ -102,6 +107,10 @@ struct Members<'a> {
     /// quotes, and the last value.
     claimed: Vec<(&'a str, &'a str)>,
     session: SessionFields<'a>,
+    /// Whether there is no white space between the tokens of the members.
+    is_compact: bool,
+    /// Where the last member ends.
+    end: usize,
 }
 
 /// A key that is not reserved. This and the next two structs have the same size, so that a `Vec` of
@@ -140,6 +149,8 @@ impl<'a> Members<'a> {
             keys: Vec::with_capacity(FEW_KEYS),
             claimed: claimed(event_name),
             session: SessionFields::default(),
+            is_compact: true,
+            end: 0,
         };
         json.deserialize_map(&mut members).ok()?;
         json.end().ok()?;
@@ -147,6 +158,12 @@ impl<'a> Members<'a> {
     }
 
     fn add(&mut self, key: &'a str, value: &'a str) {
+        let (key_at, value_at) = (offset_in(self.body, key), offset_in(self.body, value));
+        // `{"` or `,"`, the key, `":`, and the value.
+        self.is_compact &= key_at == self.end + 2
+            && value_at == key_at + key.len() + 2
+            && !compact::has_white_space(value);
+        self.end = value_at + value.len();
         // Of a repeated key, the last value counts.
         let string = value.starts_with('"').then_some(value);
         match key {
@@ -156,7 +173,7 @@ impl<'a> Members<'a> {
             _ => {}
         }
         self.keys.push(Key {
-            offset: offset_in(self.body, key),
+            offset: key_at as u32,
             length: key.len() as u32,
         });
     }
@@ -176,7 +193,7 @@ fn write_members(body: &str, claimed: &[(&str, &str)], repeated: &[RepeatedKey],
     write_claimed(claimed, out);
     let mut repeated = repeated.iter().peekable();
     for (key, mut value) in json_text::members(body) {
-        if let Some(key) = repeated.next_if(|other| other.offset == offset_in(body, key)) {
+        if let Some(key) = repeated.next_if(|other| other.offset as usize == offset_in(body, key)) {
             if key.value_offset == NO_OFFSET {
                 continue;
             }
@@ -284,9 +301,9 @@ fn have_same_name(a: u32, b: u32, body: &str) -> bool {
     a == b || text_at(a, body) == text_at(b, body) || name_at(a, body) == name_at(b, body)
 }
 
-/// The offset of a key in the body that it is a part of.
-fn offset_in(body: &str, key: &str) -> u32 {
-    (key.as_ptr().addr() - body.as_ptr().addr()) as u32
+/// The offset of a text in the body that it is a part of.
+fn offset_in(body: &str, text: &str) -> usize {
+    text.as_ptr().addr() - body.as_ptr().addr()
 }
 
 /// Whether a key has a reserved name. All reserved names begin with `_`, which an escape can

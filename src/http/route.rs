@@ -105,6 +105,13 @@ fn origin_form(target: &str) -> &str {
 /// The first non-empty `event` in the query, decoded, or else `Unknown`.
 fn event_name(target: &str) -> String {
     let (_path, query) = path_and_query(target);
+    // Most queries are a name alone, without anything to decode.
+    if let Some(name) = query.strip_prefix("event=")
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    {
+        return name.to_owned();
+    }
     form_urlencoded::parse(query.as_bytes())
         .find(|(name, value)| name == "event" && !value.is_empty())
         .map_or("Unknown".into(), |(_, value)| value.into_owned())

@@ -355,6 +355,7 @@ mod tests {
     use std::cell::Cell;
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream as StdStream;
+    use std::path::Path;
     use std::time::Duration;
 
     /// On macOS both reports are the same: read closed.
@@ -399,41 +400,72 @@ mod tests {
         }
     }
 
-    /// Accepts readers and writes to them. Returns how many readers there are.
-    fn commit(publisher: &mut Publisher) -> usize {
-        let mut turn = Turn::begin(SlowClock(Instant::now(), Cell::new(0)));
-        publisher.accept_readers(&mut turn);
-        publisher.flush(&mut turn);
-        publisher.output.output_reader_count()
+    /// A publisher with an output socket in this folder.
+    fn publisher(folder: &Path) -> Publisher {
+        let listener = Listener::open(None, &folder.join("output.sock"), 0o600, 10).unwrap();
+        let registry = Poll::new().unwrap().registry().try_clone().unwrap();
+        let output = Output::new(Format::Compact, 1 << 20, 1 << 20, None);
+        Publisher::new(registry, output, Some(listener), 0, Sessions::new(0)).unwrap()
+    }
+
+    fn slow_turn() -> Turn {
+        Turn::begin(SlowClock(Instant::now(), Cell::new(0)))
+    }
+
+    /// The number of complete events that a reader has got since the last call.
+    fn received(reader: &mut StdStream) -> usize {
+        reader.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 10_000];
+        let count = reader.read(&mut buffer).unwrap_or(0);
+        let text = std::str::from_utf8(&buffer[..count]).unwrap();
+        text.matches("\"_gone\":7,\"session_id\":\"s\"}\n").count()
     }
 
     #[test]
     fn readers_in_a_long_backlog_get_the_event_and_each_has_its_turn() {
         let folder = tempfile::tempdir().unwrap();
+        let mut publisher = publisher(folder.path());
         let path = folder.path().join("output.sock");
-        let listener = Listener::open(None, &path, 0o600, 10).unwrap();
-        let poll = Poll::new().unwrap();
-        let registry = poll.registry().try_clone().unwrap();
-        let output = Output::new(Format::Compact, 1 << 20, 0, None);
-        let sessions = Sessions::new(0);
-        let mut publisher = Publisher::new(registry, output, Some(listener), 0, sessions).unwrap();
         let mut readers = [(); 5].map(|()| StdStream::connect(&path).unwrap());
         publisher.publish_gone(7, "\"s\"");
         let mut counts = Vec::new();
         while publisher.has_work(Instant::now()) {
-            counts.push(commit(&mut publisher));
+            let mut turn = slow_turn();
+            publisher.accept_readers(&mut turn);
+            publisher.flush(&mut turn);
+            counts.push(publisher.output.output_reader_count());
             assert!(counts.len() < 50);
         }
         assert!(counts[0] < 5, "{counts:?}");
-        for reader in &mut readers {
-            reader.set_nonblocking(true).unwrap();
-            let mut buffer = [0; 1000];
-            let count = reader.read(&mut buffer).unwrap();
-            let text = std::str::from_utf8(&buffer[..count]).unwrap();
-            assert!(
-                text.contains("\"_gone\":7") && text.ends_with('\n'),
-                "{text}"
-            );
+        assert_eq!(readers.each_mut().map(received), [1; 5]);
+        // Also when there is a new event in each turn.
+        for _ in 0..10 {
+            publisher.publish_gone(7, "\"s\"");
+            publisher.flush(&mut slow_turn());
         }
+        assert!(
+            readers
+                .each_mut()
+                .map(received)
+                .iter()
+                .all(|count| *count > 0)
+        );
+    }
+
+    #[test]
+    fn slow_readers_come_after_those_for_which_responses_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut publisher = publisher(folder.path());
+        publisher.publish_gone(7, "\"s\"");
+        publisher.flush(&mut slow_turn());
+        let (mut replayed, socket) = StdStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        publisher
+            .output
+            .add_live_reader(UnixStream::from_std(socket), b"head\n", 0);
+        publisher.flush(&mut slow_turn());
+        assert_eq!(received(&mut replayed), 0);
+        publisher.flush_slow_readers(&mut slow_turn());
+        assert_eq!(received(&mut replayed), 1);
     }
 }

@@ -1,8 +1,6 @@
 //! Limits: the size of a request, the time for it, and the number of connections.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
@@ -397,6 +395,7 @@ fn clients_over_the_descriptor_limit_wait_in_the_backlog_and_are_served() {
 }
 
 /// Another user connects, and sends nothing.
+#[cfg(target_os = "linux")]
 fn connect_as_another_user(server: &Server) -> UnixStream {
     let path = server.socket();
     // Only this thread becomes that user.
@@ -408,8 +407,10 @@ fn connect_as_another_user(server: &Server) -> UnixStream {
     connect.join().unwrap()
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn another_user_cannot_hold_all_descriptors() {
+    use std::{fs, os::unix::fs::PermissionsExt};
     if !is_root() {
         return skip("another user needs root");
     }

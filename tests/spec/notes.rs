@@ -467,6 +467,7 @@ impl Shell {
             .env("PATH", std::env::join_paths(path).unwrap())
             .env("LC_ALL", "C")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+            .env_remove("XDG_RUNTIME_DIR")
             .env_remove("RUST_LOG")
             .stdin(std::process::Stdio::piped())
             .stdout(writer.try_clone().unwrap())

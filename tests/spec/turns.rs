@@ -151,6 +151,34 @@ fn a_reader_that_floods_is_read_once_in_a_turn() {
     }
 }
 
+/// All have sent something before the turn begins, the small hook last.
+#[test]
+fn a_small_hook_is_read_before_uploads() {
+    let Some(traced) = Traced::start("recvfrom", Stdio::null()) else {
+        return;
+    };
+    let server = &traced.server;
+    let upload = request("/?event=Upload", "x".repeat(100_000));
+    let mut uploads = [(); 10].map(|()| server.connect());
+    for stream in &mut uploads {
+        stream.write_all(&upload[..1000]).unwrap();
+    }
+    server.post("Before", "{}");
+    signal(traced.pid(), "STOP");
+    for stream in &mut uploads {
+        stream.write_all(&upload[1000..]).unwrap();
+    }
+    let mut small = server.connect();
+    small.write_all(&request("/?event=Small", "{}")).unwrap();
+    signal(traced.pid(), "CONT");
+    read_until(&mut small, |text| text.ends_with("\r\n\r\n"));
+    let turns = traced.turns();
+    let has_small = |call: &String| call.contains("event=Small");
+    let turn = turns.iter().find(|turn| turn.iter().any(has_small));
+    let before = turn.unwrap().iter().take_while(|call| !has_small(call));
+    assert_eq!(before.count(), 0, "{turn:#?}");
+}
+
 #[test]
 fn a_large_event_is_written_to_stdout_in_pieces_between_which_others_are_served() {
     let events = tempfile::NamedTempFile::new().unwrap();

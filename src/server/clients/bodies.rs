@@ -99,7 +99,6 @@ impl<S: Socket> Client<S> {
         trace!("{}: no room for more of its body", self.token());
         self.unread_at_deadline = None;
         queues.request_deadlines.clear(self.key);
-        queues.stall_deadlines[usize::from(is_upload)].clear(self.key);
         queues.waiting_for_room[usize::from(is_upload)].push(self.key);
         self.register(Interest::READABLE, &queues.registry)
     }

@@ -114,12 +114,8 @@ impl<S: Socket> Client<S> {
         // Only if others wait to be read for the first time.
         let may_defer = !self.has_begun && !queues.readable[0].is_empty();
         for _ in 0..if self.has_begun { READS_PER_CLIENT } else { 1 } {
-            // The next request waits until the client has its response.
-            if !self.connection.unsent().is_empty() {
-                return Outcome::Stay;
-            }
-            if let Some(body) = self.body.filter(|body| !queues.inflight.has_room(*body)) {
-                return self.wait_for_room(body.is_upload, queues);
+            if let Some(outcome) = self.must_wait(queues) {
+                return outcome;
             }
             let (key, peer) = (self.key, self.peer);
             let was_idle = self.connection.is_idle();
@@ -156,6 +152,16 @@ impl<S: Socket> Client<S> {
             }
         }
         self.wait_for_read(queues)
+    }
+
+    /// What becomes of the client if it may not be read now.
+    fn must_wait(&mut self, queues: &mut Queues<S>) -> Option<Outcome> {
+        // The next request waits until the client has its response.
+        if !self.connection.unsent().is_empty() {
+            return Some(Outcome::Stay);
+        }
+        let body = self.body.filter(|body| !queues.inflight.has_room(*body))?;
+        Some(self.wait_for_room(body.is_upload, queues))
     }
 
     /// Its request is whole, and waits until those of others are read.

@@ -193,8 +193,9 @@ impl Share {
         };
         // The oldest body may take the length of the longest. The others leave it that much.
         let has_room = self.bytes - body.arrived < self.limit.saturating_sub(*longest);
-        let has_excess = |body: &Body| self.user_with_excess() == Some(body.sender.uid);
-        number == *oldest || has_room && !has_excess(body)
+        let uid = self.bodies.get(&number).map(|body| body.sender.uid);
+        let has_excess = || uid.is_some() && self.user_with_excess() == uid;
+        number == *oldest || has_room && !has_excess()
     }
 }
 

@@ -30,7 +30,7 @@ pub mod publish;
 mod queues;
 mod session_lists;
 pub mod socket;
-mod users;
+pub mod users;
 
 use std::time::{Duration, Instant};
 
@@ -186,9 +186,11 @@ impl<S: Socket> Clients<S> {
     /// congest one.
     pub fn read(&mut self, publisher: &mut impl Publish, turn: &mut Turn) {
         self.resume_waiting(turn.now);
-        for (has_begun, ends) in [(false, READ), (true, READ_AGAIN)] {
-            turn.begin_step(ends);
-            self.read_queue(has_begun, publisher, turn);
+        turn.begin_step(READ);
+        self.read_queue(false, publisher, turn);
+        if !self.queues.readable[1].is_empty() {
+            turn.begin_step_of(READ_AGAIN);
+            self.read_queue(true, publisher, turn);
         }
         self.queues.session_lists.end_turn();
     }

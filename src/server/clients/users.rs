@@ -1,4 +1,4 @@
-//! How much each user has of something that all share: connections, or memory for bodies.
+//! How much each user has of something that all share: connections, memory for bodies, or sessions.
 //!
 //! Stop 13 of EDU_NOTES.md.
 
@@ -22,6 +22,17 @@ impl Users {
         if left > 0 {
             self.0.insert(uid, left);
         }
+    }
+
+    /// How much a user has.
+    pub fn amount(&self, uid: u32) -> usize {
+        self.0.get(&uid).copied().unwrap_or(0)
+    }
+
+    /// The user who has most. Of two who have the same, the server's own user and root have less.
+    pub fn with_most(&self) -> Option<u32> {
+        let order = |(uid, amount): &(&u32, &usize)| (**amount, !peer::is_self_or_root(**uid));
+        self.0.iter().max_by_key(order).map(|(uid, _)| *uid)
     }
 
     /// Whether nobody or one user has something.
