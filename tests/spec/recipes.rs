@@ -9,11 +9,9 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::client_files::{Home, file};
 use crate::harness::*;
 use crate::lines::terminal_of;
 
-use crate::screen::Watch;
 use crate::sessions::{recording, run_with_stdin};
 
 pub const README: &str = include_str!("../../README.md");
@@ -666,30 +664,6 @@ fn every_command_of_the_readme_is_run() {
             "{block}"
         );
     }
-}
-
-/// With nothing but Claude Code's own files: no server, and no hooks.
-#[test]
-fn the_first_command_of_the_readme_shows_true_states() {
-    if tool("setsid").is_none() {
-        return;
-    }
-    let mut home = Home::new();
-    let pid = home.client();
-    home.write(pid, &file(pid, "a", "waiting"));
-    let command = blocks_of(README, "Start")[0];
-    let arguments = command
-        .trim_end()
-        .strip_prefix("cargo run --release -- ")
-        .unwrap();
-    assert_eq!(
-        format!("hooks-observatory {arguments}"),
-        blocks_of(README, "Watch")[0].trim_end()
-    );
-    let mut watch = Watch::start(&home.command(arguments, "/nonexistent"));
-    watch.wait_for("1 waiting");
-    watch.press("q");
-    watch.end();
 }
 
 /// The long options in a text, one for each line that matches.

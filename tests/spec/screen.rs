@@ -14,6 +14,7 @@ use regex_lite::Regex;
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
 
+use crate::client_files::{Home, file};
 use crate::harness::*;
 use crate::recipes::{README, blocks_of};
 use crate::sessions::recording;
@@ -384,5 +385,29 @@ fn a_session_of_last_week_is_found_in_the_record() {
     watch.press("\t\r/nope\r");
     watch.wait_for("Exit code 1");
     watch.press("qqq");
+    watch.end();
+}
+
+/// With nothing but Claude Code's own files: no server, and no hooks.
+#[test]
+fn the_first_command_of_the_readme_shows_true_states() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "a", "waiting"));
+    let command = blocks_of(README, "Start")[0];
+    let arguments = command
+        .trim_end()
+        .strip_prefix("cargo run --release -- ")
+        .unwrap();
+    assert_eq!(
+        format!("hooks-observatory {arguments}"),
+        blocks_of(README, "Watch")[0].trim_end()
+    );
+    let mut watch = Watch::start(&home.command(arguments, "/nonexistent"));
+    watch.wait_for("1 waiting");
+    watch.press("q");
     watch.end();
 }
