@@ -12,7 +12,9 @@ mod chart;
 mod client;
 mod floor;
 mod hostile;
+mod instructions;
 mod report;
+mod sender;
 mod server;
 mod tools;
 
@@ -24,7 +26,9 @@ use argh::{EarlyExit, FromArgs};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use cases::{CASES, Case};
+use instructions::INSTRUCTIONS;
 use report::Row;
+use sender::{POST, WITHOUT_PIDFD};
 use server::{Candidate, FLOOR, KEEP_ALIVE};
 
 /// The command in the usage line of `--help`.
@@ -44,7 +48,8 @@ struct Options {
     /// rounds of each case, with all requests
     #[argh(option, arg_name = "N")]
     rounds: Option<usize>,
-    /// run only cases whose name contains one of these texts
+    /// run only cases whose name contains one of these texts; after the word "instructions", count
+    /// the server's instructions per hook with callgrind
     #[argh(positional, arg_name = "FILTER")]
     filters: Vec<String>,
 }
@@ -64,6 +69,10 @@ fn main() -> ExitCode {
             let output = output.first().map(Path::new);
             floor::run(Path::new(socket), output, connection == KEEP_ALIVE)
         }
+        [_, POST, socket, clients, requests] => {
+            cases::post_recorded(Path::new(socket), clients, requests)
+        }
+        [_, WITHOUT_PIDFD, ref command @ ..] => sender::run_without_pidfd(command),
         _ => match Options::from_args(&[COMMAND], arguments.get(1..).unwrap_or_default()) {
             Ok(options) => run_cases(&options),
             Err(EarlyExit { output, status }) => status
@@ -95,10 +104,18 @@ fn run_cases(options: &Options) -> std::io::Result<()> {
         &options.peer[..],
     ]
     .concat();
+    let counts_instructions = options
+        .filters
+        .first()
+        .is_some_and(|word| word == INSTRUCTIONS);
+    let filters = &options.filters[usize::from(counts_instructions)..];
     let is_selected = |case: &&Case| {
-        let filters = &options.filters;
         filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter))
     };
+    if counts_instructions {
+        instructions::print_table(&candidates[1..], is_selected);
+        return Ok(());
+    }
     let cases: Vec<&Case> = CASES.iter().filter(is_selected).collect();
     let is_quick = !options.full && options.rounds.is_none();
     let rounds = options.rounds.unwrap_or(if is_quick { 3 } else { 5 });
