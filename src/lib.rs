@@ -1,5 +1,9 @@
 //! `hooks-observatory` shows, live, what Claude Code is doing.
 //!
+//! It is a program: `cargo install --locked hooks-observatory` installs it, and README.md says how
+//! to use it. This library is what the program consists of, for its tests, its benches and its
+//! readers. Its interface can change with each version.
+//!
 //! Claude Code runs a hook at every step. The hook's command posts JSON to a
 //! Unix socket. This server adds the time and the caller's identity to each
 //! event, and streams it to stdout and to readers on this socket or a second one.

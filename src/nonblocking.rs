@@ -21,7 +21,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -92,6 +92,7 @@ impl Write for NonblockingFd {
 /// none.
 #[cfg(target_os = "linux")]
 fn without_thread(file: File) -> Result<NonblockingFd, File> {
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::OpenOptionsExt;
     if file
         .metadata()

@@ -97,7 +97,7 @@ pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
 
 /// Whether a user is this process's own or root. The overflow uid is neither.
 pub fn is_self_or_root(uid: u32) -> bool {
-    uid != overflow_uid() && (uid == 0 || uid == geteuid().as_raw())
+    (uid == 0 || uid == geteuid().as_raw()) && uid != overflow_uid()
 }
 
 /// The uid that the kernel reports for every user who has no uid in this user namespace

@@ -51,6 +51,9 @@ fn every_step_says_who_sent_what_and_answers_200() {
             let events = [event(json!({"a": 1})), event(json!("no JSON"))];
             assert_eq!(read_lines(reader, 2), events);
         }
+        let mut late = server.reader();
+        assert_eq!(server.post(stop("2")), "200");
+        assert_eq!(read_lines(&mut late, 1), [event(json!(2))]);
     }
 }
 
@@ -91,7 +94,7 @@ fn step_1_and_2_tear_a_body_in_two_pieces_and_step_3_does_not() {
 fn step_2_forgets_a_client_and_step_3_does_not() {
     // Two clients connect before the poll is asked. It reports the listener once.
     let two_clients = |server: &Step| {
-        server.signal("STOP");
+        server.pause();
         let clients = [server.send(stop("1")), server.send(stop("2"))];
         server.signal("CONT");
         clients
@@ -184,7 +187,8 @@ fn a_reader_that_disconnects_is_removed() {
         let reader = server.reader();
         assert_eq!(descriptors(), before + 1);
         drop(reader);
-        assert_eq!(descriptors(), before);
+        // A child that another test starts just now may have the reader open until it runs.
+        wait_until("the reader is removed", || descriptors() == before);
     }
 }
 
@@ -200,11 +204,12 @@ fn step_4_cuts_a_slow_reader_off_in_the_middle_of_a_line_and_step_5_does_not() {
     const POSTED: u64 = 40;
     let server = Step::start(4);
     let mut reader = server.reader();
-    post_many(&server, POSTED);
+    // More than a socket takes.
+    assert_eq!(server.post(stop(&"x".repeat(1 << 20))), "200");
     let mut text = String::new();
+    reader.set_read_timeout(Some(TIMEOUT)).unwrap();
     reader.read_to_string(&mut text).unwrap();
-    assert!(!text.ends_with('\n'), "it got whole lines");
-    assert!((text.lines().count() as u64) < POSTED);
+    assert!(!text.is_empty() && !text.ends_with('\n'), "a whole line");
 
     let server = Step::start(5);
     let mut reader = server.reader();
@@ -217,6 +222,7 @@ fn step_4_cuts_a_slow_reader_off_in_the_middle_of_a_line_and_step_5_does_not() {
     assert_eq!(kept_up, POSTED, "the other reader does not wait");
     let text = read_until(&mut reader, |text| {
         let (received, missed) = tally_of_whole_lines(text);
+        assert!(received + missed <= POSTED, "{missed} are too many");
         received + missed == POSTED
     });
     let (received, missed) = tally_of_whole_lines(&text);

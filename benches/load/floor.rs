@@ -8,6 +8,8 @@
 //! What a server costs above the floor is its own work. A server can cost less than the
 //! floor, if one of its system calls serves several requests.
 
+#![cfg(target_os = "linux")]
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;

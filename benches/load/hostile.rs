@@ -16,8 +16,16 @@ use mio::net::UnixStream;
 
 #[derive(Clone, Copy)]
 pub enum Hostile {
-    /// Clients that are refused, and go on sending.
-    RefusedClients,
+    /// So many clients that are refused, and go on sending.
+    RefusedClients(usize),
+    /// So many clients with bodies just below 128 KiB: the loop itself makes these into events.
+    HeavyBodies(usize),
+    /// Clients that stop in the middle of such a body.
+    StalledBodies,
+    /// Clients that ask for the list of sessions, of which there are as many as the server keeps.
+    Lists,
+    /// Events that `--pretty-line` does not show, between others, for readers that never read.
+    HiddenEvents,
     /// Readers that send.
     SendingReaders,
     /// Bodies with many short keys, of which one is repeated.
@@ -32,14 +40,21 @@ pub enum Hostile {
 
 /// Just below 1 MiB.
 const BODY: usize = (1 << 20) - 1000;
+/// Just below 128 KiB.
+const HEAVY_BODY: usize = (128 << 10) - 1000;
 
 impl Hostile {
     /// The number of connections.
     fn connections(self) -> usize {
         match self {
-            Hostile::RefusedClients => 20,
+            Hostile::RefusedClients(count) | Hostile::HeavyBodies(count) => count,
+            Hostile::StalledBodies => 640,
+            Hostile::Lists => 200,
             Hostile::SendingReaders => 100,
-            Hostile::RepeatedKeys | Hostile::DeepNesting | Hostile::NewSessions => 16,
+            Hostile::RepeatedKeys
+            | Hostile::DeepNesting
+            | Hostile::NewSessions
+            | Hostile::HiddenEvents => 16,
             Hostile::LargeEvents => 1,
         }
     }
@@ -49,11 +64,25 @@ impl Hostile {
         match self {
             Hostile::DeepNesting => &["--pretty-json"],
             Hostile::LargeEvents => &["--tee"],
+            Hostile::HiddenEvents => &["--tee", "--pretty-line"],
             _ => &[],
         }
     }
 
-    /// What each connection writes again and again.
+    /// Whether a connection writes its message once.
+    fn stalls(self) -> bool {
+        matches!(self, Hostile::StalledBodies)
+    }
+
+    /// The number of readers that never read.
+    fn stalled_readers(self) -> usize {
+        match self {
+            Hostile::LargeEvents | Hostile::HiddenEvents => 10,
+            _ => 0,
+        }
+    }
+
+    /// What each connection writes, again and again.
     fn message(self) -> Vec<u8> {
         let post = |body: &str| {
             let length = body.len();
@@ -63,8 +92,23 @@ impl Hostile {
             )
         };
         let body = match self {
-            Hostile::RefusedClients | Hostile::SendingReaders => {
+            Hostile::RefusedClients(_) | Hostile::SendingReaders => {
                 return b"this is not a request\r\n".repeat(3000);
+            }
+            Hostile::HeavyBodies(_) => format!("{{\"a\":\"{}\"}}", "x".repeat(HEAVY_BODY)),
+            Hostile::StalledBodies => {
+                let mut request = post(&"x".repeat(HEAVY_BODY));
+                request.truncate(HEAVY_BODY);
+                return request.into();
+            }
+            Hostile::Lists => {
+                let posts = (0..512).map(|id| post(&format!("{{\"session_id\":\"{id}\"}}")));
+                let get = "GET /sessions HTTP/1.1\r\nConnection: keep-alive\r\n\r\n";
+                return (posts.collect::<String>() + &get.repeat(2000)).into();
+            }
+            Hostile::HiddenEvents => {
+                let bodies = ["{}", "{\"tool_calls\":[]}"].map(post);
+                return bodies.concat().repeat(1000).into();
             }
             Hostile::RepeatedKeys => {
                 let keys = (0..BODY / 11).map(|number| format!("\"{number:06}\":0,"));
@@ -99,12 +143,8 @@ impl Attack {
             Hostile::SendingReaders => output,
             _ => socket,
         };
-        let readers = if let Hostile::LargeEvents = hostile {
-            10
-        } else {
-            0
-        };
-        let stalled_readers = (0..readers).map(|_| UnixStream::connect(output));
+        let readers = 0..hostile.stalled_readers();
+        let stalled_readers = readers.map(|_| UnixStream::connect(output));
         let stalled_readers: Result<Vec<_>, _> = stalled_readers.collect();
         let stop = Arc::new(AtomicBool::new(false));
         let (thread_stop, path) = (stop.clone(), path.to_owned());
@@ -138,7 +178,7 @@ fn flood(hostile: Hostile, path: &Path, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         let mut has_progress = false;
         for connection in &mut connections {
-            has_progress |= connection.exchange(path, &message);
+            has_progress |= connection.exchange(path, &message, hostile.stalls());
         }
         if !has_progress {
             thread::sleep(Duration::from_micros(200));
@@ -147,9 +187,9 @@ fn flood(hostile: Hostile, path: &Path, stop: &AtomicBool) {
 }
 
 impl Connection {
-    /// Connects if necessary, writes what there is room for, and discards input. Returns
-    /// whether it wrote or read anything.
-    fn exchange(&mut self, path: &Path, message: &[u8]) -> bool {
+    /// Connects if necessary, writes what there is room for, and discards input. Writes the
+    /// message again at its end, unless it stalls. Returns whether it wrote or read anything.
+    fn exchange(&mut self, path: &Path, message: &[u8], stalls: bool) -> bool {
         if self.stream.is_none() {
             // It fails while the backlog is full.
             self.stream = UnixStream::connect(path).ok();
@@ -158,10 +198,14 @@ impl Connection {
         let Some(stream) = &mut self.stream else {
             return false;
         };
-        let written = stream.write(&message[self.written..]);
-        if let Ok(count) = written {
-            self.written = (self.written + count) % message.len();
+        if self.written == message.len() && !stalls {
+            self.written = 0;
         }
+        let written = match &message[self.written..] {
+            [] => Err(ErrorKind::WouldBlock.into()),
+            rest => stream.write(rest),
+        };
+        self.written += written.as_ref().unwrap_or(&0);
         let read = stream.read(&mut [0; 64 << 10]);
         let is_over = |error: &std::io::Error| error.kind() != ErrorKind::WouldBlock;
         if matches!(read, Ok(0)) || written.as_ref().is_err_and(is_over) {

@@ -19,7 +19,6 @@ mod server;
 mod tools;
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use argh::{EarlyExit, FromArgs};
@@ -28,8 +27,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use cases::{CASES, Case};
 use instructions::INSTRUCTIONS;
 use report::Row;
-use sender::{POST, WITHOUT_PIDFD};
-use server::{Candidate, FLOOR, KEEP_ALIVE};
+use sender::POST;
+use server::Candidate;
 
 /// The command in the usage line of `--help`.
 const COMMAND: &str = "cargo bench --bench load --";
@@ -65,14 +64,16 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = arguments.collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
-        [_, FLOOR, socket, connection, ref output @ ..] => {
-            let output = output.first().map(Path::new);
-            floor::run(Path::new(socket), output, connection == KEEP_ALIVE)
+        #[cfg(target_os = "linux")]
+        [_, server::FLOOR, socket, connection, ref output @ ..] => {
+            let output = output.first().map(std::path::Path::new);
+            floor::run(socket.as_ref(), output, connection == server::KEEP_ALIVE)
         }
+        #[cfg(target_os = "linux")]
+        [_, sender::WITHOUT_PIDFD, ref command @ ..] => sender::run_without_pidfd(command),
         [_, POST, socket, clients, requests] => {
-            cases::post_recorded(Path::new(socket), clients, requests)
+            cases::post_recorded(socket.as_ref(), clients, requests)
         }
-        [_, WITHOUT_PIDFD, ref command @ ..] => sender::run_without_pidfd(command),
         _ => match Options::from_args(&[COMMAND], arguments.get(1..).unwrap_or_default()) {
             Ok(options) => run_cases(&options),
             Err(EarlyExit { output, status }) => status
@@ -90,6 +91,11 @@ fn main() -> ExitCode {
 }
 
 fn run_cases(options: &Options) -> std::io::Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Err(std::io::Error::other(
+            "this bench needs Linux: the floor uses epoll, and /proc tells what a server uses",
+        ));
+    }
     // 10,000 connections need as many descriptors, here and in the server. If the limit
     // stays too low, the case fails with its error.
     let mut limit = getrlimit(Resource::Nofile);

@@ -2,7 +2,6 @@
 //! server which may not open pidfds.
 
 use std::io::{self, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -74,7 +73,10 @@ pub fn post(socket: &Path, request: &[u8], clients: usize, requests: usize) -> i
 }
 
 /// Runs a command in which pidfd_open(2) fails with EPERM, as in some containers: seccomp(2).
+#[cfg(target_os = "linux")]
 pub fn run_without_pidfd(command: &[&str]) -> io::Result<()> {
+    use std::os::unix::process::CommandExt;
+
     let instruction = |code: u32, if_false, operand| libc::sock_filter {
         code: code as u16,
         jt: 0,

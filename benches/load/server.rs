@@ -12,7 +12,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use tempfile::TempDir;
 
 use crate::sender::WITHOUT_PIDFD;
@@ -305,11 +304,20 @@ fn pin_to(core: usize) {
     // Evaluated once, before the first pinning: for a pinned thread the result is 1.
     static CORES: LazyLock<usize> =
         LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
-    if *CORES < 2 {
-        return;
+    if *CORES >= 2 {
+        set_affinity(core);
     }
+}
+
+#[cfg(target_os = "linux")]
+fn set_affinity(core: usize) {
+    use rustix::thread::{CpuSet, sched_setaffinity};
     let mut cores = CpuSet::new();
     cores.set(core);
     // If it is not permitted, the scheduler decides.
     let _ = sched_setaffinity(None, &cores);
 }
+
+/// macOS decides alone.
+#[cfg(not(target_os = "linux"))]
+fn set_affinity(_: usize) {}

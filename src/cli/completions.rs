@@ -45,36 +45,29 @@ pub(super) fn parse(arguments: &[OsString], program: &CommandInfoWithArgs) -> Ex
 
 /// Where it offers nothing, as for the value of an option, bash itself offers paths.
 fn bash(program: &CommandInfoWithArgs) -> String {
-    let commands = program.commands.iter();
-    let commands: Vec<&str> = commands.map(|command| command.name).collect();
     let mut cases = String::new();
     for command in &program.commands {
-        let words = [
-            options(&command.command),
-            arguments(&command.command).to_vec(),
-        ]
-        .concat();
         // Writing to a string succeeds, here and below.
         let _ = writeln!(
             cases,
             "    {}) words='{}' ;;",
             command.name,
-            words.join(" ")
+            words(&command.command)
         );
     }
-    let words = [options(program), commands].concat().join(" ");
     let all = program.commands.iter().map(|command| &command.command);
-    let valued: BTreeSet<&str> = [program].into_iter().chain(all).flat_map(valued).collect();
+    let valued: BTreeSet<&str> = all.chain([program]).flat_map(valued).collect();
     let valued: Vec<&str> = valued.into_iter().collect();
     format!(
         "_hooks_observatory() {{
-    local words='{words}'
+    local words='{}'
     (( COMP_CWORD == 1 )) || case ${{COMP_WORDS[1]}} in
 {cases}    esac
     case $3 in {}) ;; *) COMPREPLY=($(compgen -W \"$words\" -- \"$2\")) ;; esac
 }}
 complete -o bashdefault -o default -F _hooks_observatory {}
 ",
+        words(program),
         valued.join("|"),
         program.name
     )
@@ -88,20 +81,18 @@ fn zsh(program: &CommandInfoWithArgs) -> String {
             [] if has_paths(command) => "'*:path:_files'".to_owned(),
             words => format!("'*: :({})'", words.join(" ")),
         };
-        options
-            .chain([arguments])
-            .collect::<Vec<_>>()
-            .join(" \\\n            ")
+        let all: Vec<String> = options.chain([arguments]).collect();
+        all.join(" \\\n            ")
     };
     let (mut commands, mut cases) = (String::new(), String::new());
     for command in &program.commands {
         let (name, info) = (command.name, &command.command);
         let summary = quote(first_sentence(info.description), r"'\''");
         let _ = writeln!(commands, "        '{name}:{summary}'");
-        let arguments = specifications(info);
         let _ = writeln!(
             cases,
-            "        ({name}) shift words; (( CURRENT-- )); _arguments -s \\\n            {arguments} ;;"
+            "        ({name}) shift words; (( CURRENT-- )); _arguments -s \\\n            {} ;;",
+            specifications(info)
         );
     }
     format!(
@@ -169,8 +160,13 @@ fn fish_option(option: &FlagInfo) -> String {
     format!("-l {name}{value} -d '{}'", quote(option.description, r"\'"))
 }
 
-fn options(command: &CommandInfoWithArgs) -> Vec<&'static str> {
-    command.flags.iter().map(|option| option.long).collect()
+/// The options, subcommands and arguments that can follow a command.
+fn words(command: &CommandInfoWithArgs) -> String {
+    let options = command.flags.iter().map(|option| option.long);
+    let commands = command.commands.iter().map(|command| command.name);
+    let arguments = arguments(command).iter().copied();
+    let words: Vec<&str> = options.chain(commands).chain(arguments).collect();
+    words.join(" ")
 }
 
 /// The options that take a value.

@@ -127,7 +127,7 @@ pub(super) fn parse(arguments: &[OsString], default_socket: PathBuf) -> Result<H
     if arguments.curl && arguments.host.is_some() {
         return Err(usage(
             &COMMAND,
-            "curl cannot add --host to a payload: give one of both",
+            "curl cannot add a host to a payload: leave out --curl or --host",
         ));
     }
     Ok(HooksOptions {

@@ -126,8 +126,7 @@ fn positionals(command: &CommandInfoWithArgs) -> String {
     positionals.collect()
 }
 
-/// A text without what roff would obey (groff_char(7)).
+/// A text as roff shows it unchanged: it would take `-` for a hyphen (groff_char(7)).
 fn escape(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-");
-    text.replace('\'', "\\(aq")
+    text.replace('\\', "\\e").replace('-', "\\-")
 }

@@ -60,20 +60,18 @@ impl Log for Logger {
         let module = record.target();
         // A message may contain an event's name, which comes from a client.
         let message = sanitize(&record.args().to_string());
-        match message.split_once(": ") {
-            _ if !module.starts_with("hooks_observatory") => {
-                say(format_args!("{seconds:10.6} {module}: {message}"));
-            }
-            Some((source, step))
-                if self.has_colours
-                    && let Some(colour) = colour_of(source) =>
-            {
-                say(format_args!(
-                    "{seconds:10.6} \x1b[{colour}m{source}\x1b[0m: {step}"
-                ))
-            }
-            _ => say(format_args!("{seconds:10.6} {message}")),
+        if !module.starts_with("hooks_observatory") {
+            return say(format_args!("{seconds:10.6} {module}: {message}"));
         }
+        if self.has_colours
+            && let Some((source, step)) = message.split_once(": ")
+            && let Some(colour) = colour_of(source)
+        {
+            return say(format_args!(
+                "{seconds:10.6} \x1b[{colour}m{source}\x1b[0m: {step}"
+            ));
+        }
+        say(format_args!("{seconds:10.6} {message}"));
     }
 
     fn flush(&self) {}

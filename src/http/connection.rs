@@ -50,11 +50,13 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+use std::rc::Rc;
+
 use log::trace;
 
 use super::chunked::Chunked;
 use super::request::{Framing, Head, MAX_HEAD, MAX_LINE, parse_head};
-use super::response::{AfterResponse, CONTINUE, Status, json_response, response};
+use super::response::{AfterResponse, CONTINUE, Status, json_head, response};
 use super::route::Route;
 use super::state::{Body, State};
 pub use super::step::{Hook, PartialBody, Step};
@@ -149,8 +151,17 @@ impl Connection {
     pub fn unsent(&self) -> &[u8] {
         match &self.state {
             State::WritingResponse {
-                response, written, ..
-            } => &response[*written..],
+                response,
+                list,
+                written,
+                ..
+            } => match response.get(*written..) {
+                Some(unsent @ [_, ..]) => unsent,
+                _ => {
+                    let list = list.as_deref().unwrap_or_default();
+                    &list.as_bytes()[*written - response.len()..]
+                }
+            },
             State::ReadingBody { interim, .. } => interim,
             State::ReadingHead | State::Authorizing { .. } => &[],
         }
@@ -170,13 +181,15 @@ impl Connection {
             }
             State::WritingResponse {
                 response,
+                list,
                 written,
                 after,
                 body_length,
             } => {
                 *written += count;
+                let length = response.len() + list.as_ref().map_or(0, |list| list.len());
                 match after {
-                    _ if *written < response.len() => Step::Write,
+                    _ if *written < length => Step::Write,
                     AfterResponse::Close => Step::Close,
                     AfterResponse::Linger => Step::Linger,
                     AfterResponse::KeepAlive => {
@@ -360,10 +373,16 @@ impl Connection {
         }
     }
 
-    /// Answers a request for sessions with this JSON text.
-    pub fn answer_json(&mut self, json: &str) {
+    /// Answers a request for sessions with this JSON text. It is not copied.
+    pub fn answer_json(&mut self, json: Rc<str>) {
         if let State::Authorizing { after } = self.state {
-            self.answer(json_response(json, after), after, 0);
+            self.enter(State::WritingResponse {
+                response: json_head(json.len(), after),
+                list: Some(json),
+                written: 0,
+                after,
+                body_length: 0,
+            });
         }
     }
 
@@ -371,6 +390,7 @@ impl Connection {
     fn answer(&mut self, response: Vec<u8>, after: AfterResponse, body_length: usize) {
         self.enter(State::WritingResponse {
             response,
+            list: None,
             written: 0,
             after,
             body_length,

@@ -3,6 +3,7 @@
 //! Stop 6 of EDU_NOTES.md.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::chunked::Chunked;
 use super::response::AfterResponse;
@@ -26,6 +27,8 @@ pub(super) enum State {
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
         response: Vec<u8>,
+        /// What follows it. Other clients may be reading it too.
+        list: Option<Rc<str>>,
         written: usize,
         after: AfterResponse,
         body_length: usize,

@@ -96,7 +96,7 @@ impl Listener {
     }
 
     /// Whether there is a descriptor for another connection, with `open` connections open.
-    fn has_room(&self, open: usize) -> bool {
+    pub fn has_room(&self, open: usize) -> bool {
         open + self.reserved < self.capacity
     }
 
@@ -313,6 +313,7 @@ fn system_limit() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::life_lock::LifeLock;
     use std::fs;
 
     /// As on macOS, where no poll reports it.
@@ -332,6 +333,7 @@ mod tests {
             assert!(path.exists());
             // The backlog of the previous listener is empty.
             assert!(listener.accept(0, after(second)).is_none());
+            assert!(LifeLock::take(&path).is_err(), "the new file has no lock");
             assert_eq!(listener.restore_file(after(second + 1)), None);
         }
         listener.stop_accepting();

@@ -223,11 +223,16 @@ mod tests {
     fn a_server_that_refuses_is_alive_while_its_lock_is_held() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
-        drop(StdListener::bind(&path).unwrap());
-        let error = remove_stale_socket(&path, true).unwrap_err();
+        let listen = || listen(&path, 0o600, Duration::ZERO);
+        let (listener, file) = listen().unwrap();
+        drop(listener);
+        let error = listen().unwrap_err();
         assert!(error.contains("live server"), "{error}");
         assert!(path.exists());
-        remove_stale_socket(&path, false).unwrap();
-        assert!(!path.exists());
+        drop(file);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        // A dead server leaves its file, and no lock.
+        drop(StdListener::bind(&path).unwrap());
+        listen().unwrap();
     }
 }

@@ -13,21 +13,6 @@ use crate::diagnostics::stderr::say;
 /// event causes a flush earlier.
 const STDOUT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What one flush writes at most.
-#[derive(Debug, Clone, Copy)]
-pub struct FlushBudget {
-    /// Bytes to stdout.
-    pub stdout: usize,
-    /// Bytes to one reader.
-    pub reader: usize,
-    /// Bytes to all readers together.
-    pub all_readers: usize,
-    /// How many readers it writes to.
-    pub writes: usize,
-    /// Whether slow readers get nothing.
-    pub skips_slow_readers: bool,
-}
-
 /// Up to where a flush has written the events: these may be acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Flushed(Position);
@@ -45,73 +30,75 @@ impl Flushed {
     }
 }
 
-impl FlushBudget {
-    /// A flush writes whatever the prompt sinks have room for.
-    pub const PROMPT_SINKS: FlushBudget = FlushBudget {
-        stdout: usize::MAX,
-        reader: usize::MAX,
-        all_readers: usize::MAX,
-        writes: usize::MAX,
-        skips_slow_readers: true,
-    };
-}
-
 impl Output {
-    /// Writes to each sink what it has not received, as far as it has room and the budget
-    /// allows.
-    pub fn flush(&mut self, budget: FlushBudget) -> Flushed {
+    /// Writes to stdout and the prompt readers what they have not received, as far as they have
+    /// room: at most `bytes` to each. Between readers it asks `has_time` whether to go on. Returns
+    /// which events may be acknowledged.
+    pub fn flush(&mut self, bytes: usize, has_time: &mut dyn FnMut() -> bool) -> Flushed {
         let now = Instant::now();
         if self.retry_stdout_at.is_some_and(|at| at <= now) {
             self.retry_stdout_at = None;
             self.needs_flush = true;
         }
-        if !std::mem::take(&mut self.needs_flush) {
-            return self.flushed();
+        if self.needs_flush {
+            self.flush_stdout(bytes, now);
+            self.flush_readers(false, bytes, now, has_time);
+            self.end_at_last_flush = self.log.end();
+            self.finish_flush();
         }
-        self.flush_stdout(budget.stdout, now);
-        self.flush_readers(budget, now);
-        self.end_at_last_flush = self.log.end();
-        let can_continue = |(has_room, cursor)| has_room && !self.log.is_done(cursor);
-        let needs_flush = self.sinks().any(can_continue);
-        self.needs_flush = needs_flush;
-        if self.has_partial_events {
-            self.bound_partial_events(now);
-        }
-        self.log.release();
-        self.bytes_behind = self.count_bytes_behind();
         self.flushed()
     }
 
-    /// Writes to the readers, and removes those that have disconnected. It begins where the last
-    /// flush used up its budget, so that each reader has its turn.
-    fn flush_readers(&mut self, budget: FlushBudget, now: Instant) {
-        let (mut left, mut writes) = (budget.all_readers, budget.writes);
+    /// The same for the slow readers. No response waits for these. Also disconnects readers if
+    /// partial events need too much memory.
+    pub fn flush_slow_readers(&mut self, bytes: usize, has_time: &mut dyn FnMut() -> bool) {
+        let now = Instant::now();
+        self.flush_readers(true, bytes, now, has_time);
+        self.finish_flush();
+        if self.has_partial_events {
+            self.bound_partial_events(now, has_time);
+        }
+    }
+
+    fn finish_flush(&mut self) {
+        let can_continue = |(has_room, cursor)| has_room && !self.log.is_done(cursor);
+        let needs_flush = self.sinks().any(can_continue);
+        self.needs_flush = needs_flush;
+        self.log.release();
+        self.bytes_behind = self.count_bytes_behind();
+    }
+
+    /// Writes to the prompt or the slow readers, and removes those that have disconnected. It begins
+    /// where the last such flush used up its time, so that each reader has its turn.
+    fn flush_readers(
+        &mut self,
+        is_slow: bool,
+        bytes: usize,
+        now: Instant,
+        has_time: &mut dyn FnMut() -> bool,
+    ) {
         let mut disconnected = Vec::new();
-        // A flush that skips readers does not use up anybody's turn.
-        let first = if budget.skips_slow_readers {
-            self.next_reader
-        } else {
-            std::mem::take(&mut self.next_reader)
-        };
+        let first = std::mem::take(&mut self.next_reader[usize::from(is_slow)]);
         let end = self.readers.capacity();
+        let mut is_over = false;
         for key in (first..end).chain(0..first.min(end)) {
             let Some(reader) = self.readers.get_mut(key) else {
                 continue;
             };
-            if budget.skips_slow_readers && reader.is_slow {
+            if reader.is_slow != is_slow {
                 continue;
             }
-            if left == 0 || writes == 0 {
-                self.next_reader = key;
+            if is_over {
+                self.next_reader[usize::from(is_slow)] = key;
                 break;
             }
             let name = format_args!("reader {key}");
-            let bytes = left.min(budget.reader);
             match reader.flush(name, &mut self.log, self.format, bytes, now) {
-                Ok(0) => {}
-                Ok(count) => (left, writes) = (left - count, writes - 1),
+                Ok(0) => continue,
+                Ok(_) => {}
                 Err(_) => disconnected.push(key),
             }
+            is_over = !has_time();
         }
         for key in disconnected {
             self.remove_reader(key);
@@ -148,7 +135,7 @@ impl Output {
     }
 
     /// What all prompt sinks have received. A slow sink gets the rest when it has room.
-    fn flushed(&self) -> Flushed {
+    pub fn flushed(&self) -> Flushed {
         Flushed(self.log.common_position(self.prompt_cursors()))
     }
 

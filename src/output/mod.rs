@@ -47,8 +47,6 @@ use crate::nonblocking::NonblockingFd;
 /// A reader that has taken nothing for this long has stopped. A socket reports room only when three
 /// quarters of its buffer are free, so a reader may be slow, and still take something in this time.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Readers that one flush disconnects because they have stopped.
-const MAX_DISCONNECTS: usize = 64;
 
 /// The log and its sinks.
 #[derive(Debug)]
@@ -70,12 +68,13 @@ pub struct Output {
     pub live_readers: usize,
     /// Whether a reader's descriptor was closed since this was last asked.
     has_freed_fd: bool,
-    /// The reader with which the next flush begins, if the last one used up its budget.
-    next_reader: usize,
+    /// The prompt and the slow reader with which the next flush begins, if the last one used up its
+    /// time.
+    next_reader: [usize; 2],
     /// Whether some sink may have both room and something to get.
     pub needs_flush: bool,
     /// Whether partial events may need too much memory.
-    has_partial_events: bool,
+    pub has_partial_events: bool,
     /// The largest number of bytes that a sink which is not slow still has to get.
     pub bytes_behind: usize,
 }
@@ -101,7 +100,7 @@ impl Output {
             readers: Slab::new(),
             live_readers: 0,
             has_freed_fd: false,
-            next_reader: 0,
+            next_reader: [0; 2],
             needs_flush: false,
             has_partial_events: false,
             bytes_behind: 0,
@@ -298,8 +297,8 @@ impl Output {
 
     /// Keeps the memory of partial events within `--buffer`: disconnects readers that have
     /// stopped, the one first that has gone longest without taking a byte, and of several the one
-    /// for which most is kept.
-    fn bound_partial_events(&mut self, now: Instant) {
+    /// for which most is kept. One at least, and as many as `has_time` allows.
+    fn bound_partial_events(&mut self, now: Instant, has_time: &mut dyn FnMut() -> bool) {
         let partial = |(key, sink): (usize, &Sink<UnixStream>)| {
             let (address, length) = self.log.partial_memory(sink.cursor)?;
             Some((sink.last_progress, Reverse(length), key, address))
@@ -312,11 +311,10 @@ impl Output {
         }
         let limit = self.buffer.saturating_add(memory.largest);
         let has_stopped = |at| now.saturating_duration_since(at) >= STOP_TIMEOUT;
-        let stopped = partial.into_iter().take_while(|(at, ..)| has_stopped(*at));
-        for (_, Reverse(length), key, address) in stopped.take(MAX_DISCONNECTS) {
-            if memory.total <= limit {
-                break;
-            }
+        let mut stopped = partial.into_iter().take_while(|(at, ..)| has_stopped(*at));
+        while memory.total > limit
+            && let Some((_, Reverse(length), key, address)) = stopped.next()
+        {
             say(format_args!(
                 "{} is disconnected in the middle of an event: {} bytes are kept for readers that \
                  have stopped in the middle of one, and --buffer is {}",
@@ -326,6 +324,9 @@ impl Output {
             ));
             self.remove_reader(key);
             memory.remove(address, length);
+            if !has_time() {
+                break;
+            }
         }
         self.has_partial_events = memory.total > limit;
     }

@@ -11,10 +11,9 @@
 //! [`worker`](super::worker). The longest item is a body just below that. The most expensive ones
 //! take 60 ns of CPU a byte (control bytes in YAML), so it takes 8 ms, and others 3 ms.
 //!
-//! Until the shutdown, three things have no budget. All readers in the backlog of the output socket
-//! are accepted at once: at most `somaxconn` (listen(2)), 4,096 by default. The memory of large
-//! events is freed at once. And before an append evicts what a prompt sink has not got, the loop
-//! writes whatever these sinks have room for ([`FlushBudget::PROMPT_SINKS`]).
+//! Until the shutdown, one thing has no budget: before an event of a small body evicts what a prompt
+//! sink has not got, the loop writes whatever these sinks have room for. That can only be with a small
+//! `--buffer`, because prompt sinks are not further behind than [`CONGESTION`]. Large events wait.
 //!
 //! Stop 13 of EDU_NOTES.md.
 
@@ -23,39 +22,46 @@ use std::time::{Duration, Instant};
 use log::{debug, log_enabled};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::output::flush::FlushBudget;
-
 /// Clients are accepted until the turn has used this much CPU time. The other times count from the
 /// beginning of the turn too, so what a step does not use is left for the next one.
-pub const ACCEPT: Duration = Duration::from_millis(3);
+pub const ACCEPT: Duration = Duration::from_millis(5);
 /// Clients are read that have not been read yet in their request.
-pub const READ: Duration = Duration::from_millis(7);
-/// The ancestors of a peer are looked for until then.
-const WALK: Duration = Duration::from_millis(6);
-/// The other clients are read.
-pub const READ_AGAIN: Duration = Duration::from_millis(9);
+pub const READ: Duration = Duration::from_millis(9);
+/// Until then, the ancestors of peers are looked for.
+const WALK: Duration = Duration::from_millis(8);
+/// The other clients are read for so long. What the steps before have left is not used: the next
+/// hook waits for the end of this.
+pub const READ_AGAIN: Duration = Duration::from_millis(2);
 /// Events of the worker are published.
-pub const PUBLISH: Duration = Duration::from_millis(10);
+pub const PUBLISH: Duration = Duration::from_millis(12);
 /// Clients whose deadline has passed are handled.
-pub const EXPIRE: Duration = Duration::from_millis(11);
+pub const EXPIRE: Duration = Duration::from_millis(13);
 /// What readers send is discarded.
-pub const DISCARD: Duration = Duration::from_millis(12);
-/// Responses are written.
-pub const RESPOND: Duration = Duration::from_millis(22);
+pub const DISCARD: Duration = Duration::from_millis(14);
+/// Readers are accepted.
+pub const ACCEPT_READERS: Duration = Duration::from_millis(15);
+/// Events are written to the sinks for which responses wait.
+pub const WRITE: Duration = Duration::from_millis(18);
+/// Responses are written to clients that were read once in their request.
+pub const RESPOND: Duration = Duration::from_millis(20);
+/// Responses are written to the other clients.
+pub const RESPOND_AGAIN: Duration = Duration::from_millis(21);
+/// Events are written to slow readers for so long: nobody else waits for these.
+pub const CATCH_UP: Duration = Duration::from_millis(3);
+/// A turn that is shorter than this does not ask for its CPU time, which takes half a microsecond.
+const SHORT: Duration = Duration::from_millis(1);
 /// Reads from one client in one turn, after the first one of its request. More would let one large
 /// upload hold up all others.
 pub const READS_PER_CLIENT: usize = 4;
+/// Writes to one client in one turn: the head of a response, and a part of a list.
+pub const WRITES_PER_CLIENT: usize = 2;
+/// A body of more bytes waits until all small ones are read.
+pub const SMALL_BODY: usize = 8 << 10;
 /// A body of at least this many bytes is made into an event by the worker.
 pub const LARGE_BODY: usize = 128 << 10;
-/// Bytes written to sinks, and readers written to. A file on a slow disk takes 3 ms of CPU for a
-/// MiB, and a write to a reader 2 us.
-pub const FLUSH: FlushBudget = FlushBudget {
-    stdout: 1 << 20,
-    reader: 1 << 20,
-    all_readers: 4 << 20,
-    writes: 4096,
-    skips_slow_readers: false,
-};
+/// Bytes written to one sink in one turn. A file on a slow disk takes 3 ms of CPU for a MiB, and
+/// longer than that until it has them.
+pub const BYTES_PER_SINK: usize = 1 << 20;
 /// Clients are not read while a sink that is not slow is this many bytes behind: the log would
 /// grow faster than one turn's flush writes it.
 pub const CONGESTION: usize = 1 << 20;
@@ -114,6 +120,12 @@ impl Turn {
         self.has_served = false;
     }
 
+    /// The next step begins. It ends when it has used this much CPU time.
+    pub fn begin_step_of(&mut self, length: Duration) {
+        let used = self.used();
+        self.begin_step(used + length);
+    }
+
     /// Whether the step has time for another item. Call it before each. The first item is always
     /// served.
     pub fn has_time(&mut self) -> bool {
@@ -129,14 +141,24 @@ impl Turn {
     /// Asks for the CPU time, which is a system call, only if so much time has passed.
     fn has_used_less_than(&mut self, limit: Duration) -> bool {
         let elapsed = self.clock.now() - self.now;
+        if elapsed < limit.min(SHORT) {
+            return true;
+        }
         let look = || (elapsed, self.clock.cpu());
-        let (elapsed_before, cpu_before) = *self.first_look.get_or_insert_with(look);
+        self.first_look.get_or_insert_with(look);
         if elapsed < limit + self.waited {
             return true;
         }
-        let used = elapsed_before + self.clock.cpu().saturating_sub(cpu_before);
+        let used = self.used();
         self.waited = elapsed.saturating_sub(used);
         used < limit
+    }
+
+    /// How much CPU time the turn has used.
+    fn used(&mut self) -> Duration {
+        let look = || (self.clock.now() - self.now, self.clock.cpu());
+        let (elapsed_before, cpu_before) = *self.first_look.get_or_insert_with(look);
+        elapsed_before + self.clock.cpu().saturating_sub(cpu_before)
     }
 }
 
@@ -233,7 +255,7 @@ mod tests {
     fn time_in_which_other_programs_run_is_not_used() {
         let clock = SimulatedClock::at(Instant::now());
         let mut turn = Turn::begin(clock.clone());
-        // That the thread has waited is known from the second item on.
+        // That the thread has waited is known from the first look on.
         assert_eq!(serve(&mut turn, &clock, 9, 3), 6);
         assert_eq!(serve(&mut turn, &clock, 19, 30), 10);
     }

@@ -87,6 +87,11 @@ impl Deadlines {
         self.first.and_then(|first| self.links[first].deadline)
     }
 
+    /// All keys with a deadline, the earliest first.
+    pub fn keys(&self) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.first, |key| self.links[*key].next)
+    }
+
     /// Removes and returns a key whose deadline is not after `now`, the earliest first.
     pub fn take_expired(&mut self, now: Instant) -> Option<usize> {
         let has_expired = self.earliest().is_some_and(|deadline| deadline <= now);
@@ -126,6 +131,8 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(deadlines.earliest(), model.values().min().copied());
+                prop_assert!(deadlines.keys().is_sorted_by_key(|key| model[&key]));
+                prop_assert_eq!(deadlines.keys().count(), model.len());
             }
         }
     }

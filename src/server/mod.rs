@@ -183,7 +183,18 @@ impl Server {
     /// Whether the backlog of the hook socket may hold a client that can be accepted.
     fn can_accept_clients(&self, now: Instant) -> bool {
         let listener = self.hook_listener.as_ref();
-        listener.is_some_and(|listener| listener.can_accept(self.hook_connections(), now))
+        listener.is_some_and(|listener| {
+            let (open, excess) = self.open_connections(listener);
+            listener.can_accept(open - usize::from(excess.is_some()), now)
+        })
+    }
+
+    /// How many connections are open, and, if there may be no more, the user of whom one gives way
+    /// to the next.
+    fn open_connections(&self, listener: &Listener) -> (usize, Option<u32>) {
+        let open = self.clients.len() + self.publisher.output.live_readers;
+        let excess = || self.clients.user_with_excess(open);
+        (open, (!listener.has_room(open)).then(excess).flatten())
     }
 
     /// Records what one report of the poll says, for the steps that follow.
@@ -206,16 +217,13 @@ impl Server {
             Token::Stdout => self.publisher.handle_stdout_report(report),
             Token::Session(key) => self.publisher.sessions.handle_report(key, now),
             Token::Client(key) => {
+                let is_gone = report.is_write_closed();
                 let (is_readable, is_writable) = (report.is_readable(), report.is_writable());
-                self.clients.handle_report(key, is_readable, is_writable);
+                let clients = &mut self.clients;
+                clients.handle_report(key, is_readable, is_writable, is_gone);
             }
             Token::Reader(key) => self.publisher.handle_reader_report(key, report),
         }
-    }
-
-    /// The connections that came through the hook socket: clients, and readers of live events.
-    fn hook_connections(&self) -> usize {
-        self.clients.len() + self.publisher.output.live_readers
     }
 
     /// Leaves a descriptor to each session: both listeners give up the same number.
@@ -228,26 +236,34 @@ impl Server {
 
     /// Accepts clients from the backlog, and reads their credentials.
     fn accept_clients(&mut self, turn: &mut Turn) {
-        let live_readers = self.publisher.output.live_readers;
-        let Some(listener) = &mut self.hook_listener else {
+        turn.begin_step(ACCEPT);
+        // Not in `self`, which is asked for the connections meanwhile.
+        let Some(mut listener) = self.hook_listener.take() else {
             return;
         };
-        turn.begin_step(ACCEPT);
-        let open = |clients: &Clients<_>| clients.len() + live_readers;
-        while turn.has_time()
-            && let Some(stream) = listener.accept(open(&self.clients), turn.now)
-        {
+        while turn.has_time() {
+            let (open, excess) = self.open_connections(&listener);
+            let stay_open = open - usize::from(excess.is_some());
+            let Some(stream) = listener.accept(stay_open, turn.now) else {
+                break;
+            };
+            if let Some(uid) = excess {
+                self.clients.refuse_one_of(uid);
+            }
             // Without an identity there can be no event.
             if let Ok(peer) = peer::credentials(stream.as_fd()) {
                 self.clients.add(stream, peer, turn.now);
             }
         }
+        self.hook_listener = Some(listener);
     }
 
     /// Reads from clients, and publishes what comes of it.
     fn read_clients(&mut self, turn: &mut Turn) {
-        if !self.publisher.is_congested() {
+        if !self.publisher.is_congested() && !self.worker.has_held() {
             self.clients.read(&mut self.publisher, turn);
+        }
+        if !self.publisher.is_congested() {
             self.finish_jobs(turn);
         }
         for job in self.clients.take_jobs() {
@@ -266,6 +282,10 @@ impl Server {
                 self.has_results = false;
                 return;
             };
+            // The sinks get first what it would evict, and meanwhile no client is read.
+            if !self.publisher.output.has_room_for(&finished.forms) {
+                return self.worker.hold(finished);
+            }
             let publisher = &mut self.publisher;
             self.clients.finish_job(finished, publisher, turn);
             if self.publisher.is_congested() {
@@ -312,10 +332,11 @@ impl Server {
     fn commit(&mut self, turn: &mut Turn) {
         self.publisher
             .discard_reader_input(self.clients.scratch(), turn);
-        self.publisher.accept_readers(turn.now);
-        let flushed = self.publisher.flush();
+        self.publisher.accept_readers(turn);
+        let flushed = self.publisher.flush(turn);
         self.clients.acknowledge(flushed, turn.now);
         self.clients.write(turn);
+        self.publisher.flush_slow_readers(turn);
         self.worker.free(self.publisher.output.take_garbage());
     }
 

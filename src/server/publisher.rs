@@ -17,8 +17,9 @@ use mio::event::Event as Report;
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
-use super::budget::{CONGESTION, DISCARD, FLUSH, Turn};
+use super::budget::{ACCEPT_READERS, BYTES_PER_SINK, CATCH_UP, CONGESTION, DISCARD, Turn, WRITE};
 use super::clients::publish::{LiveReader, Publish};
 use super::ready_queue::ReadyQueue;
 use super::sessions::{SessionHook, Sessions};
@@ -32,7 +33,15 @@ use crate::listen::listener::Listener;
 use crate::nonblocking::has_lost_reader;
 use crate::output::Output;
 use crate::output::event_log::Position;
-use crate::output::flush::{FlushBudget, Flushed};
+use crate::output::flush::Flushed;
+
+/// What the kernel holds for a reader. `None`: as much as it likes, on Linux 208 KiB. On macOS it
+/// would be 8 KiB, and `watch` would rest for a frame after each.
+const READER_BUFFER: Option<usize> = if cfg!(target_os = "linux") {
+    None
+} else {
+    Some(208 << 10)
+};
 
 /// The output and its readers.
 pub(super) struct Publisher {
@@ -48,6 +57,8 @@ pub(super) struct Publisher {
     pub(super) sessions: Sessions,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
+    /// For how many turns the events have waited because more readers were in the backlog.
+    flush_delays: usize,
 }
 
 impl Publisher {
@@ -73,6 +84,7 @@ impl Publisher {
             live_reader_limit,
             sessions,
             with_input: ReadyQueue::default(),
+            flush_delays: 0,
         })
     }
 
@@ -136,12 +148,20 @@ impl Publisher {
         }
     }
 
-    /// Accepts all readers in the backlog. It runs between reading this turn's hooks and
+    /// Accepts the readers in the backlog. It runs between reading this turn's hooks and
     /// writing their events: a reader whose `connect` returned before a hook was posted is
-    /// in the backlog by then, whether or not the poll has reported it.
-    pub(super) fn accept_readers(&mut self, now: Instant) {
+    /// in the backlog by then, whether or not the poll has reported it. If there are too many for one
+    /// turn, the events wait for the next one.
+    pub(super) fn accept_readers(&mut self, turn: &mut Turn) {
+        turn.begin_step(ACCEPT_READERS);
+        let is_done = self.accept_readers_while(turn.now, &mut || turn.has_time());
+        self.flush_delays = if is_done { 0 } else { self.flush_delays + 1 };
+    }
+
+    /// Accepts readers while there is time. Returns whether no more are in the backlog.
+    fn accept_readers_while(&mut self, now: Instant, has_time: &mut dyn FnMut() -> bool) -> bool {
         let Some(listener) = &mut self.listener else {
-            return;
+            return true;
         };
         if self.output.needs_flush {
             listener.is_readable = true;
@@ -150,11 +170,16 @@ impl Publisher {
             let (key, stream) = self.output.add_reader(stream);
             let token = Token::Reader(key);
             trace!("{token}: accepted");
+            set_buffer(stream, READER_BUFFER);
             let result = self
                 .registry
                 .register(stream, token.into(), Interest::READABLE);
             remove_unregistered(&mut self.output, key, result);
+            if !has_time() {
+                return false;
+            }
         }
+        true
     }
 
     /// Adds clients of the hook socket that have become readers. The poll reports them with a
@@ -169,6 +194,7 @@ impl Publisher {
             let (first, live) = self.replayed(replay);
             let head = events_head(self.server_name, first, live);
             let (key, stream) = self.output.add_live_reader(socket, &head, first);
+            set_buffer(stream, READER_BUFFER);
             let token = Token::Reader(key).into();
             let result = if is_registered {
                 self.registry.reregister(stream, token, Interest::READABLE)
@@ -197,10 +223,28 @@ impl Publisher {
 
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
     /// acknowledged.
-    pub(super) fn flush(&mut self) -> Flushed {
-        let flushed = self.output.flush(FLUSH);
+    pub(super) fn flush(&mut self, turn: &mut Turn) -> Flushed {
+        /// Turns that accept more readers than the backlog holds: those that come meanwhile have
+        /// connected later than the hooks.
+        const MAX_DELAYS: usize = 16;
+        if (1..MAX_DELAYS).contains(&self.flush_delays) {
+            return self.output.flushed();
+        }
+        turn.begin_step(WRITE);
+        let flushed = self.output.flush(BYTES_PER_SINK, &mut || turn.has_time());
         self.register_sinks();
         flushed
+    }
+
+    /// Writes to slow readers. Call it after the responses: these do not wait for it.
+    pub(super) fn flush_slow_readers(&mut self, turn: &mut Turn) {
+        if !self.output.needs_flush && !self.output.has_partial_events {
+            return;
+        }
+        turn.begin_step_of(CATCH_UP);
+        let has_time = &mut || turn.has_time();
+        self.output.flush_slow_readers(BYTES_PER_SINK, has_time);
+        self.register_sinks();
     }
 
     /// Registers sinks for writability when they have no room, and no longer.
@@ -238,6 +282,14 @@ impl Publisher {
     }
 }
 
+/// Makes room for this many bytes in the kernel that the reader has not read. If that is not
+/// possible, the buffer stays as it is.
+fn set_buffer(stream: &UnixStream, size: Option<usize>) {
+    if let Some(size) = size {
+        let _ = set_socket_send_buffer_size(stream, size);
+    }
+}
+
 /// Whether the reader of a sink has gone. mio reports EPOLLHUP as write closed. A reader that is only
 /// read closed has nothing to send, and still receives. On macOS one that has gone is read closed
 /// too: only that half is registered.
@@ -266,8 +318,8 @@ impl Publish for Publisher {
     /// first, so that only slow sinks lose events.
     fn publish_forms(&mut self, forms: Forms) -> Position {
         if !self.output.has_room_for(&forms) {
-            self.accept_readers(Instant::now());
-            self.output.flush(FlushBudget::PROMPT_SINKS);
+            self.accept_readers_while(Instant::now(), &mut || true);
+            self.output.flush(usize::MAX, &mut || true);
         }
         self.output.append(forms)
     }
@@ -290,5 +342,130 @@ impl Publish for Publisher {
 
     fn is_congested(&self) -> bool {
         self.output.bytes_behind >= CONGESTION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::server::budget::Clock;
+    use mio::{Events, Poll};
+    use rustix::net::sockopt::socket_send_buffer_size;
+    use std::cell::Cell;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream as StdStream;
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// On macOS both reports are the same: read closed.
+    #[test]
+    fn a_read_closed_reader_is_gone_only_if_it_does_not_read() {
+        let (mut stream, reader) = UnixStream::pair().unwrap();
+        let mut poll = Poll::new().unwrap();
+        register(poll.registry(), &mut stream, Token::Reader(0)).unwrap();
+        reader.shutdown(Shutdown::Write).unwrap();
+        let mut reports = Events::with_capacity(1);
+        poll.poll(&mut reports, Some(Duration::ZERO)).unwrap();
+        let report = reports.iter().next().unwrap();
+        assert!(report.is_read_closed() && !report.is_write_closed());
+        assert!(!is_reader_gone(report, Some(stream.as_fd())));
+        drop(reader);
+        assert!(is_reader_gone(report, Some(stream.as_fd())));
+    }
+
+    #[test]
+    fn the_buffer_of_a_reader_is_changed_only_where_it_is_too_small() {
+        let (stream, _reader) = UnixStream::pair().unwrap();
+        let size = || socket_send_buffer_size(&stream).unwrap();
+        let before = size();
+        set_buffer(&stream, None);
+        assert_eq!(size(), before);
+        set_buffer(&stream, Some(before / 4));
+        // Linux doubles the number (socket(7)).
+        assert!(size() <= before / 2);
+    }
+
+    /// Clocks on which everything takes so long that a step has time for one item.
+    struct SlowClock(Instant, Cell<u32>);
+
+    impl Clock for SlowClock {
+        fn now(&self) -> Instant {
+            self.0 + self.cpu()
+        }
+
+        fn cpu(&self) -> Duration {
+            self.1.set(self.1.get() + 1);
+            Duration::from_secs(1) * self.1.get()
+        }
+    }
+
+    /// A publisher with an output socket in this folder.
+    fn publisher(folder: &Path) -> Publisher {
+        let listener = Listener::open(None, &folder.join("output.sock"), 0o600, 10).unwrap();
+        let registry = Poll::new().unwrap().registry().try_clone().unwrap();
+        let output = Output::new(Format::Compact, 1 << 20, 1 << 20, None);
+        Publisher::new(registry, output, Some(listener), 0, Sessions::new(0)).unwrap()
+    }
+
+    fn slow_turn() -> Turn {
+        Turn::begin(SlowClock(Instant::now(), Cell::new(0)))
+    }
+
+    /// The number of complete events that a reader has got since the last call.
+    fn received(reader: &mut StdStream) -> usize {
+        reader.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 10_000];
+        let count = reader.read(&mut buffer).unwrap_or(0);
+        let text = std::str::from_utf8(&buffer[..count]).unwrap();
+        text.matches("\"_gone\":7,\"session_id\":\"s\"}\n").count()
+    }
+
+    #[test]
+    fn readers_in_a_long_backlog_get_the_event_and_each_has_its_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut publisher = publisher(folder.path());
+        let path = folder.path().join("output.sock");
+        let mut readers = [(); 5].map(|()| StdStream::connect(&path).unwrap());
+        publisher.publish_gone(7, "\"s\"");
+        let mut counts = Vec::new();
+        while publisher.has_work(Instant::now()) {
+            let mut turn = slow_turn();
+            publisher.accept_readers(&mut turn);
+            publisher.flush(&mut turn);
+            counts.push(publisher.output.output_reader_count());
+            assert!(counts.len() < 50);
+        }
+        assert!(counts[0] < 5, "{counts:?}");
+        assert_eq!(readers.each_mut().map(received), [1; 5]);
+        // Also when there is a new event in each turn.
+        for _ in 0..10 {
+            publisher.publish_gone(7, "\"s\"");
+            publisher.flush(&mut slow_turn());
+        }
+        assert!(
+            readers
+                .each_mut()
+                .map(received)
+                .iter()
+                .all(|count| *count > 0)
+        );
+    }
+
+    #[test]
+    fn slow_readers_come_after_those_for_which_responses_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut publisher = publisher(folder.path());
+        publisher.publish_gone(7, "\"s\"");
+        publisher.flush(&mut slow_turn());
+        let (mut replayed, socket) = StdStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        publisher
+            .output
+            .add_live_reader(UnixStream::from_std(socket), b"head\n", 0);
+        publisher.flush(&mut slow_turn());
+        assert_eq!(received(&mut replayed), 0);
+        publisher.flush_slow_readers(&mut slow_turn());
+        assert_eq!(received(&mut replayed), 1);
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! A job cannot be interrupted. So huge bodies (`HUGE_BODY`) have a thread of their own: others
 //! do not wait while such an event is made. Each thread does its jobs in order, one at a time, so
-//! that only three events at a time need memory for more than their bodies: one in each thread,
-//! and one whose result waits for the loop.
+//! that only four events at a time need memory for more than their bodies: one in each thread,
+//! one whose result waits for the loop, and one that waits for room in the log.
 //!
 //! The memory of a large event comes back when nobody needs it any more. The kernel takes a
 //! millisecond for 16 MiB of it, so a third thread does that.
@@ -61,6 +61,8 @@ pub struct Worker {
     huge_jobs: Sender<Job>,
     results: Receiver<Finished>,
     garbage: Sender<Vec<u8>>,
+    /// A result for which the log has no room yet.
+    held: Option<Finished>,
     /// Jobs whose result has not been taken.
     unfinished: usize,
 }
@@ -94,6 +96,7 @@ impl Worker {
             jobs: start("worker")?,
             huge_jobs: start("huge worker")?,
             results,
+            held: None,
             unfinished: 0,
         })
     }
@@ -117,9 +120,21 @@ impl Worker {
 
     /// A finished event, if there is one.
     pub fn take_result(&mut self) -> Option<Finished> {
-        let result = self.results.try_recv().ok()?;
+        let held = self.held.take();
+        let result = held.or_else(|| self.results.try_recv().ok())?;
         self.unfinished -= 1;
         Some(result)
+    }
+
+    /// Takes a result back: [`Worker::take_result`] returns it again.
+    pub fn hold(&mut self, result: Finished) {
+        self.unfinished += 1;
+        self.held = Some(result);
+    }
+
+    /// Whether a result was taken back.
+    pub fn has_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether a job's result has not been taken.

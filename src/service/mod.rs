@@ -100,17 +100,9 @@ impl Service {
     ) -> Result<(), String> {
         self.check_files()?;
         let is_active = property(SOCKET, "ActiveState")? == "active";
-        let is_enabled = property(SOCKET, "UnitFileState")? == "enabled";
-        let is_written = self
-            .files
-            .iter()
-            .all(|unit| unit.file.text == unit.new_text);
-        if is_active && is_enabled && is_written {
-            return print(&format!(
-                "Nothing to change: {}\n{}",
-                self.answer()?,
-                self.notes()
-            ));
+        if is_active && self.is_complete()? {
+            let (answer, notes) = (self.answer()?, self.notes());
+            return print(&format!("Nothing to change: {answer}\n{notes}"));
         }
         if !is_active {
             self.check_sockets_are_free()?;
@@ -177,6 +169,13 @@ impl Service {
         }
         text += &format!("{}\n{}", request::state(&self.hooks), self.notes());
         Ok(text)
+    }
+
+    /// Whether the units are those that would be written, and systemd starts them at each login.
+    fn is_complete(&self) -> Result<bool, String> {
+        let mut files = self.files.iter();
+        let is_written = files.all(|unit| unit.file.text == unit.new_text);
+        Ok(is_written && property(SOCKET, "UnitFileState")? == "enabled")
     }
 
     /// An error if a file is somebody else's.

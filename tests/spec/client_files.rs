@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::mem::MaybeUninit;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -327,7 +326,7 @@ fn a_file_that_is_half_written_is_read_again_soon() {
     let started_at = Instant::now();
     let mut child = command.spawn().unwrap();
     let stdout = Stream::collect(child.stdout.take());
-    let mut buffer = [const { MaybeUninit::uninit() }; 1024];
+    let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 1024];
     let mut reports = Reader::new(&inotify, &mut buffer);
     let mut closed = 0;
     wait_until("it has closed the file three times", || {

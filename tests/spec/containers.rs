@@ -1,5 +1,5 @@
-//! Containers: each row of README.md's table, tried with bubblewrap. In a sandbox, the folder of
-//! the hook socket is mounted at `/run/observatory`.
+//! Containers: each row of the table in src/README.md, tried with bubblewrap. In a sandbox, the
+//! folder of the hook socket is mounted at `/run/observatory`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,15 +10,15 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::*;
-use crate::recipes::README;
+use crate::recipes::REFERENCE;
 
 /// The socket in a sandbox.
 const SOCKET: &str = "/run/observatory/hooks.sock";
 
-/// Reports a row that README.md does not have.
+/// Reports a row that src/README.md does not have.
 fn check_row(row: &str) {
-    let is_there = README.contains(&format!("\n| {row} | "));
-    assert!(is_there, "README.md has no row {row}");
+    let is_there = REFERENCE.contains(&format!("\n| {row} | "));
+    assert!(is_there, "src/README.md has no row {row}");
 }
 
 /// Whether bubblewrap works here. If not, the test is to be skipped.

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -452,8 +451,29 @@ pub fn signal(pid: u32, name: &str) -> bool {
 
 /// Whether a process sleeps, according to the kernel.
 pub fn is_asleep(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit(") ").next().unwrap().starts_with('S')
+    process_state(pid) == 'S'
+}
+
+/// The state of a process: the letter in proc_pid_stat(5).
+pub fn process_state(pid: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(") ").next().unwrap();
+    fields.chars().next().unwrap()
+}
+
+/// The folder of the small servers `step1` to `step5`. Cargo builds them for `cargo test`, but not
+/// for a single target.
+pub fn steps_folder() -> PathBuf {
+    let folder = Path::new(BINARY).with_file_name("examples");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/steps");
+    let changed_at = |path: PathBuf| fs::metadata(path).and_then(|file| file.modified());
+    for number in 1..=5 {
+        let name = format!("step{number}");
+        let source = changed_at(sources.join(&name).with_extension("rs")).unwrap();
+        let is_current = changed_at(folder.join(name)).is_ok_and(|built| built >= source);
+        assert!(is_current, "first run: cargo build --examples");
+    }
+    folder
 }
 
 /// Runs a hook's command as Claude Code does: in a shell, with the payload on stdin. It must
@@ -577,14 +597,8 @@ pub fn listener_with_short_backlog(path: &Path) -> UnixListener {
 }
 
 /// Connects without blocking. A full backlog is an error.
-pub fn connect_without_waiting(path: &Path) -> rustix::io::Result<OwnedFd> {
-    use rustix::net::{
-        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&stream, &SocketAddrUnix::new(path)?)?;
-    Ok(stream)
+pub fn connect_without_waiting(path: &Path) -> io::Result<mio::net::UnixStream> {
+    mio::net::UnixStream::connect(path)
 }
 
 /// Waits until a condition is true. Panics after [`TIMEOUT`].
@@ -683,9 +697,15 @@ pub fn terminal_with_keys() -> (fs::File, Stream, fs::File) {
 
 /// Both sides of a terminal.
 pub fn pty() -> (fs::File, fs::File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = openpt(flags).unwrap();
+    use rustix::pty::{grantpt, ptsname, unlockpt};
+    use std::os::unix::fs::OpenOptionsExt;
+    // As posix_openpt(3), but closed on exec, which macOS has no flag for.
+    let master = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open("/dev/ptmx")
+        .unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
@@ -694,7 +714,7 @@ pub fn pty() -> (fs::File, fs::File) {
         .write(true)
         .open(name.to_str().unwrap())
         .unwrap();
-    (fs::File::from(master), slave)
+    (master, slave)
 }
 
 /// The path of a program that a test needs. If there is no such program, the test is to be

@@ -140,6 +140,51 @@ fn an_upload_that_waits_for_another_is_not_refused() {
     assert_eq!(status(&response), "200");
 }
 
+/// Sends the head of an upload, and more of its body than the room that another one leaves it.
+fn begin_upload(server: &Server) -> UnixStream {
+    let mut stream = server.connect();
+    let head = "POST /?event=Big HTTP/1.1\r\nContent-Length: 250000\r\n\r\n\"";
+    let begin = head.to_owned() + &"x".repeat(60_000);
+    stream.write_all(begin.as_bytes()).unwrap();
+    stream
+}
+
+fn end_upload(stream: &mut UnixStream) {
+    let rest = "x".repeat(250_000 - 60_002) + "\"";
+    stream.write_all(rest.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_body_that_stalls_gives_way_to_one_that_waits_for_its_room() {
+    let server = Server::start(&["--timeout", "1000", "--max-inflight", "400000"]);
+    let stalled = [(); 2].map(|()| begin_upload(&server));
+    let mut waiting = begin_upload(&server);
+    end_upload(&mut waiting);
+    let response = read_until(&mut waiting, |text| text.ends_with("\r\n\r\n"));
+    assert_eq!(status(&response), "200");
+    // The first two waited too, for each other or for the third.
+    for mut stream in stalled {
+        let response = read_until(&mut stream, |text| text.ends_with("\r\n\r\n"));
+        assert_eq!(status(&response), "408");
+    }
+}
+
+#[test]
+fn a_client_that_is_gone_does_not_wait_for_room() {
+    let server = Server::start(&["--timeout", "1000", "--max-inflight", "400000"]);
+    let mut slow = begin_upload(&server);
+    assert_eq!(server.health(), "200");
+    let before = server.descriptors();
+    let waiting = begin_upload(&server);
+    wait_until("the second upload", || server.descriptors() == before + 1);
+    drop(waiting);
+    wait_until("the end of the second upload", || {
+        // The first one does not stall meanwhile.
+        slow.write_all(b"x").unwrap();
+        server.descriptors() == before
+    });
+}
+
 #[test]
 fn a_client_that_takes_too_long_gets_408() {
     let server = Server::start(&["--timeout", "0.2"]);
@@ -347,6 +392,38 @@ fn clients_over_the_descriptor_limit_wait_in_the_backlog_and_are_served() {
     for stream in stalled {
         assert_eq!(exchange(stream, &request("/", "{}")), OK);
     }
+}
+
+/// Another user connects, and sends nothing.
+#[cfg(target_os = "linux")]
+fn connect_as_another_user(server: &Server) -> UnixStream {
+    let path = server.socket();
+    // Only this thread becomes that user.
+    let connect = thread::spawn(move || {
+        let uid = rustix::process::Uid::from_raw(1234);
+        rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+        UnixStream::connect(path).unwrap()
+    });
+    connect.join().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn another_user_cannot_hold_all_descriptors() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    if !is_root() {
+        return skip("another user needs root");
+    }
+    let server = start_with_40_descriptors(&["--timeout", "600", "--mode", "0666"]);
+    fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let own = server.connect();
+    let mut others: Vec<_> = (0..30).map(|_| connect_as_another_user(&server)).collect();
+    // The clients that have waited longest give way.
+    let response = read_until(&mut others[0], |text| text.ends_with("\r\n\r\n"));
+    assert_eq!(status(&response), "408");
+    server.post("Stop", "{}");
+    // Also where those of the other user have no deadline, because they are read no more.
+    assert_eq!(exchange(own, &request("/", "{}")), OK);
 }
 
 #[test]

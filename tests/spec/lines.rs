@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::events::unix_time;
 use crate::formats::start_with_tee;
 use crate::harness::*;
+use crate::recipes::REFERENCE;
 
 /// The lines of the recorded events, after the time and `app      a476`.
 const LINES: &str = r#"
@@ -58,7 +59,7 @@ fn the_recorded_session_is_shown_as_one_line_for_each_event() {
     // Eight of the batches tell nothing that another event has not told.
     assert_eq!(expected.len(), recorded().len() - 8);
 
-    let mut blocks = include_str!("../../README.md").split("```");
+    let mut blocks = REFERENCE.split("```");
     let example = blocks.find(|block| block.starts_with("text\n") && block.contains(" a476 "));
     for shown in example.unwrap().lines().skip(1) {
         let line = shown[8..].strip_prefix(" app      a476 ").unwrap();

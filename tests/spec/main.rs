@@ -7,6 +7,7 @@ mod activation;
 mod alerts;
 mod architecture;
 mod client_files;
+#[cfg(target_os = "linux")]
 mod containers;
 mod crash;
 mod events;

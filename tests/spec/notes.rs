@@ -1,5 +1,5 @@
 //! The notes are correct: the excerpts in EDU_NOTES.md are in the source, its commands print
-//! what it shows, its pictures show what happens, its links and those of README.md lead
+//! what it shows, its pictures show what happens, its links and those of the other documents lead
 //! somewhere, and every source file names its stop.
 //!
 //! The commands of one section run in one shell session, in a folder of their own. A command
@@ -10,7 +10,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{PipeReader, Write};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command};
@@ -59,15 +58,15 @@ fn blocks() -> Vec<Block> {
 
 /// The source files, as paths relative to the root.
 fn sources() -> Vec<PathBuf> {
-    let list = |folder: &str| {
-        let files = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
-        let paths = files.map(|file| Path::new(folder).join(file.unwrap().file_name()));
-        paths
-            .filter(|path| path.extension().is_some_and(|end| end == "rs"))
-            .collect::<Vec<_>>()
-    };
-    let folders = SOURCE_FOLDERS.split(' ');
-    folders.flat_map(list).collect()
+    SOURCE_FOLDERS.split(' ').flat_map(rust_files).collect()
+}
+
+/// The Rust files in a folder. All paths are relative to the root.
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+    let paths = files.map(|file| Path::new(folder).join(file.unwrap().file_name()));
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|end| end == "rs");
+    paths.filter(is_rust).collect()
 }
 
 #[test]
@@ -163,6 +162,7 @@ fn the_picture_of_the_triggers_is_what_epoll_reports() {
     use rustix::event::Timespec;
     use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
 
     let (mut sender, mut receiver) = UnixStream::pair().unwrap();
     let polls = [EventFlags::IN, EventFlags::IN | EventFlags::ET].map(|flags| {
@@ -202,6 +202,7 @@ fn the_picture_of_the_triggers_is_what_epoll_reports() {
 #[cfg(target_os = "linux")]
 fn the_picture_of_a_short_read_is_what_the_kernel_does() {
     use std::io::Read;
+    use std::os::unix::net::UnixStream;
 
     let reads = |passes_descriptor: bool| {
         let (mut sender, mut receiver) = UnixStream::pair().unwrap();
@@ -311,6 +312,7 @@ fn the_stops_visit_the_modules_in_the_order_of_lib_rs() {
 fn every_link_and_every_file_name_is_valid() {
     for path in [
         "README.md",
+        "src/README.md",
         "EDU_NOTES.md",
         "tests/README.md",
         "benches/README.md",
@@ -363,6 +365,19 @@ fn check_names(document: &str) {
         let mut folders = folders.split(' ').chain([""]);
         let exists = folders.any(|folder| Path::new(ROOT).join(folder).join(name).exists());
         assert!(exists, "there is no {name}");
+    }
+}
+
+#[test]
+fn every_test_that_the_notes_name_exists() {
+    let tests = ["tests", "tests/spec"].into_iter().flat_map(rust_files);
+    let paths: Vec<PathBuf> = tests.chain(sources()).collect();
+    let code = paths.iter().map(|path| source(path.to_str().unwrap()));
+    let code: String = code.collect();
+    let names = captures(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`", NOTES);
+    assert!(names.len() >= 10);
+    for name in names {
+        assert!(code.contains(&format!("fn {name}(")), "there is no {name}");
     }
 }
 
@@ -442,7 +457,9 @@ impl Shell {
         let (reader, writer): (PipeReader, _) = std::io::pipe().unwrap();
         let binaries = Path::new(BINARY).parent().unwrap().to_owned();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let path = [binaries].into_iter().chain(std::env::split_paths(&path));
+        let path = [binaries, steps_folder()]
+            .into_iter()
+            .chain(std::env::split_paths(&path));
         let mut command = Command::new("bash");
         command
             .args(["--norc", "--noprofile"])
@@ -450,6 +467,7 @@ impl Shell {
             .env("PATH", std::env::join_paths(path).unwrap())
             .env("LC_ALL", "C")
             .env_remove("CLAUDE_UNIX_HOOK_WATCHER")
+            .env_remove("XDG_RUNTIME_DIR")
             .env_remove("RUST_LOG")
             .stdin(std::process::Stdio::piped())
             .stdout(writer.try_clone().unwrap())

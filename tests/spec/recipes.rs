@@ -1,5 +1,5 @@
-//! The recipes: every command in README.md, and the commands of hooks with payloads that a
-//! real client sent.
+//! The recipes: every command in README.md and in src/README.md, and the commands of hooks with
+//! payloads that a real client sent.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -9,16 +9,20 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use crate::client_files::{Home, file};
 use crate::harness::*;
 use crate::lines::terminal_of;
+
+use crate::screen::Watch;
 use crate::sessions::{recording, run_with_stdin};
 
 pub const README: &str = include_str!("../../README.md");
+pub const REFERENCE: &str = include_str!("../../src/README.md");
 pub const TESTS_README: &str = include_str!("../README.md");
 
-/// The fenced code blocks under a heading of README.md.
+/// The fenced code blocks under a heading of src/README.md.
 fn blocks(heading: &str) -> Vec<&'static str> {
-    blocks_of(README, heading)
+    blocks_of(REFERENCE, heading)
 }
 
 /// The fenced code blocks under a heading of a document.
@@ -33,10 +37,10 @@ pub fn blocks_of(document: &'static str, heading: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// The path of the output socket in README.md.
+/// The path of the output socket in the documents.
 const OUTPUT_SOCKET: &str = "${XDG_RUNTIME_DIR:?}/claude-observatory.out";
 
-/// Puts the sockets of a test's server into a command of README.md.
+/// Puts the sockets of a test's server into a command of a document.
 pub fn with_sockets(command: &str, server: &Server) -> String {
     command
         .replace(
@@ -117,7 +121,7 @@ fn one_session_gets_the_hooks_without_a_change_to_a_file() {
     let command = format!(
         "PATH={}:$PATH; {}",
         folder.path().display(),
-        block("Install the hooks", "claude --settings")
+        block("The hooks", "claude --settings")
     );
     let mut child = shell(&command)
         .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
@@ -140,7 +144,7 @@ fn the_commands_in_the_readme_install_describe_and_remove_the_hooks() {
     script(&claude, "echo 2.1.332");
     let run = |option: &str| {
         let folder = home.path().display();
-        let command = block("Install the hooks", option).trim_end();
+        let command = block("The hooks", option).trim_end();
         // There may be no terminal to ask on.
         let answer = if option == "--status" { "" } else { "--yes" };
         let output = shell(&format!("PATH={folder}:$PATH; {command} {answer}"))
@@ -154,7 +158,7 @@ fn the_commands_in_the_readme_install_describe_and_remove_the_hooks() {
         String::from_utf8(output.stdout).unwrap()
     };
     // Seen with real clients.
-    assert!(README.contains("Sessions that run already use the hooks at once"));
+    assert!(REFERENCE.contains("Sessions that run already use the hooks at once"));
     let file = home.path().join(".claude/settings.json");
     run("--install");
     let installed: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
@@ -171,7 +175,7 @@ fn the_commands_in_the_readme_install_describe_and_remove_the_hooks() {
 #[test]
 fn the_send_command_in_the_readme_shows_an_event_or_explains_why_not() {
     let mut server = Server::start(&[]);
-    let mut shell = shell(block("Install the hooks", "send Test"));
+    let mut shell = shell(block("The hooks", "send Test"));
     shell.env("CLAUDE_UNIX_HOOK_WATCHER", server.socket());
     shell.stderr(Stdio::piped());
     let stderr = String::from_utf8(shell.output().unwrap().stderr).unwrap();
@@ -193,7 +197,7 @@ fn the_send_command_in_the_readme_shows_an_event_or_explains_why_not() {
 #[test]
 fn the_start_in_the_readme_shows_its_first_event() {
     let server = Server::start(&["--pretty-line"]);
-    let [.., send, shown] = blocks("Start")[..] else {
+    let [.., send, shown] = blocks("Start the server by hand")[..] else {
         panic!("the commands are missing")
     };
     let (_, send) = send.split_once('\n').unwrap();
@@ -205,7 +209,7 @@ fn the_start_in_the_readme_shows_its_first_event() {
     assert_eq!(line[time..], shown[time..]);
 }
 
-const SESSIONS: &str = "See what your sessions do";
+const SESSIONS: &str = "Sessions and their states";
 
 /// A server that has been sent the first lines of a recorded session that asks.
 fn server_with_a_waiting_session() -> Server {
@@ -295,7 +299,7 @@ fn the_lines_in_the_readme_are_those_of_a_recorded_session_on_a_terminal() {
     assert!(command.status().unwrap().success());
     let shown = screen.wait("the end", |text| text.contains("SessionEnd"));
     let shown = shown.replace("\r\n", "\n");
-    assert!(shown.contains(block(SESSIONS, "PostToolUse")), "{shown}");
+    assert!(shown.contains(block("Lines", "PostToolUse")), "{shown}");
 }
 
 #[test]
@@ -304,7 +308,7 @@ fn the_health_command_in_the_readme_shows_a_running_server() {
         return;
     }
     let server = Server::start(&[]);
-    let command = block("Install the hooks", "/health");
+    let command = block("The hooks", "/health");
     let mut shell = shell(&with_sockets(command, &server));
     assert_eq!(shell.output().unwrap().stdout, b"{\"status\": \"ok\"}");
 }
@@ -312,12 +316,16 @@ fn the_health_command_in_the_readme_shows_a_running_server() {
 /// For root, the socket would be at the top of the file system.
 #[test]
 fn without_a_runtime_directory_the_readme_s_lines_fail_loudly() {
-    let lines = README
-        .lines()
-        .filter(|line| line.contains("{XDG_RUNTIME_DIR"));
+    let lines = README.lines().chain(REFERENCE.lines());
+    assert!(
+        lines
+            .clone()
+            .all(|line| !line.contains("\"$XDG_RUNTIME_DIR"))
+    );
+    // The status of a pipe is that of its last command.
+    let lines = lines.filter(|line| line.contains("{XDG_RUNTIME_DIR") && !line.contains('|'));
     let lines: Vec<&str> = lines.collect();
-    assert_eq!(lines.len(), 6);
-    assert!(!README.contains("\"$XDG_RUNTIME_DIR"));
+    assert_eq!(lines.len(), 7);
     for line in lines {
         let mut shell = Command::new("sh");
         let shell = shell.args(["-c", &line.replace("hooks-observatory ", "echo ")]);
@@ -371,7 +379,7 @@ fn the_output_in_the_readme_is_real() {
     );
 }
 
-/// Starts a reader of README.md. Returns the process and its output.
+/// Starts a reader of src/README.md. Returns the process and its output.
 fn start_reader(command: &str, server: &Server) -> (Child, Stream) {
     let mut child = shell(&with_sockets(command, server)).spawn().unwrap();
     let stdout = Stream::collect(child.stdout.take());
@@ -496,6 +504,28 @@ fn rotation_of_the_record_loses_no_event() {
 }
 
 #[test]
+fn a_record_of_the_service_has_all_its_events() {
+    if tool("rotatelogs").is_none() || tool("socat").is_none() {
+        return;
+    }
+    let mut server = Server::with_readers(&[]);
+    let record = folder();
+    let command = with_sockets(block("Keep a record", "socat"), &server);
+    let mut pipeline = shell(&command).current_dir(&record).spawn().unwrap();
+    server
+        .stderr
+        .wait("the reader", |text| text.contains("connected (1 total)"));
+    for (event, body) in recorded() {
+        server.post(&event, body);
+    }
+    server.stop();
+    assert!(pipeline.wait().unwrap().success());
+    let files = std::fs::read_dir(&record).unwrap();
+    let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    assert_eq!(events(&texts.collect::<String>()).len(), recorded().len());
+}
+
+#[test]
 fn the_timeline_of_a_session_comes_from_the_record() {
     if tool("jq").is_none() {
         return;
@@ -519,7 +549,7 @@ fn the_timeline_of_a_session_comes_from_the_record() {
     std::fs::write(record_folder.join("events.1.jsonl"), first).unwrap();
     std::fs::write(record_folder.join("events.2.jsonl"), second).unwrap();
     let output = Command::new("sh")
-        .args(["-c", blocks("Keep a record")[1]])
+        .args(["-c", block("Keep a record", "jq")])
         .env("HOME", folder.path())
         .output()
         .unwrap();
@@ -554,7 +584,7 @@ fn a_session_that_waits_causes_a_desktop_notification() {
     let notify = "{ printf '<%s>' \"$@\"; echo; } >>";
     let notifier = format!("{notify} {}", shown.display());
     script(&folder.join("notify-send"), &notifier);
-    let command = blocks("Desktop notifications")[0];
+    let command = blocks("Alerts")[0];
     let mut watch = shell(&format!("PATH={}:$PATH\nexec {command}", folder.display()))
         .env("CLAUDE_UNIX_HOOK_WATCHER", server.socket())
         .spawn()
@@ -598,8 +628,68 @@ fn the_readme_quotes_the_errors_of_a_reader_without_a_server() {
     killed.child.kill().unwrap();
     killed.wait_for_exit();
     for error in [error_of(&stopped), error_of(&killed)] {
-        assert!(README.contains(&format!("`{error}`")), "{error}");
+        assert!(REFERENCE.contains(&format!("`{error}`")), "{error}");
     }
+}
+
+/// The commands of README.md that are not in src/README.md: what they contain, and what runs them.
+const OWN_COMMANDS: [(&str, &str); 7] = [
+    (
+        "cargo run",
+        "the_first_command_of_the_readme_shows_true_states",
+    ),
+    ("cargo test", "this"),
+    (
+        "cargo install",
+        "only a user, since it changes the home directory",
+    ),
+    (
+        "watch\n",
+        "the_first_command_of_the_readme_shows_true_states",
+    ),
+    (
+        "claude-events/events",
+        "a_session_of_last_week_is_found_in_the_record",
+    ),
+    ("devbox", "ssh.rs"),
+    ("--host --socket", "ssh.rs"),
+];
+
+#[test]
+fn every_command_of_the_readme_is_run() {
+    for block in README.split("```sh\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        let is_own = OWN_COMMANDS.iter().any(|(text, _)| block.contains(text));
+        let mut lines = block.lines();
+        assert!(
+            is_own || lines.all(|line| REFERENCE.contains(&format!("\n{line}\n"))),
+            "{block}"
+        );
+    }
+}
+
+/// With nothing but Claude Code's own files: no server, and no hooks.
+#[test]
+fn the_first_command_of_the_readme_shows_true_states() {
+    if tool("setsid").is_none() {
+        return;
+    }
+    let mut home = Home::new();
+    let pid = home.client();
+    home.write(pid, &file(pid, "a", "waiting"));
+    let command = blocks_of(README, "Start")[0];
+    let arguments = command
+        .trim_end()
+        .strip_prefix("cargo run --release -- ")
+        .unwrap();
+    assert_eq!(
+        format!("hooks-observatory {arguments}"),
+        blocks_of(README, "Watch")[0].trim_end()
+    );
+    let mut watch = Watch::start(&home.command(arguments, "/nonexistent"));
+    watch.wait_for("1 waiting");
+    watch.press("q");
+    watch.end();
 }
 
 /// The long options in a text, one for each line that matches.
@@ -625,7 +715,7 @@ fn the_options_in_the_readme_are_those_of_help() {
         let output = run(&[command, &["--help"]].concat());
         let help = String::from_utf8(output.stdout).unwrap();
         let help_options = long_options(&help, |line| line.trim_start().starts_with('-'));
-        let table = README.split(title).nth(1).expect(title);
+        let table = REFERENCE.split(title).nth(1).expect(title);
         let table = table.split("\n\n").next().unwrap();
         let readme_options = long_options(table, |line| line.starts_with("| `--"));
         assert_eq!(readme_options, help_options);

@@ -28,9 +28,11 @@ mount -t cgroup2 none /sys/fs/cgroup && mkdir $group || exit 77
         mkdir -p -m 700 $XDG_RUNTIME_DIR
         /usr/lib/systemd/systemd --user </dev/null >"$HOME/systemd.log" 2>&1 &
         manager=$!
-        until systemctl --user is-system-running --wait >/dev/null 2>&1; do
+        until systemctl --user show-environment >/dev/null 2>&1; do
             kill -0 $manager && sleep 0.02 || exit 77
         done
+        # It fails where another unit of this machine does.
+        systemctl --user is-system-running --wait >/dev/null 2>&1 || true
     }
     stop() {
         kill $manager

@@ -151,6 +151,34 @@ fn a_reader_that_floods_is_read_once_in_a_turn() {
     }
 }
 
+/// All have sent something before the turn begins, the small hook last.
+#[test]
+fn a_small_hook_is_read_before_uploads() {
+    let Some(traced) = Traced::start("recvfrom", Stdio::null()) else {
+        return;
+    };
+    let server = &traced.server;
+    let upload = request("/?event=Upload", "x".repeat(100_000));
+    let mut uploads = [(); 10].map(|()| server.connect());
+    for stream in &mut uploads {
+        stream.write_all(&upload[..1000]).unwrap();
+    }
+    server.post("Before", "{}");
+    signal(traced.pid(), "STOP");
+    for stream in &mut uploads {
+        stream.write_all(&upload[1000..]).unwrap();
+    }
+    let mut small = server.connect();
+    small.write_all(&request("/?event=Small", "{}")).unwrap();
+    signal(traced.pid(), "CONT");
+    read_until(&mut small, |text| text.ends_with("\r\n\r\n"));
+    let turns = traced.turns();
+    let has_small = |call: &String| call.contains("event=Small");
+    let turn = turns.iter().find(|turn| turn.iter().any(has_small));
+    let before = turn.unwrap().iter().take_while(|call| !has_small(call));
+    assert_eq!(before.count(), 0, "{turn:#?}");
+}
+
 #[test]
 fn a_large_event_is_written_to_stdout_in_pieces_between_which_others_are_served() {
     let events = tempfile::NamedTempFile::new().unwrap();
@@ -195,6 +223,34 @@ fn a_hook_of_1500_kilobytes_does_not_wait_for_huge_bodies() {
         server.post("Honest", &honest);
         assert!(posts.iter().any(|post| !post.is_finished()));
     });
+}
+
+/// A list of sessions that nobody reads stays in memory, so there are few.
+#[test]
+fn few_unread_lists_of_sessions_are_in_memory() {
+    const GET: &[u8] = b"GET /sessions HTTP/1.1\r\n\r\n";
+    let server = Server::start(&[]);
+    let cwd = "x".repeat(1000);
+    for id in 0..512 {
+        let body = format!("{{\"session_id\":\"{id}\",\"cwd\":\"{cwd}\"}}");
+        server.post("Stop", body);
+    }
+    // Each begins to read its list, so the turn of the next one is another.
+    let ask = || {
+        let mut client = server.connect();
+        client.write_all(GET).unwrap();
+        let head = read_until(&mut client, |text| text.contains("\r\n"));
+        (client, status(&head).to_owned())
+    };
+    let mut clients: Vec<_> = (0..5).map(|_| ask()).collect();
+    let statuses = clients.iter().map(|(_, status)| &**status);
+    assert_eq!(
+        statuses.collect::<Vec<_>>(),
+        ["200", "200", "200", "200", "503"]
+    );
+    clients.remove(0);
+    server.post("Stop", "{}");
+    assert_eq!(ask().1, "200");
 }
 
 /// Everything that arrives while the server is stopped, within the client's time.
@@ -318,6 +374,7 @@ fn a_trace_on_the_terminal_of_stdout_comes_to_rest() {
 
 /// Both events are ready in one turn. The first one fills stdout, so the second one has to
 /// wait, and nothing reports it again.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_second_large_event_is_not_forgotten_when_the_first_one_stalls_stdout() {
     let Some(strace) = tool("strace") else {

@@ -21,7 +21,7 @@ use slab::Slab;
 
 /// How long a client may take for its request and the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of events that may wait for slow readers.
+/// Bytes of events that the log keeps for slow readers.
 const BUFFER: usize = 1 << 20;
 
 struct Server {
@@ -247,14 +247,11 @@ impl Publisher {
         self.log.append(format!("{event}\n"));
     }
 
-    /// Writes to each reader what it has not got. Then the log drops what nobody needs any more,
-    /// and what is too much.
+    /// Writes to each reader what it has not got. Then the log drops what is too much.
     fn flush(&mut self) {
         let log = &self.log;
         self.readers.retain(|_, reader| reader.flush(log).is_ok());
-        let cursors = self.readers.iter().map(|(_, reader)| reader.cursor.next);
-        let read_by_all = cursors.min().unwrap_or(self.log.end());
-        self.log.release(read_by_all);
+        self.log.trim();
     }
 }
 
@@ -276,7 +273,7 @@ impl Reader {
     }
 }
 
-/// The events that some reader has not got, as entries: lines, numbered in the order of appending.
+/// The last events, as entries: lines, numbered in the order of appending.
 #[derive(Default)]
 struct EventLog {
     entries: VecDeque<Rc<str>>,
@@ -305,9 +302,9 @@ impl EventLog {
         self.entries.push_back(entry.into());
     }
 
-    /// Drops the entries that all readers have got, and the oldest beyond [`BUFFER`].
-    fn release(&mut self, read_by_all: u64) {
-        while self.oldest < read_by_all || self.length > BUFFER {
+    /// Drops the oldest entries beyond [`BUFFER`].
+    fn trim(&mut self) {
+        while self.length > BUFFER {
             let Some(entry) = self.entries.pop_front() else {
                 return;
             };

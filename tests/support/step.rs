@@ -2,12 +2,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::harness::*;
+use crate::harness::{
+    Stream, TIMEOUT, folder, is_asleep, process_state, request, signal, status, steps_folder,
+    wait_until,
+};
 
 /// A running server, and the temporary folder with its sockets. Dropping it kills the server.
 pub struct Step {
@@ -30,9 +32,7 @@ impl Step {
     /// Starts a server whose command is modified by `prepare`. A pipe on its stdout is read, if
     /// there is one.
     pub fn start_with(number: u32, prepare: impl FnOnce(&mut Command) -> &mut Command) -> Step {
-        let examples = Path::new(BINARY).with_file_name("examples");
-        let program = examples.join(format!("step{number}"));
-        assert!(program.exists(), "first run: cargo build --examples");
+        let program = steps_folder().join(format!("step{number}"));
         let folder = folder();
         let mut command = Command::new(program);
         command
@@ -101,6 +101,13 @@ impl Step {
 
     pub fn signal(&self, name: &str) {
         assert!(signal(self.child.id(), name));
+    }
+
+    /// Stops the server, and waits until it has stopped. (Before that, the poll could still return
+    /// a report.)
+    pub fn pause(&self) {
+        self.signal("STOP");
+        wait_until("it has stopped", || process_state(self.child.id()) == 'T');
     }
 }
 

@@ -140,7 +140,9 @@ fn observed() -> BTreeSet<Transition> {
     let mut seen = BTreeSet::new();
     let authorize: [Option<Authorize>; 4] = [
         None,
-        Some(("answer_json", |connection| connection.answer_json("[]"))),
+        Some(("answer_json", |connection| {
+            connection.answer_json("[]".into())
+        })),
         Some(("decline", |it| it.decline(Status::Forbidden))),
         Some(("decline", |it| it.decline(Status::Unavailable))),
     ];

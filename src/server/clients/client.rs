@@ -23,7 +23,7 @@ use crate::http::response::Status;
 use crate::http::route::Replay;
 use crate::output::event_log::Position;
 use crate::peer::{self, Peer};
-use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, Turn};
+use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, SMALL_BODY, Turn, WRITES_PER_CLIENT};
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
 use crate::server::worker::Job;
@@ -37,6 +37,8 @@ pub struct Client<S> {
     /// What it is registered for. `None` until a call first returns `WouldBlock`.
     pub interest: Option<Interest>,
     pub pending: Pending,
+    /// What is left to do for its request, which has arrived whole.
+    pub deferred: Option<Deferred>,
     /// Whether it has been read in this request, or its connection is over. It has had its share,
     /// so others are read first.
     pub has_begun: bool,
@@ -54,10 +56,16 @@ pub struct Client<S> {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Pending {
     Nothing,
-    /// The worker makes the event.
-    Worker,
+    /// The event, or the list of sessions, is not made yet.
+    Making,
     /// The event is in the log and must be flushed.
     Flush,
+}
+
+/// What is done for a client after all small requests are read, because it takes longer.
+pub enum Deferred {
+    Hook { event_name: String, body: Vec<u8> },
+    SessionList,
 }
 
 /// What becomes of a client after a step.
@@ -81,6 +89,7 @@ impl<S: Socket> Client<S> {
             connection,
             interest: None,
             pending: Pending::Nothing,
+            deferred: None,
             has_begun: false,
             body: None,
             unread_at_deadline: None,
@@ -102,9 +111,11 @@ impl<S: Socket> Client<S> {
         publisher: &mut impl Publish,
         turn: &mut Turn,
     ) -> Outcome {
+        // Only if others wait to be read for the first time.
+        let may_defer = !self.has_begun && !queues.readable[0].is_empty();
         for _ in 0..if self.has_begun { READS_PER_CLIENT } else { 1 } {
-            if self.must_wait(queues) {
-                return Outcome::Stay;
+            if let Some(outcome) = self.must_wait(queues) {
+                return outcome;
             }
             let (key, peer) = (self.key, self.peer);
             let was_idle = self.connection.is_idle();
@@ -117,19 +128,20 @@ impl<S: Socket> Client<S> {
                         return self.time_out(queues, turn.now);
                     }
                     self.has_begun = true;
-                    self.account_body(&mut queues.inflight);
+                    self.account_body(queues);
                 }
-                Step::Write => {
-                    self.has_begun = true;
-                    return self.begin_response(queues, turn.now);
-                }
+                Step::Write => return self.begin_response(queues, turn.now),
                 Step::Close | Step::Linger => return self.drain_and_close(queues, turn.now),
                 Step::Subscribe { replay } => {
                     return self.subscribe(replay, queues, publisher, turn.now);
                 }
-                Step::ListSessions => return self.list_sessions(queues, publisher, turn),
+                Step::ListSessions => return self.defer(Deferred::SessionList, queues),
                 Step::Hook(Hook { event_name, body }) if body.len() >= LARGE_BODY => {
                     return self.pass_to_worker(event_name, queues);
+                }
+                Step::Hook(Hook { event_name, body }) if body.len() > SMALL_BODY && may_defer => {
+                    let body = body.to_vec();
+                    return self.defer(Deferred::Hook { event_name, body }, queues);
                 }
                 Step::Hook(hook) => {
                     trace!("{}: event {}", Token::Client(key), hook.event_name);
@@ -142,25 +154,48 @@ impl<S: Socket> Client<S> {
         self.wait_for_read(queues)
     }
 
+    /// What becomes of the client if it may not be read now.
+    fn must_wait(&mut self, queues: &mut Queues<S>) -> Option<Outcome> {
+        // The next request waits until the client has its response.
+        if !self.connection.unsent().is_empty() {
+            return Some(Outcome::Stay);
+        }
+        let body = self.body.filter(|body| !queues.inflight.has_room(*body))?;
+        Some(self.wait_for_room(body.is_upload, queues))
+    }
+
+    /// Its request is whole, and waits until those of others are read.
+    fn defer(&mut self, deferred: Deferred, queues: &mut Queues<S>) -> Outcome {
+        self.pending = Pending::Making;
+        self.deferred = Some(deferred);
+        self.has_begun = true;
+        self.wait_for_read(queues)
+    }
+
+    /// Does what was deferred.
+    pub fn resume(
+        &mut self,
+        deferred: Deferred,
+        queues: &mut Queues<S>,
+        publisher: &mut impl Publish,
+        turn: &mut Turn,
+    ) -> Outcome {
+        match deferred {
+            Deferred::SessionList => self.list_sessions(queues, publisher, turn.now),
+            Deferred::Hook { event_name, body } => {
+                trace!("{}: event {event_name}, deferred", self.token());
+                let (time, body) = (queues.clock.now(), &body);
+                let hook = Hook { event_name, body };
+                let position = publish_small(publisher, time, &self.peer, &hook, turn);
+                self.wait_for_flush(position, queues)
+            }
+        }
+    }
+
     /// The client is to be read.
     pub fn wait_for_read(&self, queues: &mut Queues<S>) -> Outcome {
         queues.readable[usize::from(self.has_begun)].push(self.key);
         Outcome::Stay
-    }
-
-    /// Whether the client may not be read now. If its body has no room, it waits for that.
-    fn must_wait(&mut self, queues: &mut Queues<S>) -> bool {
-        // The next request waits until the client has its response.
-        if !self.connection.unsent().is_empty() {
-            return true;
-        }
-        let must_wait = self
-            .body
-            .is_some_and(|body| !queues.inflight.has_room(body));
-        if must_wait {
-            self.wait_for_room(queues);
-        }
-        must_wait
     }
 
     /// The next step of the connection. Reads first, unless the connection still has bytes
@@ -218,6 +253,9 @@ impl<S: Socket> Client<S> {
         } else if queues.is_shutting_down && self.connection.is_idle() {
             self.drain_and_close(queues, now)
         } else {
+            if let Some(body) = self.body {
+                queues.stall_deadlines[usize::from(body.is_upload)].set(self.key, now);
+            }
             self.register(Interest::READABLE, &queues.registry)
         }
     }
@@ -246,21 +284,23 @@ impl<S: Socket> Client<S> {
         &mut self,
         queues: &mut Queues<S>,
         publisher: &impl Publish,
-        turn: &mut Turn,
+        now: Instant,
     ) -> Outcome {
-        if peer::is_self_or_root(self.peer.uid) {
-            let json = publisher.sessions_json();
-            self.connection.answer_json(&json);
-        } else {
+        self.pending = Pending::Nothing;
+        if !peer::is_self_or_root(self.peer.uid) {
             self.connection.decline(Status::Forbidden);
+        } else if let Some(list) = queues.session_lists.get(|| publisher.sessions_json()) {
+            self.connection.answer_json(list);
+        } else {
+            self.connection.decline(Status::Unavailable);
         }
-        self.begin_response(queues, turn.now)
+        self.begin_response(queues, now)
     }
 
     /// Passes a large body to the worker.
     fn pass_to_worker(&mut self, event_name: String, queues: &mut Queues<S>) -> Outcome {
         trace!("{}: event {event_name}, passed to the worker", self.token());
-        self.pending = Pending::Worker;
+        self.pending = Pending::Making;
         queues.jobs.push(Job {
             client: self.key,
             time: queues.clock.now().to_owned(),
@@ -274,7 +314,7 @@ impl<S: Socket> Client<S> {
     /// The client's event is in the log: its response waits for the flush.
     pub fn wait_for_flush(&mut self, position: Position, queues: &mut Queues<S>) -> Outcome {
         self.connection.take_body();
-        self.account_body(&mut queues.inflight);
+        self.account_body(queues);
         self.pending = Pending::Flush;
         queues.unflushed.push_back((position, self.key));
         Outcome::Stay
@@ -287,17 +327,23 @@ impl<S: Socket> Client<S> {
         if self.unread_at_deadline.is_some() || queues.request_deadlines.is_unset(self.key) {
             self.restart_deadline(queues, now);
         }
-        queues.writable.push(self.key);
+        let _ = self.wait_for_write(queues);
     }
 
     /// A response is ready that waits for no flush. The client gets the whole time to read it.
     pub fn begin_response(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
-        self.account_body(&mut queues.inflight);
+        self.has_begun = true;
+        self.account_body(queues);
         // With a body to come it is only `100 Continue`, and the request's time goes on.
         if self.connection.partial_body().is_none() {
             self.restart_deadline(queues, now);
         }
-        queues.writable.push(self.key);
+        self.wait_for_write(queues)
+    }
+
+    /// The client is to be written to.
+    pub fn wait_for_write(&self, queues: &mut Queues<S>) -> Outcome {
+        queues.writable[usize::from(self.has_begun)].push(self.key);
         Outcome::Stay
     }
 
@@ -309,6 +355,7 @@ impl<S: Socket> Client<S> {
         }
         match self.write_unsent() {
             None => return self.register(Interest::WRITABLE, &queues.registry),
+            Some(Step::Write) => return self.wait_for_write(queues),
             Some(Step::Linger) => return self.linger(queues, turn.now),
             Some(Step::Close) => return self.drain_and_close(queues, turn.now),
             Some(step) => {
@@ -321,10 +368,10 @@ impl<S: Socket> Client<S> {
         self.wait_for_read(queues)
     }
 
-    /// Writes until all is written. Returns the step after that, or `None` if it must wait for
-    /// room.
+    /// Writes until all is written, or the client has had its share of this turn. Returns the step
+    /// after that, or `None` if it must wait for room.
     fn write_unsent(&mut self) -> Option<Step<'static>> {
-        loop {
+        for _ in 0..WRITES_PER_CLIENT {
             match self.socket.write(self.connection.unsent()) {
                 Ok(count) => {
                     trace!("{}: wrote {count} bytes", self.token());
@@ -344,6 +391,7 @@ impl<S: Socket> Client<S> {
                 Err(_) => return Some(Step::Close),
             }
         }
+        Some(Step::Write)
     }
 
     /// From now on it has the whole time again.

@@ -31,7 +31,7 @@ impl<S: Socket> Client<S> {
             let _ = self.wait_for_read(queues);
         } else {
             self.unread_at_deadline = Some(0);
-            queues.writable.push(self.key);
+            let _ = self.wait_for_write(queues);
         }
     }
 
@@ -42,6 +42,15 @@ impl<S: Socket> Client<S> {
             Step::Write => self.begin_response(queues, now),
             _ => self.drain_and_close(queues, now),
         }
+    }
+
+    /// Refuses the client without waiting for it. A response that finds no room is lost.
+    pub(super) fn refuse_at_once(&mut self, queues: &mut Queues<S>) -> Outcome {
+        trace!("{}: gives way to another user", self.token());
+        let _ = self.connection.time_out();
+        let _ = self.socket.write(self.connection.unsent());
+        let _ = self.discard_input(&mut queues.scratch);
+        Outcome::Close
     }
 
     /// Discards the input that has arrived, then closes the connection.

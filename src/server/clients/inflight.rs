@@ -10,6 +10,9 @@
 //! ever. The others leave room for the longest body that is in flight, because that one may
 //! become the oldest.
 //!
+//! While bodies of several users are in a share, one that is neither the server's own nor root has
+//! half of it. What it has beyond that gives way to others ([`Inflight::excess_body`]).
+//!
 //! A share can be exceeded all the same. A body can be longer than the share. And each connection
 //! can add up to 128 KiB, in three ways: a read of 64 KiB begins below the limit and ends above it;
 //! the first read of a body, which comes with its head, is not checked; a chunked body becomes an
@@ -19,13 +22,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::users::Users;
 use crate::http::connection::PartialBody;
 use crate::server::budget::LARGE_BODY;
 
 /// Identifies a body in flight.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyId {
-    is_upload: bool,
+    pub is_upload: bool,
     /// Its number in its share. Older bodies have smaller numbers.
     number: u64,
 }
@@ -52,11 +56,21 @@ struct Share {
     bodies: BTreeMap<u64, Body>,
     /// The lengths of all bodies, with their numbers.
     lengths: BTreeSet<(usize, u64)>,
+    /// Bytes that the bodies of each user take.
+    users: Users,
     next_number: u64,
+}
+
+/// The client that sends a body, and its user.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender {
+    pub client: usize,
+    pub uid: u32,
 }
 
 #[derive(Debug)]
 struct Body {
+    sender: Sender,
     arrived: usize,
     /// Bytes that it may have in the end, or until it becomes an upload.
     length: usize,
@@ -77,7 +91,7 @@ impl Inflight {
     }
 
     /// Adds a body of which a part has arrived.
-    pub fn begin(&mut self, body: PartialBody) -> BodyId {
+    pub fn begin(&mut self, sender: Sender, body: PartialBody) -> BodyId {
         let is_upload = is_upload(body);
         // A chunked body that grows beyond this becomes an upload.
         let longest = if is_upload {
@@ -86,6 +100,7 @@ impl Inflight {
             LARGE_BODY as u64
         };
         let number = self.share(is_upload).add(Body {
+            sender,
             arrived: body.arrived,
             length: body.announced.unwrap_or(longest) as usize,
         });
@@ -94,13 +109,18 @@ impl Inflight {
 
     /// More of a body has arrived. Returns its id, a new one if it has become an upload.
     pub fn update(&mut self, id: BodyId, body: PartialBody) -> BodyId {
-        if is_upload(body) != id.is_upload {
-            self.end(id);
-            return self.begin(body);
+        let share = self.share(id.is_upload);
+        if is_upload(body) == id.is_upload {
+            share.set_arrived(id.number, body.arrived);
+            return id;
         }
-        self.share(id.is_upload)
-            .set_arrived(id.number, body.arrived);
-        id
+        match share.remove(id.number) {
+            Some(removed) => {
+                self.has_freed_room = true;
+                self.begin(removed.sender, body)
+            }
+            None => id,
+        }
     }
 
     /// A body is in the log, or was refused.
@@ -114,6 +134,16 @@ impl Inflight {
         self.shares[usize::from(id.is_upload)].has_room(id.number)
     }
 
+    /// The client with the newest body of the user who has most of a share, if that is more than
+    /// this user may have.
+    pub fn excess_body(&self, is_upload: bool) -> Option<usize> {
+        let share = &self.shares[usize::from(is_upload)];
+        let uid = share.user_with_excess()?;
+        let mut newest = share.bodies.values().rev();
+        let body = newest.find(|body| body.sender.uid == uid)?;
+        Some(body.sender.client)
+    }
+
     fn share(&mut self, is_upload: bool) -> &mut Share {
         &mut self.shares[usize::from(is_upload)]
     }
@@ -125,6 +155,7 @@ impl Share {
         let number = self.next_number;
         self.next_number += 1;
         self.bytes += body.arrived;
+        self.users.add(body.sender.uid, body.arrived);
         self.lengths.insert((body.length, number));
         self.bodies.insert(number, body);
         number
@@ -133,15 +164,24 @@ impl Share {
     fn set_arrived(&mut self, number: u64, arrived: usize) {
         if let Some(body) = self.bodies.get_mut(&number) {
             self.bytes = self.bytes - body.arrived + arrived;
+            self.users.remove(body.sender.uid, body.arrived);
+            self.users.add(body.sender.uid, arrived);
             body.arrived = arrived;
         }
     }
 
-    fn remove(&mut self, number: u64) {
-        if let Some(body) = self.bodies.remove(&number) {
-            self.bytes -= body.arrived;
-            self.lengths.remove(&(body.length, number));
-        }
+    fn remove(&mut self, number: u64) -> Option<Body> {
+        let body = self.bodies.remove(&number)?;
+        self.bytes -= body.arrived;
+        self.lengths.remove(&(body.length, number));
+        self.users.remove(body.sender.uid, body.arrived);
+        Some(body)
+    }
+
+    /// The user who has more than half of the room, although others need some too.
+    fn user_with_excess(&self) -> Option<u32> {
+        let is_shared = !self.users.is_single();
+        is_shared.then(|| self.users.with_excess(self.limit))?
     }
 
     /// Whether more of a body may be read.
@@ -152,7 +192,10 @@ impl Share {
             return true;
         };
         // The oldest body may take the length of the longest. The others leave it that much.
-        number == *oldest || self.bytes - body.arrived < self.limit.saturating_sub(*longest)
+        let has_room = self.bytes - body.arrived < self.limit.saturating_sub(*longest);
+        let uid = self.bodies.get(&number).map(|body| body.sender.uid);
+        let has_excess = || uid.is_some() && self.user_with_excess() == uid;
+        number == *oldest || has_room && !has_excess()
     }
 }
 
@@ -167,6 +210,7 @@ fn is_upload(body: PartialBody) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -193,6 +237,31 @@ mod tests {
         }
     }
 
+    /// A body of another user, of whom there are two.
+    fn begin(inflight: &mut Inflight, client: usize, uid: u32, arrived: usize) -> BodyId {
+        let uid = peer::overflow_uid() - 1 - uid;
+        let announced = Some(LIMIT as u64 / 8);
+        inflight.begin(Sender { client, uid }, PartialBody { announced, arrived })
+    }
+
+    #[test]
+    fn one_of_several_users_has_half_of_a_share() {
+        const PART: usize = LIMIT / 16;
+        let mut inflight = Inflight::new(LIMIT, LIMIT as u64);
+        // Alone, this user may have everything.
+        let first = begin(&mut inflight, 0, 0, 3 * PART);
+        let second = begin(&mut inflight, 1, 0, 5 * PART);
+        assert!(inflight.has_room(second) && inflight.excess_body(true).is_none());
+        let other = begin(&mut inflight, 2, 1, 1);
+        assert!(inflight.has_room(first) && inflight.has_room(other));
+        assert!(!inflight.has_room(second));
+        assert_eq!(inflight.excess_body(true), Some(1));
+        inflight.end(second);
+        assert!(inflight.excess_body(true).is_none() && inflight.excess_body(false).is_none());
+        let second = begin(&mut inflight, 1, 0, 3 * PART);
+        assert!(inflight.has_room(second));
+    }
+
     proptest! {
         /// In whatever order bodies are read, each share stays within its limit, but for one read
         /// and what chunked bodies have when they become uploads. And some body can be read.
@@ -211,7 +280,7 @@ mod tests {
                 let client = &mut clients[number];
                 match client.body {
                     None => {
-                        let id = inflight.begin(client.partial(0));
+                        let id = inflight.begin(Sender { client: number, uid: 0 }, client.partial(0));
                         client.body = Some((id, 0));
                     }
                     Some((id, arrived)) if arrived == client.length => {

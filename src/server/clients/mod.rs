@@ -16,7 +16,7 @@
 //! output behind [`Publish`]. The model test (`model.rs`) drives this folder with random schedules.
 //!
 //! Two parts of what a client does have files of their own: `closing.rs`, how its connection ends,
-//! and `bodies.rs`, its body in flight.
+//! and `bodies.rs`, its body in flight. What all share fairly: `session_lists.rs` and `users.rs`.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
@@ -28,7 +28,9 @@ pub mod inflight;
 mod model;
 pub mod publish;
 mod queues;
+mod session_lists;
 pub mod socket;
+pub mod users;
 
 use std::time::{Duration, Instant};
 
@@ -36,15 +38,17 @@ use log::trace;
 use mio::Registry;
 use slab::Slab;
 
-use self::client::{Client, Outcome};
+use self::client::{Client, Outcome, Pending};
 use self::inflight::Inflight;
 use self::publish::{LiveReader, Publish};
 use self::queues::Queues;
 use self::socket::Socket;
+use self::users::Users;
 use crate::http::connection::Connection;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
-use crate::server::budget::{EXPIRE, READ, READ_AGAIN, RESPOND, Turn};
+use crate::server::budget::{EXPIRE, READ, READ_AGAIN, RESPOND, RESPOND_AGAIN, Turn};
+use crate::server::deadlines::Deadlines;
 use crate::server::sessions::SessionHook;
 use crate::server::worker::{Finished, Job};
 
@@ -52,6 +56,8 @@ use crate::server::worker::{Finished, Job};
 pub struct Clients<S> {
     clients: Slab<Client<S>>,
     queues: Queues<S>,
+    /// The connections of each user.
+    users: Users,
     /// Whether a descriptor was closed since this was last asked.
     has_freed_fd: bool,
 }
@@ -62,6 +68,7 @@ impl<S: Socket> Clients<S> {
         Clients {
             clients: Slab::new(),
             queues: Queues::new(registry, timeout, inflight),
+            users: Users::default(),
             has_freed_fd: false,
         }
     }
@@ -78,14 +85,16 @@ impl<S: Socket> Clients<S> {
 
     /// Whether a turn has something to do here without a report.
     pub fn has_work(&self) -> bool {
-        self.has_unread() || !self.queues.writable.is_empty() || self.queues.may_resume()
+        let has_unwritten = self.queues.writable.iter().any(|queue| !queue.is_empty());
+        self.has_unread() || has_unwritten || self.queues.may_resume()
     }
 
     /// The earliest deadline of a client.
     pub fn next_deadline(&self) -> Option<Instant> {
         let requests = self.queues.request_deadlines.earliest();
         let lingering = self.queues.linger_deadlines.earliest();
-        requests.into_iter().chain(lingering).min()
+        let deadlines = [requests, lingering, self.next_stall()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Whether descriptors were closed since the last call.
@@ -115,19 +124,57 @@ impl<S: Socket> Clients<S> {
         let key = entry.key();
         let mut connection = Connection::new(key, self.queues.inflight.max_body);
         connection.allows_keep_alive = !self.queues.is_shutting_down;
+        self.users.add(peer.uid, 1);
         let client = entry.insert(Client::new(key, socket, peer, connection, now));
         trace!("{}: accepted, {peer}", client.token());
         self.queues.request_deadlines.set(key, now);
         let _ = client.wait_for_read(&mut self.queues);
     }
 
-    /// The poll reported a client.
-    pub fn handle_report(&mut self, key: usize, is_readable: bool, is_writable: bool) {
-        if is_readable && let Some(client) = self.clients.get(key) {
+    /// The user of whom a client must give way to another one, if no more than these `open`
+    /// connections are possible.
+    pub fn user_with_excess(&self, open: usize) -> Option<u32> {
+        self.users.with_excess(open)
+    }
+
+    /// Refuses a client of this user, and closes its connection at once: the one with the earliest
+    /// deadline.
+    pub fn refuse_one_of(&mut self, uid: u32) {
+        let deadlines = [
+            &self.queues.request_deadlines,
+            &self.queues.linger_deadlines,
+        ];
+        let with_deadline = deadlines.into_iter().flat_map(Deadlines::keys);
+        let waiting = self.clients.iter().map(|(key, _)| key);
+        let may_close = |key: &usize| {
+            let client = self.clients.get(*key);
+            client.is_some_and(|it| it.peer.uid == uid && it.pending == Pending::Nothing)
+        };
+        let key = with_deadline.chain(waiting).find(may_close);
+        if let Some(key) = key {
+            self.take_step(key, |client, queues| client.refuse_at_once(queues));
+        }
+    }
+
+    /// The poll reported a client. `is_gone`: it has closed its connection.
+    pub fn handle_report(
+        &mut self,
+        key: usize,
+        is_readable: bool,
+        is_writable: bool,
+        is_gone: bool,
+    ) {
+        let Some(client) = self.clients.get(key) else {
+            return;
+        };
+        if is_gone && client.is_lost(&self.queues) {
+            return self.close(key);
+        }
+        if is_readable {
             let _ = client.wait_for_read(&mut self.queues);
         }
         if is_writable {
-            self.queues.writable.push(key);
+            let _ = client.wait_for_write(&mut self.queues);
         }
     }
 
@@ -139,10 +186,13 @@ impl<S: Socket> Clients<S> {
     /// congest one.
     pub fn read(&mut self, publisher: &mut impl Publish, turn: &mut Turn) {
         self.resume_waiting(turn.now);
-        for (has_begun, ends) in [(false, READ), (true, READ_AGAIN)] {
-            turn.begin_step(ends);
-            self.read_queue(has_begun, publisher, turn);
+        turn.begin_step(READ);
+        self.read_queue(false, publisher, turn);
+        if !self.queues.readable[1].is_empty() {
+            turn.begin_step_of(READ_AGAIN);
+            self.read_queue(true, publisher, turn);
         }
+        self.queues.session_lists.end_turn();
     }
 
     /// Reads from the clients in one of the queues, while the step has time. The others stay there
@@ -160,6 +210,8 @@ impl<S: Socket> Clients<S> {
                 if client.has_begun != has_begun {
                     // Its request has ended or begun since it was queued.
                     client.wait_for_read(queues)
+                } else if let Some(deferred) = client.deferred.take() {
+                    client.resume(deferred, queues, publisher, turn)
                 } else if client.is_lingering {
                     client.drain_lingering(queues)
                 } else {
@@ -227,6 +279,7 @@ impl<S: Socket> Clients<S> {
 
     /// Handles the deadlines that have passed. Call it after the reads of a turn.
     pub fn expire_deadlines(&mut self, turn: &mut Turn) {
+        self.make_room(turn.now);
         turn.begin_step(EXPIRE);
         while turn.has_time()
             && let Some(key) = self.queues.request_deadlines.take_expired(turn.now)
@@ -257,15 +310,17 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Writes to the clients in `writable`.
+    /// Writes to the clients in `writable`, in the same order.
     pub fn write(&mut self, turn: &mut Turn) {
-        turn.begin_step(RESPOND);
-        for _ in 0..self.queues.writable.len() {
-            if !turn.has_time() {
-                return;
-            }
-            if let Some(key) = self.queues.writable.pop() {
-                self.take_step(key, |client, queues| client.write(queues, turn));
+        for (queue, ends) in [(0, RESPOND), (1, RESPOND_AGAIN)] {
+            turn.begin_step(ends);
+            for _ in 0..self.queues.writable[queue].len() {
+                if !turn.has_time() {
+                    break;
+                }
+                if let Some(key) = self.queues.writable[queue].pop() {
+                    self.take_step(key, |client, queues| client.write(queues, turn));
+                }
             }
         }
     }
@@ -282,11 +337,15 @@ impl<S: Socket> Clients<S> {
     /// Removes a client, and all that waits for it.
     fn remove(&mut self, key: usize) -> Option<Client<S>> {
         let client = self.clients.try_remove(key)?;
+        self.users.remove(client.peer.uid, 1);
         if let Some(body) = client.body {
             self.queues.inflight.end(body);
         }
         self.queues.request_deadlines.clear(key);
         self.queues.linger_deadlines.clear(key);
+        for stalls in &mut self.queues.stall_deadlines {
+            stalls.clear(key);
+        }
         Some(client)
     }
 

@@ -31,13 +31,14 @@ use std::time::Instant;
 
 use log::trace;
 use mio::Registry;
-use rustix::process::geteuid;
 use slab::Slab;
 
 use self::gone::Gone;
 pub use self::session::SessionHook;
 use self::session::{Session, State};
+use crate::peer;
 use crate::server::budget::Turn;
+use crate::server::clients::users::Users;
 use crate::server::token::Token;
 
 /// Sessions that are known at a time. The least recently active one of the user with most makes
@@ -53,10 +54,8 @@ pub struct Sessions {
     /// The keys of the sessions, by their ids. There are few: comparing is faster than hashing.
     keys: BTreeMap<String, usize>,
     capacity: usize,
-    /// How many sessions each user has. A user without any is not here.
-    counts: BTreeMap<u32, usize>,
-    /// The user that the server runs as.
-    own_uid: u32,
+    /// How many sessions each user has.
+    users: Users,
     /// Hooks so far.
     hook_count: u64,
     pub gone: Gone,
@@ -71,8 +70,7 @@ impl Sessions {
             sessions: Slab::new(),
             keys: BTreeMap::new(),
             capacity: capacity.min(MAX_SESSIONS),
-            counts: BTreeMap::new(),
-            own_uid: geteuid().as_raw(),
+            users: Users::default(),
             hook_count: 0,
             gone: Gone::default(),
             has_proc: proc_fs::is_readable(),
@@ -137,27 +135,19 @@ impl Sessions {
         if self.has_half(uid) {
             self.remove(self.oldest_of(uid)?);
         } else if self.sessions.len() >= self.capacity {
-            let users = self.counts.iter();
-            let most = users.max_by_key(|(uid, count)| (**count, self.is_stranger(**uid)));
-            let (most, _) = most?;
-            self.remove(self.oldest_of(*most)?);
+            self.remove(self.oldest_of(self.users.with_most()?)?);
         }
         let key = self.sessions.insert(Session::new(hook));
         self.keys.insert(hook.session_id.to_owned(), key);
-        *self.counts.entry(uid).or_default() += 1;
+        self.users.add(uid, 1);
         Some(key)
     }
 
-    /// Whether a stranger may have no more: there is half, and somebody else has sessions too.
+    /// Whether a user may have no more: another one than the server's own or root has half, and
+    /// somebody else has sessions too.
     fn has_half(&self, uid: u32) -> bool {
-        let count = self.counts.get(&uid).copied().unwrap_or(0);
-        let is_alone = count == self.sessions.len();
-        self.is_stranger(uid) && !is_alone && count >= self.capacity / 2
-    }
-
-    /// Whether a user is neither the server's own nor root.
-    fn is_stranger(&self, uid: u32) -> bool {
-        uid != 0 && uid != self.own_uid
+        let has_half = self.users.amount(uid) >= self.capacity / 2;
+        has_half && !self.users.is_single() && !peer::is_self_or_root(uid)
     }
 
     /// The least recently active session of a user.
@@ -173,11 +163,7 @@ impl Sessions {
     fn remove(&mut self, key: usize) -> Option<Session> {
         let session = self.sessions.try_remove(key)?;
         self.keys.remove(&session.id);
-        let count = self.counts.entry(session.uid).or_default();
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            self.counts.remove(&session.uid);
-        }
+        self.users.remove(session.uid, 1);
         self.gone.deadlines.clear(key);
         Some(session)
     }
@@ -218,6 +204,8 @@ impl Sessions {
     }
 }
 
+// Without /proc no session is identified.
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::gone::SESSION_END_DELAY;
@@ -366,6 +354,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stranger_has_half_also_where_there_is_room() {
+        let mut world = World::new(4);
+        world.post("Stop", "a");
+        world.peer.uid = 7;
+        ["1", "2", "3"].iter().for_each(|id| world.post("Stop", id));
+        assert_eq!(world.ids(), ["2", "3", "a"]);
+    }
+
+    #[test]
     fn a_long_id_is_not_followed() {
         let mut world = World::new(2);
         world.post("Stop", &"a".repeat(MAX_ID + 1));
@@ -386,7 +383,6 @@ mod tests {
         assert!(world.sessions.to_json().contains(r#""cwd":null"#));
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_session_is_an_object_with_its_process_once_that_is_known() {
         let mut world = World::new(2);
@@ -406,7 +402,6 @@ mod tests {
     }
 
     /// `ssh -R`, `socat` or an app that posts itself. What is behind it is not known.
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_that_posts_several_hooks_identifies_nothing() {
         let mut world = World::new(2);
@@ -420,7 +415,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1, "another process posts");
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_hook_from_the_process_or_without_ancestors_ends_no_watch() {
         let mut world = World::new(2);
@@ -434,7 +428,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_is_looked_for_once_a_second() {
         let mut world = World::new(2);
@@ -448,7 +441,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_peer_that_has_ended_counts_as_a_look() {
         let mut world = World::new(2);
@@ -463,7 +455,6 @@ mod tests {
         assert_eq!(world.sessions.watched(), 1);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_session_that_is_resumed_at_once_is_gone_before_it_starts_again() {
         let mut world = World::new(2);
@@ -483,7 +474,6 @@ mod tests {
         assert_eq!(world.sessions.take_replaced(&start), None);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn an_ended_process_is_gone_after_half_a_second() {
         let mut world = World::new(2);
@@ -502,7 +492,6 @@ mod tests {
         assert!(world.ids().is_empty() && world.sessions.gone.next_deadline().is_none());
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_turn_identifies_few_sessions_and_the_others_later() {
         let mut world = World::new(MAX_SESSIONS);

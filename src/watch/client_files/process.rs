@@ -111,12 +111,13 @@ fn runs(pid: u32) -> bool {
     pid.is_some_and(|pid| test_kill_process(pid).is_ok())
 }
 
+// They read /proc.
+#[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::process;
 
-    #[cfg(target_os = "linux")]
     fn own() -> (ClientFile, u64) {
         let stat = fs::read_to_string("/proc/self/stat").unwrap();
         let (_, start) = parse(&stat).unwrap();
@@ -127,7 +128,6 @@ mod tests {
         (file, start)
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_counts_if_it_began_when_the_file_says() {
         let (file, start) = own();
@@ -163,7 +163,6 @@ mod tests {
         assert_eq!(life(&ended), Life::Unknown, "no process");
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_process_of_another_pid_namespace_does_not_count() {
         let own_namespace = fs::read_link("/proc/self/ns/pid").unwrap();

@@ -6,15 +6,18 @@
 //!
 //! Stop 17 of EDU_NOTES.md.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyEvent, KeyEventKind, MouseEvent};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::termios::ttyname;
 use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -153,8 +156,11 @@ fn send_details(requests: &Receiver<Vec<Request>>, sender: &ScreenSender) {
 fn send_keys(loan: &Loan, sender: &ScreenSender) -> io::Error {
     let terminal = if io::stdin().is_terminal() {
         io::stdin().as_fd().try_clone_to_owned().map(File::from)
-    } else {
+    } else if cfg!(target_os = "linux") {
         File::open("/dev/tty")
+    } else {
+        // For /dev/tty, poll(2) reports POLLNVAL on macOS.
+        own_file(io::stdout())
     };
     let read = |terminal: File| loop {
         // crossterm would try for ever to read from a terminal that is gone.
@@ -180,6 +186,12 @@ fn send_keys(loan: &Loan, sender: &ScreenSender) -> io::Error {
     result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Opens a terminal by its own name (ttyname(3)).
+fn own_file(terminal: impl AsFd) -> io::Result<File> {
+    let name = ttyname(terminal, Vec::new())?;
+    File::open(OsStr::from_bytes(name.as_bytes()))
+}
+
 fn send_signals(mut signals: Signals, loan: &Loan, sender: &ScreenSender) {
     let mut first: Option<Instant> = None;
     for signal in signals.forever() {
@@ -201,5 +213,28 @@ fn send_signals(mut signals: Signals, loan: &Loan, sender: &ScreenSender) {
             }
         };
         let _ = sender.send(Message::Other(input));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    /// As on macOS, where the controlling terminal cannot be polled.
+    #[test]
+    fn a_terminal_is_opened_by_its_own_name() {
+        let open = |path| File::options().read(true).write(true).open(path);
+        let mut master = open("/dev/ptmx").unwrap();
+        rustix::pty::grantpt(&master).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+        let terminal = open(name.to_str().unwrap()).unwrap();
+        let mut opened = own_file(&terminal).unwrap();
+        master.write_all(b"keys\n").unwrap();
+        let mut keys = [0; 5];
+        opened.read_exact(&mut keys).unwrap();
+        assert_eq!(&keys, b"keys\n");
+        assert!(own_file(File::open("/dev/null").unwrap()).is_err());
     }
 }

@@ -12,7 +12,7 @@
 //! The order of the variants of [`State`] is the order of the sessions in the table and on the
 //! screen. A new state is a variant, with its name and its place in `ALL`, a sign and a style in
 //! `screen/table.rs`, an arm in `alerts/decision.rs`, a line of the help in `screen/page.rs`, and a
-//! row in README.md.
+//! row in src/README.md.
 //!
 //! A session is in a turn or not, and beside that questions are open and subagents run:
 //!
