@@ -157,6 +157,29 @@ fn a_target_at_the_limit_is_accepted_in_any_pieces() {
     }
 }
 
+/// Between any two tokens.
+#[test]
+fn white_space_in_one_place_is_removed() {
+    let body = r#"{"a":[1,"b c"],"d":{"e":null},"f":"g"}"#;
+    for at in 0..=body.len() {
+        let in_token = |text: &str| {
+            body.match_indices(text)
+                .any(|(from, _)| (from + 1..from + text.len()).contains(&at))
+        };
+        if [
+            r#""a""#, r#""b c""#, r#""d""#, r#""e""#, "null", r#""f""#, r#""g""#,
+        ]
+        .into_iter()
+        .any(in_token)
+        {
+            continue;
+        }
+        let (before, after) = body.split_at(at);
+        let printed = printed(Format::Compact, format!("{before} {after}").as_bytes());
+        assert_eq!(printed, format!("{METADATA},{}\n", &body[1..]), "at {at}");
+    }
+}
+
 proptest! {
     #[test]
     fn compact_json_only_removes_the_white_space((spaced, compact) in object(value())) {

@@ -1,12 +1,15 @@
 //! The cases: each is a load, and the figures to take while a server is under it.
 
+use std::io;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::client::{self, Latencies, Load, Readers, Uploads};
 use crate::hostile::{Attack, Hostile};
+use crate::sender::{self, Sender};
 use crate::server::{Candidate, Server, Setup, Stdout};
 use crate::tools::Tool;
 
@@ -24,6 +27,9 @@ pub struct Case {
     /// Idle connections that are open during the load.
     idle_connections: usize,
     stdout: Stdout,
+    sender: Sender,
+    /// Whether pidfd_open(2) fails in the server.
+    has_no_pidfd: bool,
     /// Requests, uploads, replays or starts per round. By default a fifth.
     requests: usize,
 }
@@ -56,6 +62,8 @@ const HOOKS: Case = Case {
     is_live: false,
     idle_connections: 0,
     stdout: Stdout::MemoryFile,
+    sender: Sender::Bench,
+    has_no_pidfd: false,
     requests: 50_000,
 };
 
@@ -68,6 +76,8 @@ pub const CASES: &[Case] = &[
     Case { name: "keep-alive connections, 64 clients", keep_alive: true, requests: 100_000, ..HOOKS },
     Case { name: "hooks without a session, 64 clients", body: 1 << 10, ..HOOKS },
     Case { name: "keep-alive connections without a session, 64 clients", keep_alive: true, body: 1 << 10, requests: 100_000, ..HOOKS },
+    Case { name: "hooks that have lost their parent, 64 clients", sender: Sender::Orphan, ..HOOKS },
+    Case { name: "hooks while pidfd_open fails, 64 clients", sender: Sender::Child, has_no_pidfd: true, ..HOOKS },
     Case { name: "bodies of 64 KiB, 8 clients", clients: 8, body: 64 << 10, requests: 5_000, ..HOOKS },
     Case { name: "bodies of 1 MiB, 4 clients", clients: 4, body: 1 << 20, requests: 400, ..HOOKS },
     Case { name: "one event to 1 reader", clients: 1, readers: 1, requests: 20_000, ..HOOKS },
@@ -167,7 +177,8 @@ impl Case {
         }
     }
 
-    fn setup(&self) -> Setup {
+    /// How the case needs its server to be started.
+    pub fn setup(&self) -> Setup {
         Setup {
             stdout: self.stdout,
             has_readers: self.readers > 0,
@@ -177,6 +188,8 @@ impl Case {
                 _ => &[],
             },
             measures_turns: matches!(self.kind, Kind::Hostile(_)),
+            has_no_pidfd: self.has_no_pidfd,
+            counts_instructions: false,
         }
     }
 
@@ -206,10 +219,22 @@ impl Case {
         };
         let readers = Readers::connect(&readers.0, self.readers, readers.1)?;
         let sample = self.measure(server, requests, |requests| {
-            client::post(&self.load(&socket, &request, requests))
+            self.sender.post(&self.load(&socket, &request, requests))
         });
         readers.disconnect();
         sample
+    }
+
+    /// Has each client post this many hooks. Returns the number of all, with the warm-up.
+    pub fn post_rounds(
+        &self,
+        candidate: &Candidate,
+        server: &Server,
+        rounds: usize,
+    ) -> Result<usize, String> {
+        let requests = self.clients.max(8) * rounds;
+        self.measure_hooks(candidate, server, requests)?;
+        Ok(requests + requests / 10)
     }
 
     fn measure_with_tool(
@@ -232,6 +257,10 @@ impl Case {
         post: impl Fn(usize) -> Result<Latencies, String>,
     ) -> Result<Sample, String> {
         post((requests / 10).max(1))?;
+        if self.sender == Sender::Child {
+            // The hooks of another process identify the session's process only after a second.
+            thread::sleep(Duration::from_millis(1100));
+        }
         let (cpu_before, started_at) = (server.cpu_when_idle(), Instant::now());
         let latencies = post(requests)?;
         let elapsed = started_at.elapsed();
@@ -329,6 +358,12 @@ fn measure_memory(server: &Server, bytes: &[u8]) -> Result<Sample, String> {
         peak_resident: server.peak_resident(),
         ..Sample::default()
     })
+}
+
+/// Posts the hooks of a [`Sender`] from this process.
+pub fn post_recorded(socket: &Path, clients: &str, requests: &str) -> io::Result<()> {
+    let [clients, requests] = [clients, requests].map(|number| number.parse().unwrap_or(0));
+    sender::post(socket, &request(&body(0), false), clients, requests)
 }
 
 /// A request with the header fields of curl. Only the body may end with a newline that does

@@ -12,7 +12,9 @@ mod chart;
 mod client;
 mod floor;
 mod hostile;
+mod instructions;
 mod report;
+mod sender;
 mod server;
 mod tools;
 
@@ -23,7 +25,9 @@ use argh::{EarlyExit, FromArgs};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use cases::{CASES, Case};
+use instructions::INSTRUCTIONS;
 use report::Row;
+use sender::POST;
 use server::Candidate;
 
 /// The command in the usage line of `--help`.
@@ -43,7 +47,8 @@ struct Options {
     /// rounds of each case, with all requests
     #[argh(option, arg_name = "N")]
     rounds: Option<usize>,
-    /// run only cases whose name contains one of these texts
+    /// run only cases whose name contains one of these texts; after the word "instructions", count
+    /// the server's instructions per hook with callgrind
     #[argh(positional, arg_name = "FILTER")]
     filters: Vec<String>,
 }
@@ -63,6 +68,11 @@ fn main() -> ExitCode {
         [_, server::FLOOR, socket, connection, ref output @ ..] => {
             let output = output.first().map(std::path::Path::new);
             floor::run(socket.as_ref(), output, connection == server::KEEP_ALIVE)
+        }
+        #[cfg(target_os = "linux")]
+        [_, sender::WITHOUT_PIDFD, ref command @ ..] => sender::run_without_pidfd(command),
+        [_, POST, socket, clients, requests] => {
+            cases::post_recorded(socket.as_ref(), clients, requests)
         }
         _ => match Options::from_args(&[COMMAND], arguments.get(1..).unwrap_or_default()) {
             Ok(options) => run_cases(&options),
@@ -100,10 +110,18 @@ fn run_cases(options: &Options) -> std::io::Result<()> {
         &options.peer[..],
     ]
     .concat();
+    let counts_instructions = options
+        .filters
+        .first()
+        .is_some_and(|word| word == INSTRUCTIONS);
+    let filters = &options.filters[usize::from(counts_instructions)..];
     let is_selected = |case: &&Case| {
-        let filters = &options.filters;
         filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter))
     };
+    if counts_instructions {
+        instructions::print_table(&candidates[1..], is_selected);
+        return Ok(());
+    }
     let cases: Vec<&Case> = CASES.iter().filter(is_selected).collect();
     let is_quick = !options.full && options.rounds.is_none();
     let rounds = options.rounds.unwrap_or(if is_quick { 3 } else { 5 });

@@ -1,6 +1,7 @@
 //! The servers under test. Each is a separate process, with two cores or more on a core of
 //! its own. The kernel reports what it uses (proc(5)).
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,10 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::sender::WITHOUT_PIDFD;
 
 /// With this first argument, the bench executable runs as the floor.
 pub const FLOOR: &str = "floor";
@@ -50,6 +54,10 @@ pub struct Setup {
     pub options: &'static [&'static str],
     /// Whether the server reports its longest turn on stderr.
     pub measures_turns: bool,
+    /// Whether pidfd_open(2) fails.
+    pub has_no_pidfd: bool,
+    /// Whether callgrind counts its instructions.
+    pub counts_instructions: bool,
 }
 
 /// A running server. Dropping it kills the process.
@@ -117,6 +125,15 @@ impl Server {
         let mut command = candidate
             .command(setup, &socket, &output)
             .map_err(start_failed)?;
+        if setup.counts_instructions {
+            let log = format!("--log-file={}", log_in(&directory).display());
+            let options = ["--tool=callgrind", "--callgrind-out-file=/dev/null", &log];
+            command = wrapped(command, "valgrind", &options);
+        }
+        if setup.has_no_pidfd {
+            let bench = std::env::current_exe().map_err(start_failed)?;
+            command = wrapped(command, bench, &[WITHOUT_PIDFD]);
+        }
         let file = |path: PathBuf| File::create(path).map_err(start_failed);
         command.stdin(Stdio::null());
         command.stderr(file(stderr_in(&directory))?);
@@ -155,6 +172,19 @@ impl Server {
         }
         self.start_up_time = spawned_at.elapsed();
         Ok(())
+    }
+
+    /// Stops a server whose instructions are counted, and returns their number.
+    pub fn stop_and_count(mut self) -> Result<u64, String> {
+        let pid = Pid::from_child(&self.child);
+        let stopped = kill_process(pid, Signal::INT).map_err(io::Error::from);
+        stopped
+            .and_then(|()| self.child.wait())
+            .map_err(|error| format!("did not stop: {error}"))?;
+        let log = fs::read_to_string(log_in(&self.directory)).unwrap_or_default();
+        let count = log.split_once("Collected : ");
+        let count = count.and_then(|(_, text)| text.split_whitespace().next()?.parse().ok());
+        count.ok_or_else(|| "callgrind has counted nothing".into())
     }
 
     /// The path of the hook socket.
@@ -233,6 +263,24 @@ fn socket_in(directory: &TempDir) -> PathBuf {
 
 fn output_in(directory: &TempDir) -> PathBuf {
     directory.path().join("output")
+}
+
+fn log_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("callgrind")
+}
+
+/// The command that runs a command in a program, with these options. Its environment stays.
+fn wrapped(command: Command, program: impl AsRef<OsStr>, options: &[&str]) -> Command {
+    let mut wrapper = Command::new(program);
+    wrapper
+        .args(options)
+        .arg(command.get_program())
+        .args(command.get_args());
+    let set = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    wrapper.envs(set);
+    wrapper
 }
 
 fn stderr_in(directory: &TempDir) -> PathBuf {

@@ -298,6 +298,9 @@ impl Connection {
         };
         let body_length = match body {
             Body::Length(length) => {
+                // The rest may be short. Then it has room without another copy.
+                let rest = (*length as usize).saturating_sub(self.inbox.len());
+                self.inbox.reserve(rest.min(2 * bytes.len()));
                 self.inbox.extend(bytes);
                 *length as usize
             }

@@ -154,6 +154,8 @@ mod linux {
             let open = |started_at| open_pidfd(Process { pid, started_at });
             assert!(open(started_at).unwrap().is_some());
             assert!(open(started_at - 1).unwrap().is_none());
+            let pid = i32::MAX as u32;
+            assert!(open_pidfd(Process { pid, started_at }).unwrap().is_none());
         }
     }
 }
