@@ -1,8 +1,8 @@
 //! Step 2: many clients in one thread.
 //!
-//! No call blocks, but for the wait. The server waits for all sockets at once, with a poll. The
-//! poll reports which one is ready: the listener when a client has connected, a client when it
-//! has sent something.
+//! No call on a socket blocks, but for the wait. The server waits for all sockets at once, with a
+//! poll. The poll reports which one is ready: the listener when a client has connected, a client
+//! when it has sent something.
 
 use std::env;
 use std::io::{self, Read, Write};
