@@ -99,7 +99,7 @@ impl Server {
         }
     }
 
-    /// Accepts until there is nobody left: accept would block.
+    /// Accepts until accept would block (nobody is left), or fails.
     fn accept_clients(&mut self) {
         while let Ok((socket, _)) = self.hook_listener.accept() {
             if let Err(error) = self.add_client(socket) {
