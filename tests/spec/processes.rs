@@ -363,7 +363,7 @@ fn a_hook_of_another_user_than_its_parent_says_nothing() {
     let as_nobody = [
         "setpriv",
         "--reuid=65534",
-        "--regid=65534",
+        "--regid=65533",
         "--clear-groups",
     ];
 
