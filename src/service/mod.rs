@@ -308,6 +308,7 @@ fn without_systemd(reason: &str) -> String {
     format!(
         "no systemd of this user is running here: {reason}\nKeep the server in tmux instead:\n  \
          tmux new-session -d -s hooks-observatory {server}\nor start it in your shell's profile \
-         (bash, zsh, sh):\n  (nohup {server} >/dev/null 2>&1 &){export}"
+         (bash, zsh, sh):\n  (nohup {server} >/dev/null 2>&1 &){export}\n\
+         then: hooks-observatory hooks --install"
     )
 }
