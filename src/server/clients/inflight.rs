@@ -11,7 +11,8 @@
 //! become the oldest.
 //!
 //! While bodies of several users are in a share, one that is neither the server's own nor root has
-//! half of it. What it has beyond that gives way to others ([`Inflight::excess_body`]).
+//! half of it, and all such users together have half if the server's own has bodies too. What they
+//! have beyond that gives way ([`Inflight::excess_body`]).
 //!
 //! A share can be exceeded all the same. A body can be longer than the share. And each connection
 //! can add up to 128 KiB, in three ways: a read of 64 KiB begins below the limit and ends above it;
@@ -138,7 +139,7 @@ impl Inflight {
     /// this user may have.
     pub fn excess_body(&self, is_upload: bool) -> Option<usize> {
         let share = &self.shares[usize::from(is_upload)];
-        let uid = share.user_with_excess()?;
+        let uid = share.users.with_excess_of(share.limit)?;
         let mut newest = share.bodies.values().rev();
         let body = newest.find(|body| body.sender.uid == uid)?;
         Some(body.sender.client)
@@ -178,12 +179,6 @@ impl Share {
         Some(body)
     }
 
-    /// The user who has more than half of the room, although others need some too.
-    fn user_with_excess(&self) -> Option<u32> {
-        let is_shared = !self.users.is_single();
-        is_shared.then(|| self.users.with_excess(self.limit))?
-    }
-
     /// Whether more of a body may be read.
     fn has_room(&self, number: u64) -> bool {
         let (Some((oldest, body)), Some((longest, _))) =
@@ -194,7 +189,7 @@ impl Share {
         // The oldest body may take the length of the longest. The others leave it that much.
         let has_room = self.bytes - body.arrived < self.limit.saturating_sub(*longest);
         let uid = self.bodies.get(&number).map(|body| body.sender.uid);
-        let has_excess = || uid.is_some() && self.user_with_excess() == uid;
+        let has_excess = || uid.is_some() && self.users.with_excess_of(self.limit) == uid;
         number == *oldest || has_room && !has_excess()
     }
 }
@@ -237,9 +232,11 @@ mod tests {
         }
     }
 
-    /// A body of another user, of whom there are two.
-    fn begin(inflight: &mut Inflight, client: usize, uid: u32, arrived: usize) -> BodyId {
-        let uid = peer::overflow_uid() - 1 - uid;
+    /// A body of a user. The last one is the server's own.
+    fn begin(inflight: &mut Inflight, client: usize, user: usize, arrived: usize) -> BodyId {
+        let stranger = peer::overflow_uid() - 1;
+        let own = rustix::process::geteuid().as_raw();
+        let uid = [stranger, stranger - 1, stranger - 2, own][user];
         let announced = Some(LIMIT as u64 / 8);
         inflight.begin(Sender { client, uid }, PartialBody { announced, arrived })
     }
@@ -258,8 +255,22 @@ mod tests {
         assert_eq!(inflight.excess_body(true), Some(1));
         inflight.end(second);
         assert!(inflight.excess_body(true).is_none() && inflight.excess_body(false).is_none());
-        let second = begin(&mut inflight, 1, 0, 3 * PART);
+        let second = begin(&mut inflight, 1, 0, 3 * PART - 1);
         assert!(inflight.has_room(second));
+    }
+
+    #[test]
+    fn strangers_together_have_half_of_a_share_if_the_own_user_needs_some() {
+        const PART: usize = LIMIT / 16;
+        let mut inflight = Inflight::new(LIMIT, LIMIT as u64);
+        let strangers = [(0, 2), (1, 3), (2, 2)]
+            .map(|(user, parts)| begin(&mut inflight, user, user, parts * PART));
+        assert!(strangers.iter().all(|id| inflight.has_room(*id)));
+        let own = begin(&mut inflight, 3, 3, 1);
+        assert!(inflight.has_room(own) && !inflight.has_room(strangers[1]));
+        assert_eq!(inflight.excess_body(true), Some(1));
+        inflight.end(strangers[1]);
+        assert!(inflight.excess_body(true).is_none());
     }
 
     proptest! {

@@ -132,9 +132,9 @@ impl<S: Socket> Clients<S> {
     }
 
     /// The user of whom a client must give way to another one, if no more than these `open`
-    /// connections are possible.
+    /// connections are possible. Whoever connects next may be the server's own user.
     pub fn user_with_excess(&self, open: usize) -> Option<u32> {
-        self.users.with_excess(open)
+        self.users.with_excess(open, true)
     }
 
     /// Refuses a client of this user, and closes its connection at once: the one with the earliest
