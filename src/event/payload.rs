@@ -292,7 +292,8 @@ fn are_distinct(keys: &[Key], body: &str) -> bool {
 
 /// A key as it is spelled.
 fn text(key: Key, body: &str) -> &str {
-    &body[key.offset as usize..][..key.length as usize]
+    let start = key.offset as usize;
+    &body[start..start + key.length as usize]
 }
 
 /// The key at this offset as it is spelled.
@@ -330,16 +331,15 @@ impl<'de> Visitor<'de> for &mut Members<'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        if !self.has_escapes {
-            while let Some((key, value)) = map.next_entry::<&str, &RawValue>()? {
-                self.add(key, value.get());
-            }
-            return Ok(());
+        loop {
+            let key = if self.has_escapes {
+                let key = map.next_key::<&RawValue>()?;
+                key.map(|key| json_text::unquoted(key.get()).unwrap_or_default())
+            } else {
+                map.next_key::<&str>()?
+            };
+            let Some(key) = key else { return Ok(()) };
+            self.add(key, map.next_value::<&RawValue>()?.get());
         }
-        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let key = json_text::unquoted(key.get()).unwrap_or_default();
-            self.add(key, value.get());
-        }
-        Ok(())
     }
 }
