@@ -24,11 +24,6 @@ impl Users {
         }
     }
 
-    /// How much a user has.
-    pub fn amount(&self, uid: u32) -> usize {
-        self.0.get(&uid).copied().unwrap_or(0)
-    }
-
     /// The user who has most. Of two who have the same, the server's own user and root have less.
     pub fn with_most(&self) -> Option<u32> {
         let order = |(uid, amount): &(&u32, &usize)| (**amount, !peer::is_self_or_root(**uid));
