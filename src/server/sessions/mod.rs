@@ -128,10 +128,8 @@ impl Sessions {
     fn add(&mut self, hook: &SessionHook) -> Option<usize> {
         let uid = hook.peer.uid;
         let is_full = self.sessions.len() >= self.capacity;
-        let excess = || self.users.with_excess_of(self.capacity);
-        let excess = (is_full || !peer::is_self_or_root(uid))
-            .then(excess)
-            .flatten();
+        let excess = self.users.with_excess_of(self.capacity);
+        let excess = excess.filter(|_| is_full || !peer::is_self_or_root(uid));
         if is_full || excess.is_some() {
             let gives_way = excess.or_else(|| self.users.with_most())?;
             self.remove(self.oldest_of(gives_way)?);
