@@ -328,8 +328,8 @@ impl<S: Socket> Clients<S> {
     /// Closes a client's connection.
     fn close(&mut self, key: usize) {
         if let Some(client) = self.remove(key) {
-            let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
-            trace!("{}: closed after {elapsed:.3} ms", client.token());
+            let elapsed = || client.accepted_at.elapsed().as_secs_f64() * 1e3;
+            trace!("{}: closed after {:.3} ms", client.token(), elapsed());
             self.has_freed_fd = true;
         }
     }

@@ -18,9 +18,10 @@ impl Users {
 
     /// A user has this much less.
     pub fn remove(&mut self, uid: u32, amount: usize) {
-        let left = self.0.remove(&uid).unwrap_or(0).saturating_sub(amount);
-        if left > 0 {
-            self.0.insert(uid, left);
+        let left = self.0.entry(uid).or_default();
+        *left = left.saturating_sub(amount);
+        if *left == 0 {
+            self.0.remove(&uid);
         }
     }
 
