@@ -29,8 +29,8 @@
 //! - [`publisher`]: what a turn does for stdout and readers.
 //! - [`sessions`]: finds out whether sessions are still there.
 //!
-//! The others are parts that these use: [`budget`], [`deadlines`], [`ready_queue`], [`signals`],
-//! [`token`], and [`worker`].
+//! The others are parts that these use: [`budget`], [`deadlines`], [`fair_queue`], [`ready_queue`],
+//! [`signals`], [`token`], and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
 //! [`sessions`] writes the list of sessions.
@@ -40,6 +40,7 @@
 mod budget;
 mod clients;
 mod deadlines;
+mod fair_queue;
 mod publisher;
 mod ready_queue;
 mod sessions;

@@ -289,10 +289,9 @@ impl<S: Socket> Client<S> {
         self.pending = Pending::Nothing;
         if !peer::is_self_or_root(self.peer.uid) {
             self.connection.decline(Status::Forbidden);
-        } else if let Some(list) = queues.session_lists.get(|| publisher.sessions_json()) {
-            self.connection.answer_json(list);
         } else {
-            self.connection.decline(Status::Unavailable);
+            let list = queues.session_lists.get(|| publisher.sessions_json());
+            self.connection.answer_json(list);
         }
         self.begin_response(queues, now)
     }

@@ -55,7 +55,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: String,
-    /// The user whose hooks count. Other users cannot end the session.
+    /// Another user's session with the same id is another one.
     pub(super) uid: u32,
     cwd: Option<String>,
     first_time: String,
