@@ -112,13 +112,14 @@ impl<S: Socket> Client<S> {
         self.time_out(queues, now)
     }
 
-    /// Whether a client that is gone waits for room, and its body will not be whole.
+    /// Whether a client that is gone waits for room, and its body will not be whole. Not at the
+    /// worker: its key must stay its own until the event comes back.
     pub(super) fn is_lost(&self, queues: &Queues<S>) -> bool {
         let waits = |id| !queues.inflight.has_room(id);
         let is_whole = self.connection.partial_body().is_some_and(|body| {
             let arrived = body.arrived as u64 + self.socket.unread();
             body.announced.is_some_and(|length| length <= arrived)
         });
-        self.body.is_some_and(waits) && !is_whole
+        self.pending == Pending::Nothing && self.body.is_some_and(waits) && !is_whole
     }
 }

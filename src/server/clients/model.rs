@@ -16,6 +16,8 @@
 //! 6. **Small requests first.** In a turn, no request is read for the first time after another one
 //!    was read again. But each turn reads one again, if one waits, however many are new.
 //! 7. **Nothing spins.** Without new input the loop comes to rest.
+//! 8. **Keys are not reused too early.** Whoever has an event at the worker stays, even if it has
+//!    hung up.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
@@ -31,6 +33,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::Clients;
+use super::client::Pending;
 use super::inflight::Inflight;
 use super::publish::Publish;
 use super::queues::STALL_TIMEOUT;
@@ -62,6 +65,8 @@ struct Kernel {
     /// can be short although more is there.
     pieces: VecDeque<Vec<u8>>,
     is_ended: bool,
+    /// Whether the client has closed its socket.
+    is_gone: bool,
     /// Bytes that the loop can write before `WouldBlock`.
     room: usize,
     written: Vec<u8>,
@@ -89,11 +94,18 @@ impl Kernel {
     }
 
     /// The report of the poll, if there is one: edges that the loop is interested in.
-    fn report(&mut self) -> Option<(mio::Token, bool, bool)> {
+    fn report(&mut self) -> Option<(mio::Token, bool, bool, bool)> {
         let (token, interest) = self.registration?;
         let is_readable = interest.is_readable() && std::mem::take(&mut self.readable_edge);
         let is_writable = interest.is_writable() && std::mem::take(&mut self.writable_edge);
-        (is_readable || is_writable).then_some((token, is_readable, is_writable))
+        let is_reported = is_readable || is_writable;
+        is_reported.then_some((token, is_readable, is_writable, self.is_gone))
+    }
+
+    /// The client sends nothing more. `is_gone`: nor does it read.
+    fn end(&mut self, is_gone: bool) {
+        (self.is_ended, self.readable_edge) = (true, true);
+        self.is_gone |= is_gone;
     }
 }
 
@@ -143,6 +155,9 @@ impl Write for SimulatedSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut kernel = self.kernel.borrow_mut();
         let count = bytes.len().min(kernel.room);
+        if kernel.is_gone {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -353,6 +368,8 @@ enum Action {
     /// Many small pieces arrive that are no request.
     Flood(usize),
     EndOfInput(usize),
+    /// The client closes its socket.
+    HangUp(usize),
     /// The client reads, which makes room for responses.
     MakeRoom(usize, usize),
     /// Time passes while the loop does nothing.
@@ -377,6 +394,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(client, length, pieces)| Action::Send(client, length, pieces)),
         2 => (0..8_usize).prop_map(Action::Flood),
         1 => (0..8_usize).prop_map(Action::EndOfInput),
+        1 => (0..8_usize).prop_map(Action::HangUp),
         2 => (0..8_usize, 1..400_usize).prop_map(|(client, room)| Action::MakeRoom(client, room)),
         1 => (1..13_u64).prop_map(Action::Pause),
         1 => Just(Action::FinishJob),
@@ -394,8 +412,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        // Two large bodies do not fit.
-        let inflight = Inflight::new(300 << 10, 1 << 20);
+        // Three large bodies do not fit.
+        let inflight = Inflight::new(400 << 10, 1 << 20);
         // Nothing is registered with it: the simulated sockets only look as if they were.
         let registry = Poll::new().and_then(|poll| poll.registry().try_clone());
         World {
@@ -446,8 +464,14 @@ impl World {
             }
             Action::EndOfInput(client) => {
                 if let Some(sender) = self.senders.get(client) {
-                    let mut kernel = sender.kernel.borrow_mut();
-                    (kernel.is_ended, kernel.readable_edge) = (true, true);
+                    sender.kernel.borrow_mut().end(false);
+                }
+            }
+            Action::HangUp(client) => {
+                if let Some(sender) = self.senders.get_mut(client) {
+                    sender.kernel.borrow_mut().end(true);
+                    // It gets no more responses.
+                    sender.has_stalled = true;
                 }
             }
             Action::MakeRoom(client, room) => {
@@ -493,12 +517,12 @@ impl World {
         }
         let edges = self.senders.iter();
         let edges = edges.filter_map(|sender| sender.kernel.borrow_mut().report());
-        for (token, is_readable, is_writable) in edges.take(reports) {
+        for (token, is_readable, is_writable, is_gone) in edges.take(reports) {
             let Token::Client(key) = Token::from(token) else {
                 panic!("{token:?} is not a client")
             };
             self.clients
-                .handle_report(key, is_readable, is_writable, false);
+                .handle_report(key, is_readable, is_writable, is_gone);
         }
         let mut turn = self.begin_turn();
         self.machine.reads.borrow_mut().clear();
@@ -555,6 +579,11 @@ impl World {
             let flushed = flushed.filter(of_client).count();
             let responses = sender.responses();
             prop_assert!(responses <= flushed, "client {client}: early response");
+        }
+        for job in &self.jobs {
+            let client = self.clients.clients.get(job.client);
+            let waits = client.is_some_and(|client| client.pending == Pending::Making);
+            prop_assert!(waits, "nobody waits for an event at the worker");
         }
         Ok(())
     }
@@ -685,4 +714,26 @@ fn the_events_of_small_bodies_come_before_others() {
     world.turn(0, usize::MAX);
     let clients = world.output.events.iter().map(|(client, _)| *client);
     assert_eq!(clients.collect::<Vec<_>>(), [1, 3, 0, 2]);
+}
+
+/// Otherwise the next client gets its key, and the response to an event that was not its own.
+#[test]
+fn a_client_at_the_worker_stays_although_it_hangs_up() {
+    let mut world = World::new();
+    // The oldest stalls. The share is full when the next one is at the worker.
+    world.act(Action::Connect(vec![150 << 10]));
+    world.act(Action::Send(0, 300, 1));
+    world.act(Action::Connect(vec![150 << 10]));
+    world.act(Action::Send(1, 300, 1));
+    world.turn(0, 0);
+    world.act(Action::Send(1, usize::MAX >> 1, 1));
+    while world.jobs.is_empty() {
+        world.turn(usize::MAX, 0);
+    }
+    world.act(Action::Connect(vec![150 << 10]));
+    world.act(Action::Send(2, usize::MAX >> 1, 1));
+    world.turn(0, 0);
+    world.act(Action::HangUp(1));
+    world.turn(usize::MAX, 0);
+    world.check().unwrap();
 }
