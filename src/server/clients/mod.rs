@@ -279,7 +279,7 @@ impl<S: Socket> Clients<S> {
 
     /// Handles the deadlines that have passed. Call it after the reads of a turn.
     pub fn expire_deadlines(&mut self, turn: &mut Turn) {
-        self.make_room(turn.now);
+        self.make_room(turn);
         turn.begin_step(EXPIRE);
         while turn.has_time()
             && let Some(key) = self.queues.request_deadlines.take_expired(turn.now)

@@ -7,8 +7,8 @@
 //! 1. **No lost wake-up.** When all is quiet, each client that sent a complete request in time
 //!    has its response. (The poll reports a change once. A client that was not read until
 //!    `WouldBlock` must be read again without a report.)
-//! 2. **Nothing is refused that arrived in time**, however late the loop is. A body that has sent
-//!    nothing for a second may be refused, because others wait for its room.
+//! 2. **Nothing is refused that arrived in time**, however late the loop is. A body of which too
+//!    little has arrived for a second may be refused, because others wait for its room.
 //! 3. **No early response.** A 200 is written only after the event was flushed.
 //! 4. **No event is lost, repeated or reordered** within a connection.
 //! 5. **Fair shares.** No client is read more often in a turn than its share, and as often again
@@ -33,6 +33,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::Clients;
+use super::bodies::PROGRESS;
 use super::client::Pending;
 use super::inflight::Inflight;
 use super::publish::Publish;
@@ -277,7 +278,8 @@ struct Sender {
     /// When the loop could begin to wait for each request: at first when the client connected,
     /// then when the response before it was written.
     awaited_at: Vec<Instant>,
-    last_sent_at: Instant,
+    /// When it sent something, and how much it had sent then.
+    sends: Vec<(Instant, usize)>,
     /// Whether a request was refused, because it was late or gave way.
     is_refused: bool,
     /// Whether a response did not fit at once: then the client may be closed for that.
@@ -308,7 +310,7 @@ impl Sender {
             sent: 0,
             sent_at: Vec::new(),
             awaited_at: vec![now],
-            last_sent_at: now,
+            sends: Vec::new(),
             is_refused: false,
             has_stalled: false,
         }
@@ -326,7 +328,7 @@ impl Sender {
         kernel.pieces.extend(pieces.map(<[u8]>::to_vec));
         kernel.readable_edge = true;
         self.sent = end;
-        self.last_sent_at = now;
+        self.sends.push((now, end));
         while self.sent_at.len() < self.ends.len() && self.ends[self.sent_at.len()] <= end {
             self.sent_at.push(now);
         }
@@ -342,6 +344,15 @@ impl Sender {
             kernel.readable_edge = true;
             self.sent = self.bytes.len();
         }
+    }
+
+    /// Whether the request after so many others has stalled.
+    fn has_stalled(&self, answered: usize, now: Instant) -> bool {
+        let since = now - STALL_TIMEOUT;
+        let begin = answered.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let sends = self.sends.iter().rev();
+        let before = sends.clone().find(|(at, _)| *at <= since);
+        before.is_some_and(|(_, sent)| *sent > begin && self.sent - sent < PROGRESS as usize)
     }
 
     fn responses(&self) -> usize {
@@ -551,7 +562,7 @@ impl World {
                 sender.is_refused = true;
                 let is_late = turn.now >= sender.awaited_at[answered] + TIMEOUT;
                 let is_whole = sender.sent_at.len() > answered;
-                let has_stalled = turn.now >= sender.last_sent_at + STALL_TIMEOUT;
+                let has_stalled = sender.has_stalled(answered, turn.now);
                 assert!(is_late || has_stalled && !is_whole, "refused too early");
             }
             sender.awaited_at.resize(answered + 1, turn.now);
@@ -736,4 +747,73 @@ fn a_client_at_the_worker_stays_although_it_hangs_up() {
     world.act(Action::HangUp(1));
     world.turn(usize::MAX, 0);
     world.check().unwrap();
+}
+
+/// A world in which this many clients have sent a part of an ordinary body (both in KiB), and one
+/// more has sent all of it, which waits for room.
+fn full_share(stalled: usize, size: usize, sent: usize) -> World {
+    let mut world = World::new();
+    world.output.congestion = usize::MAX;
+    for client in 0..=stalled {
+        world.act(Action::Connect(vec![size << 10]));
+        if client < stalled {
+            world.act(Action::Send(client, sent << 10, 1));
+        }
+    }
+    world.act(Action::Send(stalled, usize::MAX >> 1, 2));
+    for _ in 0..10 {
+        world.turn(usize::MAX, usize::MAX);
+    }
+    assert_eq!(world.senders[stalled].responses(), 0);
+    world
+}
+
+/// The turns of this many milliseconds. Before each, the first client sends so many bytes.
+fn run(world: &mut World, milliseconds: u64, sent: usize) {
+    let end = world.now() + Duration::from_millis(milliseconds);
+    while world.now() < end {
+        world.act(Action::Send(0, sent, 1));
+        world.turn(usize::MAX, usize::MAX);
+        world.machine.clock.wait(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn all_bodies_that_stall_give_way_after_the_same_second() {
+    let mut world = full_share(50, 30, 20);
+    run(&mut world, 2500, 0);
+    assert_eq!(world.senders[50].responses(), 1);
+    // Only as many as were in the way.
+    let refused = world.senders.iter().filter(|sender| sender.is_refused);
+    let refused = refused.count();
+    assert!((40..50).contains(&refused), "{refused}");
+}
+
+#[test]
+fn a_body_that_only_drips_gives_way() {
+    let mut world = full_share(1, 120, 60);
+    run(&mut world, 1500, 1);
+    assert_eq!(world.senders[1].responses(), 1);
+    assert!(world.senders[0].is_refused);
+}
+
+#[test]
+fn a_body_that_moves_has_another_second() {
+    let mut world = full_share(1, 120, 20);
+    world.act(Action::Send(0, 70 << 10, 1));
+    run(&mut world, 1500, 0);
+    assert!(!world.senders[0].is_refused);
+    run(&mut world, 1000, 0);
+    assert!(world.senders[0].is_refused);
+}
+
+#[test]
+fn a_small_body_never_waits_for_room() {
+    let mut world = full_share(50, 30, 20);
+    world.act(Action::Connect(vec![100]));
+    world.act(Action::Send(51, 100, 1));
+    world.turn(usize::MAX, usize::MAX);
+    world.act(Action::Send(51, usize::MAX >> 1, 1));
+    world.turn(usize::MAX, usize::MAX);
+    assert_eq!(world.senders[51].responses(), 1);
 }
