@@ -52,6 +52,18 @@ impl<S: Socket> Clients<S> {
         }
     }
 
+    /// Closes clients that are lost. Each can take 0.1 ms: the kernel frees what it has sent.
+    pub(super) fn close_lost(&mut self, turn: &mut Turn) {
+        turn.begin_step(EXPIRE);
+        while !self.queues.lost.is_empty() && turn.has_time() {
+            let key = self.queues.lost.pop();
+            let client = key.and_then(|key| self.clients.get(key));
+            if let Some(client) = client.filter(|client| client.is_lost(&self.queues)) {
+                self.close(client.key);
+            }
+        }
+    }
+
     /// While bodies wait for room, others give way, and get 408: those of a user who has too much,
     /// and if a share is full, those that have stalled. Call it after the reads of a turn.
     pub(super) fn make_room(&mut self, turn: &mut Turn) {
@@ -142,6 +154,9 @@ impl<S: Socket> Client<S> {
         self.unread_at_deadline = None;
         queues.request_deadlines.clear(self.key);
         queues.waiting_for_room[usize::from(is_upload)].push(self.key);
+        if self.is_gone {
+            queues.lost.push(self.key);
+        }
         self.register(Interest::READABLE, &queues.registry)
     }
 
@@ -172,7 +187,8 @@ impl<S: Socket> Client<S> {
     /// worker: its key must stay its own until the event comes back.
     pub(super) fn is_lost(&self, queues: &Queues<S>) -> bool {
         let waits = |id| !queues.inflight.has_room(id);
-        self.pending == Pending::Nothing && self.body.is_some_and(waits) && !self.is_whole()
+        let is_free = self.is_gone && self.pending == Pending::Nothing;
+        is_free && self.body.is_some_and(waits) && !self.is_whole()
     }
 
     /// Bytes of its body that are read.

@@ -51,6 +51,8 @@ pub struct Client<S> {
     /// Whether the connection is over, and is read from only so that the client can read
     /// its response (RFC 9112 section 9.6).
     pub is_lingering: bool,
+    /// Whether the poll has reported that the client has closed its socket.
+    pub is_gone: bool,
     pub accepted_at: Instant,
 }
 
@@ -97,6 +99,7 @@ impl<S: Socket> Client<S> {
             arrived_before: 0,
             unread_at_deadline: None,
             is_lingering: false,
+            is_gone: false,
             accepted_at: now,
         }
     }

@@ -209,7 +209,12 @@ impl Socket for SimulatedSocket {
 
 impl Drop for SimulatedSocket {
     fn drop(&mut self) {
-        self.kernel.borrow_mut().is_closed = true;
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.is_closed = true;
+        // The kernel frees what is unread.
+        if !kernel.pieces.is_empty() {
+            self.machine.clock.run(READ);
+        }
     }
 }
 
@@ -816,4 +821,24 @@ fn a_small_body_never_waits_for_room() {
     world.act(Action::Send(51, usize::MAX >> 1, 1));
     world.turn(usize::MAX, usize::MAX);
     assert_eq!(world.senders[51].responses(), 1);
+}
+
+#[test]
+fn clients_that_hang_up_together_are_closed_within_the_budget() {
+    let mut world = full_share(50, 30, 20);
+    for client in 0..50 {
+        world.act(Action::Send(client, 1, 1));
+        world.act(Action::HangUp(client));
+    }
+    let is_closed = |sender: &&Sender| sender.kernel.borrow().is_closed;
+    let before = world.machine.clock.cpu();
+    world.turn(usize::MAX, usize::MAX);
+    assert!(world.machine.clock.cpu() - before <= budget::EXPIRE + READ);
+    let mut turns = 1;
+    while world.clients.has_work() {
+        world.turn(usize::MAX, usize::MAX);
+        turns += 1;
+    }
+    assert!((4..20).contains(&turns), "{turns} turns");
+    assert_eq!(world.senders.iter().filter(is_closed).count(), 50);
 }

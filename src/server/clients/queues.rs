@@ -41,6 +41,8 @@ pub struct Queues<S> {
     /// Clients whose body must wait for room, in the order in which they began to wait: ordinary
     /// bodies and uploads.
     pub waiting_for_room: [ReadyQueue; 2],
+    /// Clients that are gone and wait for room: they are closed, unless they find some.
+    pub lost: ReadyQueue,
     /// By when more of a client's body must have arrived, if others wait for the room of that: of
     /// ordinary bodies and of uploads.
     pub stall_deadlines: [Deadlines; 2],
@@ -71,6 +73,7 @@ impl<S> Queues<S> {
             readable: Default::default(),
             writable: Default::default(),
             waiting_for_room: Default::default(),
+            lost: ReadyQueue::default(),
             stall_deadlines: [(); 2].map(|()| Deadlines::new(STALL_TIMEOUT)),
             inflight,
             unflushed: VecDeque::new(),
