@@ -135,9 +135,9 @@ impl<S: Socket> Clients<S> {
     }
 
     /// The user of whom a client must give way to another one, if no more than these `open`
-    /// connections are possible.
+    /// connections are possible. Whoever connects next may be the server's own user.
     pub fn user_with_excess(&self, open: usize) -> Option<u32> {
-        self.users.with_excess(open)
+        self.users.with_excess(open, true)
     }
 
     /// Refuses a client of this user, and closes its connection at once: the one with the earliest
@@ -333,8 +333,8 @@ impl<S: Socket> Clients<S> {
     /// Closes a client's connection.
     fn close(&mut self, key: usize) {
         if let Some(client) = self.remove(key) {
-            let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
-            trace!("{}: closed after {elapsed:.3} ms", client.token());
+            let elapsed = || client.accepted_at.elapsed().as_secs_f64() * 1e3;
+            trace!("{}: closed after {:.3} ms", client.token(), elapsed());
             self.has_freed_fd = true;
         }
     }

@@ -132,22 +132,19 @@ impl Sessions {
     /// Adds a session, if necessary in place of the least recently active one of some user.
     fn add(&mut self, hook: &SessionHook) -> Option<usize> {
         let uid = hook.peer.uid;
-        if self.has_half(uid) {
-            self.remove(self.oldest_of(uid)?);
-        } else if self.sessions.len() >= self.capacity {
-            self.remove(self.oldest_of(self.users.with_most()?)?);
+        let is_full = self.sessions.len() >= self.capacity;
+        let excess = || self.users.with_excess_of(self.capacity);
+        let excess = (is_full || !peer::is_self_or_root(uid))
+            .then(excess)
+            .flatten();
+        if is_full || excess.is_some() {
+            let gives_way = excess.or_else(|| self.users.with_most())?;
+            self.remove(self.oldest_of(gives_way)?);
         }
         let key = self.sessions.insert(Session::new(hook));
         self.keys.insert(hook.session_id.to_owned(), key);
         self.users.add(uid, 1);
         Some(key)
-    }
-
-    /// Whether a user may have no more: another one than the server's own or root has half, and
-    /// somebody else has sessions too.
-    fn has_half(&self, uid: u32) -> bool {
-        let has_half = self.users.amount(uid) >= self.capacity / 2;
-        has_half && !self.users.is_single() && !peer::is_self_or_root(uid)
     }
 
     /// The least recently active session of a user.
@@ -360,6 +357,19 @@ mod tests {
         world.peer.uid = 7;
         ["1", "2", "3"].iter().for_each(|id| world.post("Stop", id));
         assert_eq!(world.ids(), ["2", "3", "a"]);
+    }
+
+    #[test]
+    fn strangers_together_have_half() {
+        let mut world = World::new(8);
+        let own = world.peer.uid;
+        let mut post = |uid, id: &str| {
+            world.peer.uid = uid;
+            world.post("Stop", id);
+        };
+        ["a", "b", "c", "d"].iter().for_each(|id| post(own, id));
+        (0..100).for_each(|number| post(10_000 + number, &number.to_string()));
+        assert_eq!(world.ids()[4..], ["a", "b", "c", "d"]);
     }
 
     #[test]

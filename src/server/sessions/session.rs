@@ -91,7 +91,9 @@ impl Session {
         self.last_hook = number;
         hook.time.clone_into(&mut self.last_time);
         let mut name = hook.event_name;
-        if let Some((end, _)) = name.char_indices().nth(MAX_NAME) {
+        if name.len() > MAX_NAME
+            && let Some((end, _)) = name.char_indices().nth(MAX_NAME)
+        {
             name = &name[..end];
         }
         name.clone_into(&mut self.last_event);
