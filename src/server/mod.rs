@@ -331,6 +331,7 @@ impl Server {
 
     /// Discards readers' input, writes this turn's events, then the responses.
     fn commit(&mut self, turn: &mut Turn) {
+        self.publisher.close_removed_readers(turn);
         self.publisher
             .discard_reader_input(self.clients.scratch(), turn);
         self.publisher.accept_readers(turn);
@@ -343,7 +344,7 @@ impl Server {
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.
     fn retry_accept(&mut self) {
-        if self.clients.take_freed_fd() | self.publisher.output.take_freed_fd() {
+        if self.clients.take_freed_fd() | self.publisher.take_freed_fd() {
             for listener in self.listeners() {
                 listener.on_fd_freed();
             }

@@ -180,7 +180,7 @@ fn a_client_that_is_gone_does_not_wait_for_room() {
     drop(waiting);
     wait_until("the end of the second upload", || {
         // The first one does not stall meanwhile.
-        slow.write_all(b"x").unwrap();
+        slow.write_all(&[b'x'; 2000]).unwrap();
         server.descriptors() == before
     });
 }

@@ -1,7 +1,7 @@
 //! The bodies in flight: how much memory they take together, and which of them must wait.
 //!
-//! A body that has not arrived whole with its head is in flight from then until its event is in
-//! the log, or it is refused. There are two kinds, and each has its own share of
+//! A body of more than [`SMALL_BODY`](crate::server::budget::SMALL_BODY) bytes that has not arrived
+//! whole with its head is in flight from then until its event is in the log, or it is refused. There are two kinds, and each has its own share of
 //! `--max-inflight`: uploads, which are bodies of at least [`LARGE_BODY`] bytes, have three
 //! quarters, and ordinary bodies the rest. So uploads cannot take the room of ordinary hooks. A
 //! body that finds no room is not read: it waits in its socket.
@@ -135,14 +135,20 @@ impl Inflight {
         self.shares[usize::from(id.is_upload)].has_room(id.number)
     }
 
+    /// Whether only the oldest body of a share may be read.
+    pub fn is_full(&self, is_upload: bool) -> bool {
+        self.shares[usize::from(is_upload)].is_full()
+    }
+
     /// The client with the newest body of the user who has most of a share, if that is more than
-    /// this user may have.
-    pub fn excess_body(&self, is_upload: bool) -> Option<usize> {
+    /// this user may have. Only one that `may_end`.
+    pub fn excess_body(&self, is_upload: bool, may_end: impl Fn(usize) -> bool) -> Option<usize> {
         let share = &self.shares[usize::from(is_upload)];
         let uid = share.users.with_excess_of(share.limit)?;
-        let mut newest = share.bodies.values().rev();
-        let body = newest.find(|body| body.sender.uid == uid)?;
-        Some(body.sender.client)
+        let newest = share.bodies.values().rev().map(|body| body.sender);
+        let mut of_user = newest.filter(|sender| sender.uid == uid);
+        let sender = of_user.find(|sender| may_end(sender.client))?;
+        Some(sender.client)
     }
 
     fn share(&mut self, is_upload: bool) -> &mut Share {
@@ -179,18 +185,22 @@ impl Share {
         Some(body)
     }
 
+    /// Whether only the oldest body may be read. It may take the length of the longest, so the
+    /// others leave it that much.
+    fn is_full(&self) -> bool {
+        let oldest = self.bodies.values().next();
+        let (Some(oldest), Some((longest, _))) = (oldest, self.lengths.last()) else {
+            return false;
+        };
+        self.bytes - oldest.arrived >= self.limit.saturating_sub(*longest)
+    }
+
     /// Whether more of a body may be read.
     fn has_room(&self, number: u64) -> bool {
-        let (Some((oldest, body)), Some((longest, _))) =
-            (self.bodies.first_key_value(), self.lengths.last())
-        else {
-            return true;
-        };
-        // The oldest body may take the length of the longest. The others leave it that much.
-        let has_room = self.bytes - body.arrived < self.limit.saturating_sub(*longest);
+        let is_oldest = self.bodies.keys().next() == Some(&number);
         let uid = self.bodies.get(&number).map(|body| body.sender.uid);
         let has_excess = || uid.is_some() && self.users.with_excess_of(self.limit) == uid;
-        number == *oldest || has_room && !has_excess()
+        is_oldest || !self.is_full() && !has_excess()
     }
 }
 
@@ -241,6 +251,11 @@ mod tests {
         inflight.begin(Sender { client, uid }, PartialBody { announced, arrived })
     }
 
+    /// Which upload gives way, if any of them may.
+    fn excess_body(inflight: &Inflight) -> Option<usize> {
+        inflight.excess_body(true, |_| true)
+    }
+
     #[test]
     fn one_of_several_users_has_half_of_a_share() {
         const PART: usize = LIMIT / 16;
@@ -248,13 +263,15 @@ mod tests {
         // Alone, this user may have everything.
         let first = begin(&mut inflight, 0, 0, 3 * PART);
         let second = begin(&mut inflight, 1, 0, 5 * PART);
-        assert!(inflight.has_room(second) && inflight.excess_body(true).is_none());
+        assert!(inflight.has_room(second) && excess_body(&inflight).is_none());
         let other = begin(&mut inflight, 2, 1, 1);
         assert!(inflight.has_room(first) && inflight.has_room(other));
         assert!(!inflight.has_room(second));
-        assert_eq!(inflight.excess_body(true), Some(1));
+        assert_eq!(excess_body(&inflight), Some(1));
+        assert_eq!(inflight.excess_body(true, |client| client != 1), Some(0));
         inflight.end(second);
-        assert!(inflight.excess_body(true).is_none() && inflight.excess_body(false).is_none());
+        assert!(excess_body(&inflight).is_none());
+        assert!(inflight.excess_body(false, |_| true).is_none());
         let second = begin(&mut inflight, 1, 0, 3 * PART - 1);
         assert!(inflight.has_room(second));
     }
@@ -268,9 +285,9 @@ mod tests {
         assert!(strangers.iter().all(|id| inflight.has_room(*id)));
         let own = begin(&mut inflight, 3, 3, 1);
         assert!(inflight.has_room(own) && !inflight.has_room(strangers[1]));
-        assert_eq!(inflight.excess_body(true), Some(1));
+        assert_eq!(excess_body(&inflight), Some(1));
         inflight.end(strangers[1]);
-        assert!(inflight.excess_body(true).is_none());
+        assert!(excess_body(&inflight).is_none());
     }
 
     proptest! {
