@@ -35,6 +35,8 @@ pub struct Edit<'e> {
     pub done: &'e str,
     /// The option that undoes it.
     pub undo: &'e str,
+    /// What else is needed for it to work. It is the last that is printed.
+    pub next: &'e str,
 }
 
 impl Edit<'_> {
@@ -46,7 +48,8 @@ impl Edit<'_> {
         let (file, text) = read(&path, self.new_text).map_err(unchanged)?;
         self.check_folder(&path, &file).map_err(unchanged)?;
         if text == file.text {
-            return print(&format!("Nothing to change in {shown}\n{}", self.notes));
+            let (notes, next) = (self.notes, self.next);
+            return print(&format!("Nothing to change in {shown}\n{notes}{next}"));
         }
         let summary = (self.summary)(&path, &file.text) + self.notes;
         if self.change.is_dry_run {
@@ -60,9 +63,9 @@ impl Edit<'_> {
             confirm(&format!("{summary}Write it?")).map_err(unchanged)?;
         }
         write(&path, self.new_text, file, text).map_err(unchanged)?;
-        let (done, undo, scope) = (self.done, self.undo, self.scope(&path));
+        let (done, undo, scope, next) = (self.done, self.undo, self.scope(&path), self.next);
         print(&format!(
-            "{done} To undo it: hooks-observatory hooks {undo} {scope}\n"
+            "{done} To undo it: hooks-observatory hooks {undo} {scope}\n{next}"
         ))
     }
 

@@ -38,9 +38,10 @@ use self::edit::Edit;
 pub use self::events::known as known_events;
 use self::settings::Hook;
 pub use self::sockets::{explain_difference, installed as installed_sockets};
-use crate::cli::{Change, HooksAction, HooksOptions, Version};
+use crate::cli::{Change, HooksAction, HooksOptions, Version, default_socket};
 use crate::diagnostics::stderr::say;
-use crate::terminal::for_stdout;
+use crate::request::{Error, check_health};
+use crate::terminal::{Shown, for_stdout};
 
 /// Does what the options say. `print` writes to stdout.
 pub fn run(
@@ -64,6 +65,7 @@ pub fn run(
             notes: "",
             done: "Removed.",
             undo: "--install",
+            next: "",
         }
         .run(print),
         HooksAction::Status => print(&status::report(&find_client(options), &options.socket)?),
@@ -87,6 +89,7 @@ fn install(
         notes: &notes(options, change, &socket)?,
         done: "Installed.",
         undo: "--remove",
+        next: &missing_server(&socket),
     }
     .run(print)
 }
@@ -97,6 +100,23 @@ fn notes(options: &HooksOptions, change: &Change, socket: &Path) -> Result<Strin
     let difference = sockets::difference(&options.shell_socket, &installed);
     let difference = difference.map(|line| line + "\n").unwrap_or_default();
     Ok(difference + &switches::effective(&change.scope)?)
+}
+
+/// How to start the server, if none answers at the socket of the hooks. Otherwise nothing.
+fn missing_server(socket: &Path) -> String {
+    let shown = Shown(socket);
+    match check_health(socket) {
+        Ok(()) => String::new(),
+        Err(Error::NoServer(_)) if socket == default_socket(None) => format!(
+            "no server answers at {shown} yet, and any user can listen there first. Safer: \
+             hooks-observatory service --install, then hooks --install again\n"
+        ),
+        Err(Error::NoServer(_)) => format!(
+            "no server answers at {shown} yet: hooks-observatory --socket {}\n",
+            quote_text(&shown.to_string())
+        ),
+        Err(Error::Other(reason)) => format!("no event arrives at {shown}: {reason}\n"),
+    }
 }
 
 /// The hooks that the options ask for.

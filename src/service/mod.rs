@@ -27,6 +27,8 @@ use crate::user_files::{Outcome, TextFile, confirm, diff};
 
 /// The hook socket, in the folder of the runtime.
 const SOCKET_FILE: &str = "claude-observatory.sock";
+/// Starts the socket unit, which starts the server.
+pub const START: &str = "systemctl --user start hooks-observatory.socket";
 const UNDO: &str = "To undo it: hooks-observatory service --remove";
 /// How often a new service is asked whether it answers. Each time it has a second.
 const ATTEMPTS: usize = 10;
@@ -47,9 +49,25 @@ pub fn run(
 
 /// The hook socket of the service, if there is one now.
 pub fn present_socket() -> Option<PathBuf> {
-    let socket = runtime_folder()?.join(SOCKET_FILE);
-    let is_socket = fs::metadata(&socket).is_ok_and(|file| file.file_type().is_socket());
-    is_socket.then_some(socket)
+    let is_socket = |path: &PathBuf| {
+        let file = fs::metadata(path);
+        file.is_ok_and(|file| file.file_type().is_socket())
+    };
+    socket().filter(is_socket)
+}
+
+/// Where the hook socket of the service is, or would be.
+pub fn socket() -> Option<PathBuf> {
+    Some(runtime_folder()?.join(SOCKET_FILE))
+}
+
+/// Whether there is a socket unit where the user's units usually are. systemd is not asked: that
+/// takes a process.
+pub fn is_installed() -> bool {
+    let folder = |name| env::var_os(name).filter(|folder| !folder.is_empty());
+    let config = folder("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = config.or_else(|| Some(Path::new(&folder("HOME")?).join(".config")));
+    config.is_some_and(|config| config.join("systemd/user").join(SOCKET).exists())
 }
 
 /// Where the sockets are: `%t` in the unit.
@@ -291,7 +309,7 @@ fn start() -> Result<(), String> {
 fn without_systemd(reason: &str) -> String {
     let quote = |path: &Path| quote_text(&Shown(path).to_string());
     let program = program_path().unwrap_or_else(|_| "hooks-observatory".into());
-    let runtime = runtime_folder().map(|folder| folder.join(SOCKET_FILE));
+    let runtime = socket();
     let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
     let socket = runtime
         .clone()
@@ -308,6 +326,7 @@ fn without_systemd(reason: &str) -> String {
     format!(
         "no systemd of this user is running here: {reason}\nKeep the server in tmux instead:\n  \
          tmux new-session -d -s hooks-observatory {server}\nor start it in your shell's profile \
-         (bash, zsh, sh):\n  (nohup {server} >/dev/null 2>&1 &){export}"
+         (bash, zsh, sh):\n  (nohup {server} >/dev/null 2>&1 &){export}\n\
+         then: hooks-observatory hooks --install"
     )
 }

@@ -301,7 +301,11 @@ impl View<'_> {
                 }
                 Some(Message::ClientWords(words)) => self.sessions.set_client_words(words),
                 Some(Message::Ready) => alerts.begin(),
-                Some(Message::NoServer(notice) | Message::Notice(notice)) => say(notice),
+                Some(Message::NoServer(notice)) => {
+                    self.sessions.set_connected(false);
+                    say(notice);
+                }
+                Some(Message::Notice(notice)) => say(notice),
                 Some(Message::SourceEnded(result)) => return result,
                 Some(Message::Other(never)) => match never {},
                 None => {}

@@ -35,6 +35,8 @@ pub struct Sessions {
     events: u64,
     /// Events that the stream has missed, according to its `_dropped` lines.
     pub dropped: u64,
+    /// Whether events of sessions arrive.
+    is_connected: bool,
     /// Sessions that were forgotten.
     pub forgotten: usize,
     /// The time of the last event. Most events share it with the one before.
@@ -52,6 +54,7 @@ impl Sessions {
         if let Some(dropped) = event.get("_dropped") {
             let count = dropped.parse::<u64>().unwrap_or_default();
             self.dropped = self.dropped.saturating_add(count);
+            self.miss_events();
             return None;
         }
         if event.string("_ts") != Some(&self.time.text) {
@@ -102,7 +105,12 @@ impl Sessions {
         self.sessions
             .retain(|id, session| session.last_active > 0 || best.get(id).is_some_and(runs));
         for (id, session) in &mut self.sessions {
-            session.set_client(best.remove(id));
+            let word = best.remove(id);
+            session.is_silent |= self.is_connected
+                && word
+                    .as_ref()
+                    .is_some_and(|word| session.is_changed_by(word));
+            session.set_client(word);
         }
         self.early_words.clear();
         for (id, word) in best {
@@ -111,6 +119,22 @@ impl Sessions {
             } else {
                 self.early_words.insert(id, word);
             }
+        }
+    }
+
+    /// The source is connected to its server, or not any more: then events are lost.
+    pub fn set_connected(&mut self, is_connected: bool) {
+        self.is_connected = is_connected;
+        if !is_connected {
+            self.miss_events();
+        }
+    }
+
+    /// Events of any session can be missing.
+    fn miss_events(&mut self) {
+        for session in self.sessions.values_mut() {
+            session.can_miss_events = true;
+            session.is_silent = false;
         }
     }
 

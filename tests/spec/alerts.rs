@@ -568,9 +568,10 @@ fn the_screen_reports_a_command_that_fails_until_a_key_is_pressed() {
     let before = watch.screen.text().len();
     server.post("SessionStart", call("another", "1"));
     watch.wait_for_more(before, "another");
-    let before = watch.screen.text().len();
     watch.press("f");
-    watch.wait_for_more(before, "? help");
+    wait_until("the report is gone", || {
+        !screen::picture(&watch.screen.text()).contains(" failed (exit status: 3)")
+    });
     // The screen follows the files too.
     let pid = home.client();
     let mut statuses = ["busy", "waiting"].into_iter().cycle();

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::client_files::{Home, file};
 use crate::harness::*;
-use crate::screen::Watch;
+use crate::screen::{Watch, picture};
 
 /// What proc_pid_status(5) shows of each thread of a process.
 fn threads(pid: u32) -> Vec<String> {
@@ -34,9 +34,11 @@ fn the_screen_follows_the_files() {
     let text = file(pid, "s", "waiting").to_string();
     fs::write(home.path(pid), &text[..text.len() / 2]).unwrap();
     fs::write(home.path(pid), &text).unwrap();
-    watch.wait_for("1 waiting · 1 without events: hooks-observatory hooks --status");
-    home.write(pid, &file(pid, "s", "busy"));
-    watch.wait_for("thinking");
+    watch.wait_for("1 waiting");
+    let mut busy = file(pid, "s", "busy");
+    busy["statusUpdatedAt"] = json!(1_800_000_000_000_u64);
+    home.write(pid, &busy);
+    watch.wait_for("1 working · 1 without events: hooks-observatory hooks --status");
     home.write(pid, &file(pid, "s", "idle"));
     watch.wait_for("idle");
     // It replaces its file.
@@ -145,7 +147,7 @@ fn where_the_kernel_reports_nothing_the_files_are_read_once_a_second() {
         watch.wait_for("permission prompt");
         let before = watch.screen.text().len();
         home.clients[0].kill().unwrap();
-        watch.wait_for_more(before, "No server answers");
+        watch.wait_for_more(before, "No sessions yet");
     }
 }
 
@@ -162,13 +164,13 @@ fn a_configuration_directory_that_is_replaced_is_followed() {
     watch.wait_for("permission prompt");
     let own = home.folder.path().join(".claude");
     fs::rename(&own, home.folder.path().join("elsewhere")).unwrap();
-    watch.wait_for("No server answers");
+    watch.wait_for("No sessions yet");
     fs::create_dir_all(home.sessions()).unwrap();
     home.write(pid, &file(pid, "s", "busy"));
     watch.wait_for("thinking");
     let before = watch.screen.text().len();
     fs::remove_dir_all(&own).unwrap();
-    watch.wait_for_more(before, "No server answers");
+    watch.wait_for_more(before, "No sessions yet");
     let next = folder();
     fs::create_dir(next.path().join("sessions")).unwrap();
     let path = next.path().join(format!("sessions/{pid}.json"));
@@ -231,7 +233,7 @@ fn while_nothing_changes_nothing_is_read() {
         Watch::start(&without_files),
     ];
     watches[0].wait_for("thinking");
-    watches[1].wait_for("NO SERVER: run hooks-observatory");
+    watches[1].wait_for("no server");
     // How often its thread has waited.
     let waits = |watch: &Watch| {
         let texts = threads(watch.pid());
@@ -244,14 +246,51 @@ fn while_nothing_changes_nothing_is_read() {
     assert_eq!(watches.each_ref().map(waits), before);
 }
 
+/// The commands lead to events from where the user is: with the service, and with hooks that send
+/// here, elsewhere, or that are not installed.
 #[test]
-fn the_screen_says_that_no_server_answers() {
+fn the_screen_says_that_no_server_answers_and_what_to_do() {
     if tool("setsid").is_none() {
         return;
     }
     let mut home = Home::new();
     let pid = home.client();
     home.write(pid, &file(pid, "s", "waiting"));
-    let watch = Watch::start(&home.command("watch", "/nonexistent"));
-    watch.wait_for("NO SERVER: run hooks-observatory --socket '/nonexistent' · 1 waiting");
+    let settings_path = home.folder.path().join(".claude/settings.json");
+    let unit = home
+        .folder
+        .path()
+        .join(".config/systemd/user/hooks-observatory.socket");
+    let service = home.folder.path().join("claude-observatory.sock");
+    let service = service.to_str().unwrap();
+    let check = |socket: &str, commands: &str| {
+        let mut command = home.command("watch", socket);
+        let watch = Watch::start(command.env("XDG_RUNTIME_DIR", home.folder.path()));
+        watch.wait_for("no server · 1 waiting");
+        wait_until(commands, || {
+            let picture = picture(&watch.screen.text());
+            let words: Vec<&str> = picture.split_whitespace().collect();
+            let words = words.join(" ");
+            words.contains(&format!("sessions only; for events: {commands} ? help"))
+        });
+    };
+    let start = "hooks-observatory --socket '/nonexistent'";
+    let hooks = "then hooks-observatory hooks --install";
+    check(
+        "/nonexistent",
+        &format!("{start}, {hooks} --socket '/nonexistent'"),
+    );
+    check(
+        service,
+        &format!("hooks-observatory service --install, {hooks}"),
+    );
+    let hooks = settings("/nonexistent".as_ref(), &[]).to_string();
+    fs::write(&settings_path, hooks).unwrap();
+    check("/nonexistent", start);
+    check(service, "hooks-observatory watch --socket '/nonexistent'");
+    fs::create_dir_all(unit.parent().unwrap()).unwrap();
+    fs::write(unit, "").unwrap();
+    let hooks = settings(service.as_ref(), &[]).to_string();
+    fs::write(&settings_path, hooks).unwrap();
+    check(service, "systemctl --user start hooks-observatory.socket");
 }

@@ -305,7 +305,8 @@ fn the_command_that_undoes_a_change_can_be_given_to_a_shell() {
     ];
     let output = String::from_utf8(run(&install).stdout).unwrap();
     let (_, undo) = output.rsplit_once("To undo it: hooks-observatory").unwrap();
-    let command = format!("{BINARY} {} --yes", undo.trim());
+    let (undo, _) = undo.split_once('\n').unwrap();
+    let command = format!("{BINARY} {undo} --yes");
     assert!(shell(&command).output().unwrap().status.success());
     assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n");
 }
@@ -711,7 +712,8 @@ fn a_few_lines_say_what_changes_and_how_to_undo_it() {
     let summary = |socket: &str, replaced: &str| {
         format!(
             "This adds hooks for 28 events to {path}\n  client: {CLIENT}\n  socket: {socket}\n  \
-             replaces: {replaced}\nInstalled. {undo} --remove --user\n"
+             replaces: {replaced}\nInstalled. {undo} --remove --user\n\
+             no server answers at {socket} yet: hooks-observatory --socket '{socket}'\n"
         )
     };
     // The shell uses the same one.
@@ -732,6 +734,42 @@ fn a_few_lines_say_what_changes_and_how_to_undo_it() {
              Removed. {undo} --install --user\n"
         )
     );
+}
+
+#[test]
+fn where_no_server_answers_the_last_line_says_how_to_start_one() {
+    let server = Server::start(&[]);
+    let user = User::new();
+    let install = |socket: &str| printed(user.install(Place::Home, socket));
+    let socket = server.socket().display().to_string();
+    let output = install(&socket);
+    assert!(output.ends_with("hooks --remove --user\n"), "{output}");
+    let again = install(&socket);
+    assert_eq!(again.lines().count(), 2, "nothing to change: {again}");
+    // It is about where the hooks send to, also if nothing changes.
+    for _ in 0..2 {
+        let output = install("/nonexistent/a.sock");
+        let note = "\nno server answers at /nonexistent/a.sock yet: hooks-observatory --socket \
+                    '/nonexistent/a.sock'\n";
+        assert!(output.ends_with(note), "{output}");
+    }
+    let output = install(user.home.path().to_str().unwrap());
+    assert!(output.ends_with("that is not a socket. Give the path of the server's hook socket\n"));
+}
+
+/// Everybody can write to /tmp.
+#[test]
+fn the_default_socket_comes_with_a_warning() {
+    let socket = "/tmp/claude-observatory.sock";
+    if Path::new(socket).exists() {
+        return skip("the default socket is in use");
+    }
+    let output = printed(User::new().run(Place::Home, &INSTALL));
+    let note = format!(
+        "\nno server answers at {socket} yet, and any user can listen there first. Safer: \
+         hooks-observatory service --install, then hooks --install again\n"
+    );
+    assert!(output.ends_with(&note), "{output}");
 }
 
 /// A run of `hooks` on a terminal, its controlling one.
@@ -830,7 +868,7 @@ fn the_question_and_its_answer_are_on_the_terminal_whatever_stdin_and_stdout_are
         let out = user.home.path().join("project/out");
         let out = fs::read_to_string(out).unwrap();
         assert!(
-            out.starts_with("Installed.") && out.lines().count() == 1,
+            out.starts_with("Installed.") && out.lines().count() == 2,
             "{out}"
         );
         foreign(

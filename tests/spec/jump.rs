@@ -599,7 +599,7 @@ fn a_command_of_the_user_gets_the_session_and_its_failure_is_shown() {
     // The next key removes the message.
     let before = view.screen.text().len();
     view.press("j");
-    view.wait_for_more(before, "no server");
+    view.wait_for_more(before, "for events");
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Drop for Watch {
 
 /// What a terminal shows that has got this. Of a text that was drawn over another one, only the
 /// characters that differ are written.
-fn picture(written: &str) -> String {
+pub fn picture(written: &str) -> String {
     let [rows, columns] = [30, 100].map(|size| NonZero::new(size).unwrap());
     let mut terminal = vt100::Parser::new(rows, columns, 0);
     terminal.process(written.as_bytes());

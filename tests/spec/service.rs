@@ -393,6 +393,7 @@ fn without_systemd_there_is_a_line_for_tmux_and_one_for_the_profile() {
                 "Error: no systemd of this user is running here: cannot run systemctl"
             )
         );
+        assert!(message.ends_with("\nthen: hooks-observatory hooks --install\n"));
         let lines: Vec<&str> = message
             .lines()
             .filter_map(|line| line.strip_prefix("  "))

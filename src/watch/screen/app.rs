@@ -91,6 +91,8 @@ pub struct App {
     pub notice: String,
     /// The command that starts the server that is missing.
     pub start_command: String,
+    /// The commands that lead to events, where no server has answered yet.
+    pub setup: Vec<String>,
     /// Since when no server answers, in seconds since 1970.
     pub lost_at: Option<i64>,
     /// What came of what the user has asked for. It stays until a key is pressed.
@@ -121,6 +123,7 @@ impl App {
             copied: None,
             notice: String::new(),
             start_command: "hooks-observatory".into(),
+            setup: Vec::new(),
             lost_at: None,
             answer: String::new(),
         }
@@ -168,10 +171,21 @@ impl App {
         self.model().details.get(&session.number)
     }
 
-    /// No server answers any more, or none does at the start.
+    /// No server answers any more, or none does at the start. That is no news, and the header says
+    /// what to do.
     pub fn lose_server(&mut self, notice: String) {
-        self.notice = notice;
+        if self.is_live {
+            self.notice = notice;
+        }
         self.lost_at.get_or_insert(self.now);
+        self.model.sessions.set_connected(false);
+    }
+
+    /// The past events have been read, and others arrive.
+    pub fn connect(&mut self) {
+        self.is_live = true;
+        self.lost_at = None;
+        self.model.sessions.set_connected(true);
     }
 
     /// Takes what was read of a session with this number.
@@ -312,9 +326,10 @@ impl App {
         have_several_hosts(self.allowed())
     }
 
-    /// How many sessions only the client's files tell of.
+    /// How many sessions have sent no event although they could have.
     pub fn without_events(&self) -> usize {
-        self.allowed().filter(|session| session.events == 0).count()
+        let is_silent = |session: &&Session| session.events == 0 && session.is_silent;
+        self.allowed().filter(is_silent).count()
     }
 
     /// How many sessions are in this state.

@@ -7,7 +7,8 @@
 //! webshop-2e · a47624fd · …              the selected session, and its last prompt
 //! prompt: Clean up
 //! 10:30:02 ✓   34ms Bash git status      its events
-//! ? help | q quit | …                    keys, or what the source reports
+//! the server at … has ended              what the source reports
+//! ? help | q quit | …                    keys
 //! ```
 //!
 //! `table` and `events` make the rows of the two parts. Colours only repeat what signs and
@@ -78,6 +79,7 @@ pub struct Picture<'a> {
     status: Rect,
     sessions: Rect,
     events: Rect,
+    notice: Rect,
     foot: Rect,
     /// Rows of the heads of the two lists.
     heads: (usize, usize),
@@ -94,13 +96,9 @@ impl<'a> Picture<'a> {
         let has_prompt = selected.is_some_and(|session| !session.prompt.is_empty());
         let heads = (is_full.into(), 1 + usize::from(is_full && has_prompt));
         let notice = u16::try_from(notice_rows(app).len()).unwrap_or(0);
-        let foot = if app.is_typing {
-            1
-        } else {
-            notice.max(is_full.into())
-        };
-        let rows = [Length(1), Fill(1), Length(foot)];
-        let [status, body, foot] = Layout::vertical(rows).areas(area);
+        let foot = u16::from(is_full || app.is_typing);
+        let rows = [Length(1), Fill(1), Length(notice), Length(foot)];
+        let [status, body, notice, foot] = Layout::vertical(rows).areas(area);
         let needed = (table.items.len() + heads.0, entries.len() + heads.1);
         let height = if shown.is_empty() {
             body.height
@@ -117,6 +115,7 @@ impl<'a> Picture<'a> {
             status,
             sessions,
             events,
+            notice,
             foot,
             heads,
         }
@@ -126,6 +125,8 @@ impl<'a> Picture<'a> {
         put(&status_text(self.app), Modifier::BOLD, self.status, buffer);
         self.draw_sessions(buffer);
         self.draw_events(buffer);
+        let notice = Text::from_iter(notice_rows(self.app)).style(Modifier::BOLD);
+        notice.render(self.notice, buffer);
         draw_foot(self.app, self.foot, buffer);
     }
 
@@ -268,19 +269,14 @@ fn explain_emptiness(app: &App) -> String {
     if app.has_sessions() {
         return "No session matches the filter. Esc removes it.".into();
     }
-    if app.lost_at.is_some() {
-        return format!(
-            "No server answers. Start it in another terminal:\n\n{}\n\n\
-             This view then shows what happens.",
-            app.start_command
-        );
-    }
     if !app.prefix().is_empty() {
         return format!("The id of no session begins with {} yet.", app.prefix());
     }
-    "No sessions yet. Start Claude Code. To see its events too, install the hooks:\n\n\
-     hooks-observatory hooks --install"
-        .into()
+    let (commands, end) = match app.lost_at {
+        None => ("hooks-observatory hooks --install".into(), ""),
+        Some(_) => (app.setup.join("\n"), "\n\nThen start this view again."),
+    };
+    format!("No sessions yet. Start Claude Code. To see its events too:\n\n{commands}{end}")
 }
 
 /// How many sessions are in which state, and what hides some.
@@ -292,14 +288,16 @@ fn status_text(app: &App) -> String {
     let (dropped, damaged) = (app.model().sessions.dropped, app.model().damaged);
     let silent = app.without_events();
     let advice = format!("{silent} without events: hooks-observatory hooks --status");
+    let has_none = app.lost_at.is_some();
     let parts = [
         (app.is_paused(), "PAUSED".into()),
         (
-            app.lost_at.is_some(),
+            has_none && app.is_live,
             format!("NO SERVER: run {}", app.start_command),
         ),
+        (has_none && !app.is_live, "no server".into()),
         (!counts.is_empty(), counts),
-        (silent > 0 && app.lost_at.is_none(), advice),
+        (silent > 0 && !has_none, advice),
         (app.is_following, "one session".into()),
         (app.is_urgent_only, "only waiting and failed".into()),
         (!app.search.is_empty(), format!("filter: {}", app.search)),
@@ -311,7 +309,7 @@ fn status_text(app: &App) -> String {
     shown.join(" · ")
 }
 
-/// What the user types, what was reported, or the keys.
+/// What the user types, or the keys.
 fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     let [enter, open, tab] = match app.focus {
         Focus::Sessions => ["Enter terminal", "o open", "Tab events"],
@@ -331,11 +329,6 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     if app.is_typing {
         return put(&format!("/{}_", app.search), Modifier::BOLD, area, buffer);
     }
-    let rows = notice_rows(app);
-    if !rows.is_empty() {
-        let rows = Text::from_iter(rows);
-        return rows.style(Modifier::BOLD).render(area, buffer);
-    }
     let mut text = String::new();
     for key in keys {
         let separator = if text.is_empty() { "" } else { " | " };
@@ -346,16 +339,20 @@ fn draw_foot(app: &App, area: Rect, buffer: &mut Buffer) {
     put(&text, Modifier::DIM, area, buffer);
 }
 
-/// What came of a key, or what the source reports, in the rows that it needs: a third of the screen at
-/// most.
+/// What came of a key, else what the source reports, else what to do if it has never answered. In
+/// the rows that it needs: a third of the screen at most.
 fn notice_rows(app: &App) -> Vec<String> {
     let (width, height) = app.size;
-    let text = if app.answer.is_empty() {
-        &app.notice
-    } else {
-        &app.answer
+    let setup = match app.lost_at {
+        Some(_) if !app.is_live && app.has_sessions() => {
+            let commands = app.setup.join(", then ");
+            format!("sessions only; for events: {commands}")
+        }
+        _ => String::new(),
     };
-    let mut rows = wrap(text, width.into());
+    let texts = [&app.answer, &app.notice, &setup];
+    let text = texts.into_iter().find(|text| !text.is_empty());
+    let mut rows = wrap(text.map_or("", |text| text), width.into());
     rows.truncate(usize::from(height / 3).max(1));
     rows
 }

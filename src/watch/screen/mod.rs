@@ -78,6 +78,7 @@ pub fn run(options: &WatchOptions, alerts: Option<Alerts>) -> Result<(), String>
     let mut app = App::new(options.filter.clone(), look, screen.size());
     app.now = now();
     app.start_command = source::start_command(&options.source);
+    app.setup = source::setup(&options.source);
     let mut watch = Watch {
         app,
         jump: Jump::new(options),
@@ -202,8 +203,7 @@ impl Watch {
             Message::NoServer(notice) => self.app.lose_server(notice),
             Message::ClientWords(words) => self.app.take_client_words(words),
             Message::Live(sessions) => {
-                self.app.is_live = true;
-                self.app.lost_at = None;
+                self.app.connect();
                 for session in sessions {
                     self.app.take_listed(&session);
                 }

@@ -185,7 +185,8 @@ fn payload_first(line: &str) -> String {
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
-/// The lines of a text in rows of this width. A tab becomes spaces.
+/// The lines of a text in rows of this width, which end at a space where they can. A tab becomes
+/// spaces.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     text.lines()
         .flat_map(|line| wrap_line(line, width))
@@ -201,8 +202,11 @@ fn wrap_line(line: &str, width: usize) -> Vec<String> {
         };
         for _ in 0..count {
             if used + columns(char) > width && used > 0 {
-                rows.push(std::mem::take(&mut row));
-                used = 0;
+                let is_indentation = |space: &usize| row[..*space].trim_start().is_empty();
+                let words = row.rfind(' ').filter(|space| !is_indentation(space));
+                let rest = words.map(|space| row.split_off(space + 1));
+                rows.push(std::mem::replace(&mut row, rest.unwrap_or_default()));
+                used = row.chars().map(columns).sum();
             }
             row.push(char);
             used += columns(char);

@@ -20,6 +20,7 @@ use crate::format::summary;
 use crate::terminal::is_printable;
 use crate::watch::client_files::{self, Details, Transcript};
 use crate::watch::session::client::{ClientWord, Status};
+use crate::watch::session::parts::Time;
 
 /// 2026-02-09T10:30:00Z, the time of the first event.
 const START: i64 = 1_770_633_000;
@@ -1032,14 +1033,123 @@ fn without_a_server_no_age_is_counted_on() {
     let mut view = View::new((80, 24));
     view.prompt("a", "");
     view.app.now += 5;
+    view.app.connect();
     view.app.lose_server("the server has ended".into());
     view.app.now += 100;
     view.app.lose_server("still nothing".into());
     view.shows("\n> * working   5s a");
     assert!(view.rows()[0].starts_with("NO SERVER: run hooks-observatory · 1 working"));
     assert_eq!(view.app.next_change(), None);
-    view.app.lost_at = None;
+    view.app.connect();
     view.shows("\n> ~ quiet     1m a");
+}
+
+/// A session of which the client's file says this, since this second.
+fn file_of(session: &str, status: Status, seconds: i64) -> (String, ClientWord) {
+    let time = jiff::Timestamp::from_second(START + seconds).unwrap();
+    let word = ClientWord {
+        status: Some(status),
+        since: Time::parse(&time.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()),
+        ..ClientWord::default()
+    };
+    (id(session).to_owned(), word)
+}
+
+/// Its turn may have ended as usual while no server took events.
+#[test]
+fn a_turn_is_interrupted_only_if_no_event_can_be_missing() {
+    let mut view = View::new((80, 24));
+    let idle = || vec![file_of("a", Status::Idle, 0)];
+    view.app.connect();
+    view.prompt("a", "");
+    view.app.take_client_words(idle());
+    view.shows("interrupted");
+    for is_lost in [true, false] {
+        if is_lost {
+            view.app.lose_server("the server has ended".into());
+            view.app.connect();
+        } else {
+            let dropped = br#"{"_ts":"","_event":"_dropped","_dropped":1}"#;
+            view.app.take(dropped, None);
+        }
+        view.shows("> - idle ");
+        assert!(!view.text().contains("interrupted"));
+        view.prompt("a", "");
+        view.shows("interrupted");
+    }
+}
+
+#[test]
+fn a_session_is_without_events_if_it_does_something_else_and_sends_none() {
+    let mut view = View::new((100, 24));
+    let advice = "without events: hooks-observatory hooks --status";
+    let dialog = || Status::Waiting("dialog open".into());
+    view.app
+        .take_client_words(vec![file_of("a", Status::Idle, 0)]);
+    view.app
+        .take_client_words(vec![file_of("a", Status::Busy, 1)]);
+    view.app.connect();
+    // A dialog has no event, nor has a session that is there, or new.
+    for (status, seconds) in [(Status::Busy, 1), (dialog(), 2), (Status::Idle, 3)] {
+        let words = ["a", "b"].map(|session| file_of(session, status.clone(), seconds));
+        view.app.take_client_words(words.into());
+        assert!(!view.text().contains(advice), "{seconds}");
+    }
+    let words = || vec![file_of("a", Status::Busy, 4), file_of("b", Status::Idle, 3)];
+    view.app.take_client_words(words());
+    view.shows(&format!(" · 1 {advice}"));
+    view.app.lose_server("the server has ended".into());
+    view.app.connect();
+    assert!(!view.text().contains(advice));
+    view.app.take_client_words(vec![
+        file_of("a", Status::Idle, 5),
+        file_of("b", Status::Busy, 5),
+    ]);
+    view.shows(&format!(" · 2 {advice}"));
+    view.prompt("a", "");
+    view.shows(&format!(" · 1 {advice}"));
+}
+
+#[test]
+fn where_no_server_has_answered_yet_a_quiet_line_says_how_to_get_events() {
+    let mut view = View::new((80, 24));
+    let commands = ["service --install", "hooks --install"];
+    let commands = commands.map(|command| format!("hooks-observatory {command}"));
+    view.app.setup = commands.to_vec();
+    view.app.lose_server("there is no such file".into());
+    let list = commands.join("\n");
+    view.shows(&format!("\n{list}\n\nThen start this view again."));
+    let word = ClientWord {
+        status: Some(Status::Busy),
+        ..ClientWord::default()
+    };
+    view.app.take_client_words(vec![("a".into(), word)]);
+    let rows = view.rows();
+    assert_eq!(rows[0], "no server · 1 working");
+    let advice = format!("sessions only; for events: {}, then", commands[0]);
+    assert_eq!(rows[21..23], [&*advice, &commands[1]]);
+    assert!(rows[23].starts_with("? help | q quit"));
+    assert!(!view.text().contains("no such file"));
+    // With one, only the hooks are needed.
+    view.app.take_client_words(Vec::new());
+    view.app.lost_at = None;
+    view.shows("To see its events too:\n\nhooks-observatory hooks --install\n");
+    assert!(!view.text().contains("no server"));
+}
+
+#[test]
+fn a_text_is_wrapped_at_spaces() {
+    for (text, rows) in [
+        (
+            "it was deleted today",
+            &["it was ", "deleted ", "today"][..],
+        ),
+        ("12345678 2345678", &["12345678", " 2345678"]),
+        ("  indented", &["  indent", "ed"]),
+        ("  a 45678901234", &["  a ", "45678901", "234"]),
+    ] {
+        assert_eq!(page::wrap(text, 8), rows, "{text}");
+    }
 }
 
 #[test]
@@ -1123,9 +1233,11 @@ fn missing_events_and_damaged_lines_are_counted() {
 fn what_the_source_reports_is_shown_until_events_come() {
     let mut view = morning((100, 30));
     view.app.notice = "the server has ended".into();
-    assert_eq!(view.rows()[29], "the server has ended");
+    let rows = view.rows();
+    assert_eq!(rows[28], "the server has ended");
+    assert!(rows[29].starts_with("? help | q quit"));
     view.event("api", "Notification", json!({}));
-    assert!(view.rows()[29].starts_with("? help | q quit"));
+    assert!(!view.text().contains("has ended"));
 }
 
 #[test]

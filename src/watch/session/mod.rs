@@ -187,6 +187,10 @@ pub struct Session {
     client: Option<ClientWord>,
     /// Until when the last event counts more than the client's file, which was not written since.
     event_counts_until: Option<Instant>,
+    /// Whether events after the last one can be missing.
+    pub(super) can_miss_events: bool,
+    /// Whether the client has changed what it does while events could arrive, and none has since.
+    pub is_silent: bool,
     /// The number of the last event among those of all sessions.
     pub(super) last_active: u64,
     /// When the current state began.
@@ -364,6 +368,8 @@ impl Session {
         let name = event.text("_event").unwrap_or_default();
         let (before, questions) = (self.state_by_events(), self.questions.len());
         self.events += 1;
+        self.can_miss_events = false;
+        self.is_silent = false;
         self.last.clone_from(time);
         self.last_event = id(event, "_event").unwrap_or_default();
         if self.events == 1 && name != "SessionStart" {

@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::client::{ClientWord, Status};
+use super::client::{ClientWord, DIALOG, Status};
 use super::parts::{Agent, Question, RunningCall, Time};
 use super::{Session, State, Turn};
 
@@ -55,10 +55,11 @@ impl Session {
     }
 
     /// Whether the client says that a turn is over of which no event has shown the end: the user has
-    /// refused something, or pressed Esc.
+    /// refused something, or pressed Esc. Not if the event may be missing.
     pub fn is_interrupted(&self) -> bool {
         let told = self.state_by_events();
         self.client_status() == Some(&Status::Idle)
+            && !self.can_miss_events
             && matches!(told, State::Waiting | State::Working)
     }
 
@@ -133,6 +134,18 @@ impl Session {
         }
         self.client = client;
         self.hear();
+    }
+
+    /// Whether the client does something else by this word, of which hooks tell too. A dialog that
+    /// the user opens has none.
+    pub fn is_changed_by(&self, word: &ClientWord) -> bool {
+        let is_told = |word: &ClientWord| match &word.status {
+            Some(Status::Waiting(what)) => what != DIALOG,
+            status => status.is_some(),
+        };
+        self.client
+            .as_ref()
+            .is_some_and(|before| is_told(before) && is_told(word) && before.since != word.since)
     }
 
     /// If the client says that it is busy or idle, the open questions are answered. If it is idle,

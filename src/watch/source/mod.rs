@@ -4,6 +4,7 @@
 //! this in a thread of its own.
 //!
 //! - `server` reads sockets, `file` reads files and stdin. Both pass on what `input` names.
+//! - `missing` names the commands that lead to events where no server answers.
 //! - This file decides what a path is.
 //!
 //! Stop 17 of EDU_NOTES.md.
@@ -11,9 +12,9 @@
 mod file;
 mod input;
 mod line_splitter;
+mod missing;
 mod server;
 
-use std::env;
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileTypeExt;
@@ -21,9 +22,10 @@ use std::path::{Path, PathBuf};
 
 pub use self::input::{Input, Mode};
 use self::input::{Stop, Taker};
-use crate::cli::{SOCKET_VARIABLE, STDIN, SourceOption, default_socket};
-use crate::hooks::quote_text;
-use crate::terminal::Shown;
+#[cfg(feature = "screen")]
+pub use self::missing::setup;
+pub use self::missing::start_command;
+use crate::cli::{STDIN, SourceOption};
 
 /// Reads a source. Returns when it ends, or when `take` breaks. The error is for the user.
 pub fn read(
@@ -61,21 +63,6 @@ pub fn is_live(source: &SourceOption) -> bool {
         SourceOption::Server(_) => true,
         SourceOption::Paths(paths) => paths.iter().any(|path| is_socket(path)),
     }
-}
-
-/// The command that starts the server of a source.
-pub fn start_command(source: &SourceOption) -> String {
-    let own = match source {
-        SourceOption::Server(path) => Some(path),
-        // It can be an output socket.
-        SourceOption::Paths(_) => None,
-    };
-    let default = default_socket(env::var_os(SOCKET_VARIABLE));
-    let option = own.filter(|path| **path != default).map(|path| {
-        let path = quote_text(&Shown(path).to_string());
-        format!(" --socket {path}")
-    });
-    format!("hooks-observatory{}", option.unwrap_or_default())
 }
 
 fn is_socket(path: &Path) -> bool {
