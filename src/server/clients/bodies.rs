@@ -18,13 +18,8 @@ use super::socket::Socket;
 use crate::http::connection::PartialBody;
 use crate::server::budget::{EXPIRE, SMALL_BODY, Turn};
 
-/// How much of a body must arrive in a second while others wait for its room. A socket holds as
-/// much at least (on macOS 8 KiB).
-pub(super) const PROGRESS: u64 = if cfg!(target_os = "linux") {
-    64 << 10
-} else {
-    4 << 10
-};
+/// How much of a body must arrive in a second while others wait for its room.
+pub(super) const PROGRESS: u64 = 64 << 10;
 
 impl<S: Socket> Clients<S> {
     /// Queues the clients whose bodies have room now for reading. Each gets a new deadline.
@@ -168,8 +163,9 @@ impl<S: Socket> Client<S> {
         };
         let unread = self.socket.unread();
         let arrived = self.arrived() + unread;
-        // Linux's sockets have room for the rest of an ordinary body.
-        let is_stopped = (id.is_upload || !cfg!(target_os = "linux")) && unread >= PROGRESS;
+        // Linux's sockets have room for the rest of an ordinary body. The sender of an upload may
+        // wait until nearly all of that is read (unix_write_space of the kernel).
+        let is_stopped = (id.is_upload || !cfg!(target_os = "linux")) && unread > 0;
         if self.is_whole() || is_stopped || arrived >= self.arrived_before + PROGRESS {
             self.watch_progress(arrived, id, queues, now);
             return Outcome::Stay;
