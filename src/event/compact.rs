@@ -89,10 +89,10 @@ pub fn escape(json: &str, out: &mut String) {
 /// below the space in a string.
 fn plain_length(bytes: &[u8]) -> usize {
     const DEL: u8 = 0x7f;
-    let (blocks, _) = bytes.as_chunks::<32>();
+    let (blocks, _) = bytes.as_chunks::<64>();
     // Without an early exit, the compiler turns the loop over a block into vector instructions.
-    let is_plain = |block: &&[u8; 32]| block.iter().fold(true, |all, byte| all & (*byte < DEL));
-    let plain = 32 * blocks.iter().take_while(is_plain).count();
+    let is_plain = |block: &&[u8; 64]| block.iter().fold(true, |all, byte| all & (*byte < DEL));
+    let plain = 64 * blocks.iter().take_while(is_plain).count();
     let other = bytes[plain..].iter().position(|byte| *byte >= DEL);
     other.map_or(bytes.len(), |other| plain + other)
 }

@@ -64,7 +64,8 @@ impl<'a> Event<'a> {
             .into_iter()
             .chain([("uid", peer.uid), ("gid", peer.gid)])
         {
-            line.extend([",\"_peer_", name, "\":", &number.to_string()]);
+            let mut digits = itoa::Buffer::new();
+            line.extend([",\"_peer_", name, "\":", digits.format(number)]);
         }
         let session = payload::write(body, claimed, &mut line);
         line.push_str("}\n");

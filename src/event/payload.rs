@@ -1,7 +1,7 @@
 //! The payload: what becomes of a client's body in its event.
 //!
-//! `serde_json` validates the body, and splits its top level into pairs of [`RawValue`], which
-//! are the text that the client sent. In nearly all bodies no key is repeated or reserved.
+//! `serde_json` validates the body, and splits its top level into keys and values, which are
+//! the text that the client sent ([`RawValue`]). In nearly all bodies no key is repeated or reserved.
 //! Then the members are written as they are.
 //!
 //! To find repeated keys, a few keys are compared with each other. More are hashed and sorted,
@@ -62,7 +62,7 @@ pub fn write<'a>(
         compact::write_string(body, out);
         return SessionFields::default();
     };
-    let repeated = find_repeated(members.keys, object);
+    let repeated = find_repeated(members.keys, members.has_escapes, object);
     if !members.claimed.is_empty() || !repeated.is_empty() {
         write_members(object, &members.claimed, &repeated, out);
         return members.session;
@@ -101,6 +101,8 @@ fn write_claimed(claimed: &[(&str, &str)], out: &mut String) {
 /// from.
 struct Members<'a> {
     body: &'a str,
+    /// Whether keys may have escapes.
+    has_escapes: bool,
     /// The keys that are not reserved, in order.
     keys: Vec<Key>,
     /// The members with reserved names, each name once: the key as it is spelled, without its
@@ -139,22 +141,29 @@ struct RepeatedKey {
 
 impl<'a> Members<'a> {
     /// Reads a body. `None`: it is not a JSON object, or so long that offsets do not fit.
+    ///
+    /// `serde_json` reads a key faster as a `&str` than as a [`RawValue`], but refuses one with an
+    /// escape. So a body with such a key, or that is not JSON, is read twice.
     fn read(body: &'a str, event_name: Option<&'static str>) -> Option<Self> {
         if body.len() >= NO_OFFSET as usize {
             return None;
         }
-        let mut json = serde_json::Deserializer::from_str(body);
-        let mut members = Members {
-            body,
-            keys: Vec::with_capacity(FEW_KEYS),
-            claimed: claimed(event_name),
-            session: SessionFields::default(),
-            is_compact: true,
-            end: 0,
+        let read = |has_escapes| {
+            let mut json = serde_json::Deserializer::from_str(body);
+            let mut members = Members {
+                body,
+                has_escapes,
+                keys: Vec::with_capacity(FEW_KEYS),
+                claimed: claimed(event_name),
+                session: SessionFields::default(),
+                is_compact: true,
+                end: 0,
+            };
+            json.deserialize_map(&mut members).ok()?;
+            json.end().ok()?;
+            Some(members)
         };
-        json.deserialize_map(&mut members).ok()?;
-        json.end().ok()?;
-        Some(members)
+        read(false).or_else(|| read(true))
     }
 
     fn add(&mut self, key: &'a str, value: &'a str) {
@@ -210,8 +219,9 @@ fn write_members(body: &str, claimed: &[(&str, &str)], repeated: &[RepeatedKey],
 
 /// The keys that occur more than once, in order. The first one gets the value of the last one and
 /// the others are not written, as in Python's `dict`.
-fn find_repeated(keys: Vec<Key>, body: &str) -> Vec<RepeatedKey> {
-    if are_distinct(&keys, body) {
+fn find_repeated(keys: Vec<Key>, has_escapes: bool, body: &str) -> Vec<RepeatedKey> {
+    // An escape can spell equal keys differently.
+    if !has_escapes && are_distinct(&keys, body) {
         return Vec::new();
     }
     let mut keys = link_to_last(sort_by_name(keys, body), body);
@@ -269,20 +279,21 @@ fn link_to_last(keys: Vec<HashedKey>, body: &str) -> Vec<RepeatedKey> {
     linked.collect()
 }
 
-/// Whether it is clear without hashes that no key is repeated. An escape can spell equal keys
-/// differently. Keys differ mostly in their lengths, so these are compared first.
+/// Whether it is clear without hashes that no key is repeated. Keys differ mostly in their lengths,
+/// so these are compared first.
 fn are_distinct(keys: &[Key], body: &str) -> bool {
     let is_new = |(number, key): (usize, &Key)| {
-        let is_equal =
-            |other: &Key| other.length == key.length && text(*other, body) == text(*key, body);
-        !text(*key, body).contains('\\') && !keys[..number].iter().any(is_equal)
+        let name = text(*key, body);
+        let is_equal = |other: &Key| other.length == key.length && text(*other, body) == name;
+        !keys[..number].iter().any(is_equal)
     };
     keys.len() <= FEW_KEYS && keys.iter().enumerate().all(is_new)
 }
 
 /// A key as it is spelled.
 fn text(key: Key, body: &str) -> &str {
-    &body[key.offset as usize..][..key.length as usize]
+    let start = key.offset as usize;
+    &body[start..start + key.length as usize]
 }
 
 /// The key at this offset as it is spelled.
@@ -320,10 +331,15 @@ impl<'de> Visitor<'de> for &mut Members<'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let key = json_text::unquoted(key.get()).unwrap_or_default();
-            self.add(key, value.get());
+        loop {
+            let key = if self.has_escapes {
+                let key = map.next_key::<&RawValue>()?;
+                key.map(|key| json_text::unquoted(key.get()).unwrap_or_default())
+            } else {
+                map.next_key::<&str>()?
+            };
+            let Some(key) = key else { return Ok(()) };
+            self.add(key, map.next_value::<&RawValue>()?.get());
         }
-        Ok(())
     }
 }

@@ -50,6 +50,7 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use log::trace;
@@ -377,7 +378,7 @@ impl Connection {
     pub fn answer_json(&mut self, json: Rc<str>) {
         if let State::Authorizing { after } = self.state {
             self.enter(State::WritingResponse {
-                response: json_head(json.len(), after),
+                response: json_head(json.len(), after).into(),
                 list: Some(json),
                 written: 0,
                 after,
@@ -387,7 +388,7 @@ impl Connection {
     }
 
     /// Begins a response.
-    fn answer(&mut self, response: Vec<u8>, after: AfterResponse, body_length: usize) {
+    fn answer(&mut self, response: Cow<'static, [u8]>, after: AfterResponse, body_length: usize) {
         self.enter(State::WritingResponse {
             response,
             list: None,

@@ -2,6 +2,7 @@
 //!
 //! Stop 6 of EDU_NOTES.md.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
@@ -26,7 +27,7 @@ pub(super) enum State {
     },
     /// The request body is the first `body_length` bytes of the inbox.
     WritingResponse {
-        response: Vec<u8>,
+        response: Cow<'static, [u8]>,
         /// What follows it. Other clients may be reading it too.
         list: Option<Rc<str>>,
         written: usize,

@@ -66,8 +66,8 @@ pub struct Output {
     readers: Slab<Sink<UnixStream>>,
     /// How many of the readers are readers of live events.
     pub live_readers: usize,
-    /// Whether a reader's descriptor was closed since this was last asked.
-    has_freed_fd: bool,
+    /// The sockets of readers that were removed. The caller closes them: that takes time.
+    pub removed_readers: Vec<UnixStream>,
     /// The prompt and the slow reader with which the next flush begins, if the last one used up its
     /// time.
     next_reader: [usize; 2],
@@ -99,7 +99,7 @@ impl Output {
             stdout_failed: false,
             readers: Slab::new(),
             live_readers: 0,
-            has_freed_fd: false,
+            removed_readers: Vec::new(),
             next_reader: [0; 2],
             needs_flush: false,
             has_partial_events: false,
@@ -175,11 +175,11 @@ impl Output {
         self.readers.len() - self.live_readers
     }
 
-    /// Closes a reader's connection.
+    /// Removes a reader, and leaves its socket in [`Output::removed_readers`].
     pub fn remove_reader(&mut self, key: usize) {
         if let Some(reader) = self.readers.try_remove(key) {
-            trace!("reader {key}: closed");
-            self.has_freed_fd = true;
+            trace!("reader {key}: removed");
+            self.removed_readers.push(reader.writer);
             // A flush releases the events that only this reader had not read.
             self.needs_flush = true;
             let form = self.log.form(reader.cursor);
@@ -189,11 +189,6 @@ impl Output {
                 Form::Shown => self.report_readers("disconnected"),
             }
         }
-    }
-
-    /// Whether descriptors were closed since the last call.
-    pub fn take_freed_fd(&mut self) -> bool {
-        std::mem::take(&mut self.has_freed_fd)
     }
 
     /// The stream of a reader, for reading.

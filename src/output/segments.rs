@@ -192,9 +192,14 @@ impl Segments {
 
     /// The segment that contains an entry. `None` if the entry is not here.
     fn segment_of(&self, entry: u64) -> Option<&Segment> {
-        let is_before = |segment: &Segment| segment.end() <= entry;
-        let segment = self.segments.get(self.segments.partition_point(is_before));
-        segment.filter(|segment| entry >= segment.first)
+        // Most of those that are looked for are in the last one.
+        let last = self.segments.back().filter(|last| entry >= last.first);
+        let segment = last.or_else(|| {
+            let is_before = |segment: &Segment| segment.end() <= entry;
+            let segment = self.segments.partition_point(is_before);
+            self.segments.get(segment)
+        });
+        segment.filter(|segment| (segment.first..segment.end()).contains(&entry))
     }
 
     /// Appends an entry, which is from the event with this number.

@@ -48,6 +48,8 @@ pub const RESPOND: Duration = Duration::from_millis(20);
 pub const RESPOND_AGAIN: Duration = Duration::from_millis(21);
 /// Events are written to slow readers for so long: nobody else waits for these.
 pub const CATCH_UP: Duration = Duration::from_millis(3);
+/// A step that has a length of its own ends by then too: steps before can be too long by an item.
+const LAST: Duration = Duration::from_millis(21);
 /// A turn that is shorter than this does not ask for its CPU time, which takes half a microsecond.
 const SHORT: Duration = Duration::from_millis(1);
 /// Reads from one client in one turn, after the first one of its request. More would let one large
@@ -56,7 +58,7 @@ pub const READS_PER_CLIENT: usize = 4;
 /// Writes to one client in one turn: the head of a response, and a part of a list.
 pub const WRITES_PER_CLIENT: usize = 2;
 /// A body of more bytes waits until all small ones are read.
-pub const SMALL_BODY: usize = 8 << 10;
+pub const SMALL_BODY: usize = 2 << 10;
 /// A body of at least this many bytes is made into an event by the worker.
 pub const LARGE_BODY: usize = 128 << 10;
 /// Bytes written to one sink in one turn. A file on a slow disk takes 3 ms of CPU for a MiB, and
@@ -120,10 +122,10 @@ impl Turn {
         self.has_served = false;
     }
 
-    /// The next step begins. It ends when it has used this much CPU time.
+    /// The next step begins. It ends when it has used this much CPU time, or at [`LAST`].
     pub fn begin_step_of(&mut self, length: Duration) {
         let used = self.used();
-        self.begin_step(used + length);
+        self.begin_step(LAST.min(used + length));
     }
 
     /// Whether the step has time for another item. Call it before each. The first item is always
@@ -249,6 +251,13 @@ mod tests {
         assert_eq!(serve(&mut turn, &clock, 9, 0), 8);
         assert_eq!(serve(&mut turn, &clock, 9, 0), 1);
         assert_eq!(serve(&mut turn, &clock, 12, 0), 2);
+        // One with a length of its own ends early, if the turn has used so much.
+        for (used, expected) in [(13, 3), (19, 2), (24, 1)] {
+            clock.run(ITEM * used - turn.used());
+            turn.begin_step_of(ITEM * 3);
+            let items = std::iter::from_fn(|| turn.has_time().then(|| clock.run(ITEM)));
+            assert_eq!(items.count(), expected);
+        }
     }
 
     #[test]

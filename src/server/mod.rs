@@ -29,8 +29,8 @@
 //! - [`publisher`]: what a turn does for stdout and readers.
 //! - [`sessions`]: finds out whether sessions are still there.
 //!
-//! The others are parts that these use: [`budget`], [`deadlines`], [`ready_queue`], [`signals`],
-//! [`token`], and [`worker`].
+//! The others are parts that these use: [`budget`], [`deadlines`], [`fair_queue`], [`ready_queue`],
+//! [`signals`], [`token`], and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
 //! [`sessions`] writes the list of sessions.
@@ -40,6 +40,7 @@
 mod budget;
 mod clients;
 mod deadlines;
+mod fair_queue;
 mod publisher;
 mod ready_queue;
 mod sessions;
@@ -330,6 +331,7 @@ impl Server {
 
     /// Discards readers' input, writes this turn's events, then the responses.
     fn commit(&mut self, turn: &mut Turn) {
+        self.publisher.close_removed_readers(turn);
         self.publisher
             .discard_reader_input(self.clients.scratch(), turn);
         self.publisher.accept_readers(turn);
@@ -342,7 +344,7 @@ impl Server {
 
     /// If a descriptor was closed in this turn, listeners that lacked one may accept again.
     fn retry_accept(&mut self) {
-        if self.clients.take_freed_fd() | self.publisher.output.take_freed_fd() {
+        if self.clients.take_freed_fd() | self.publisher.take_freed_fd() {
             for listener in self.listeners() {
                 listener.on_fd_freed();
             }

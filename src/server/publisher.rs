@@ -57,6 +57,10 @@ pub(super) struct Publisher {
     pub(super) sessions: Sessions,
     /// Readers whose input is to be discarded.
     with_input: ReadyQueue,
+    /// Sockets of readers that are not registered any more, and are to be closed.
+    closing: Vec<UnixStream>,
+    /// Whether one was closed since this was last asked.
+    has_freed_fd: bool,
     /// For how many turns the events have waited because more readers were in the backlog.
     flush_delays: usize,
 }
@@ -84,6 +88,8 @@ impl Publisher {
             live_reader_limit,
             sessions,
             with_input: ReadyQueue::default(),
+            closing: Vec::new(),
+            has_freed_fd: false,
             flush_delays: 0,
         })
     }
@@ -116,11 +122,33 @@ impl Publisher {
 
     /// Whether a turn has something to do here without a report.
     pub(super) fn has_work(&self, now: Instant) -> bool {
-        let open = self.output.output_reader_count();
+        let open = self.output.output_reader_count() + self.closing.len();
         let listener = self.listener.as_ref();
         !self.with_input.is_empty()
+            || !self.closing.is_empty()
+            || !self.output.removed_readers.is_empty()
             || self.output.needs_flush
             || listener.is_some_and(|listener| listener.can_accept(open, now))
+    }
+
+    /// Closes the sockets of readers that were removed. Each can take 0.1 ms: the kernel frees what
+    /// the reader has sent.
+    pub(super) fn close_removed_readers(&mut self, turn: &mut Turn) {
+        for mut socket in self.output.removed_readers.drain(..) {
+            // Its key, and so its token, can soon be another reader's.
+            let _ = self.registry.deregister(&mut socket);
+            self.closing.push(socket);
+        }
+        turn.begin_step(DISCARD);
+        while !self.closing.is_empty() && turn.has_time() {
+            self.closing.pop();
+            self.has_freed_fd = true;
+        }
+    }
+
+    /// Whether descriptors were closed since the last call.
+    pub(super) fn take_freed_fd(&mut self) -> bool {
+        std::mem::take(&mut self.has_freed_fd)
     }
 
     /// Discards what readers send: one read for each in a turn.
@@ -166,7 +194,9 @@ impl Publisher {
         if self.output.needs_flush {
             listener.is_readable = true;
         }
-        while let Some(stream) = listener.accept(self.output.output_reader_count(), now) {
+        while let Some(stream) =
+            listener.accept(self.output.output_reader_count() + self.closing.len(), now)
+        {
             let (key, stream) = self.output.add_reader(stream);
             let token = Token::Reader(key);
             trace!("{token}: accepted");
@@ -450,6 +480,29 @@ mod tests {
                 .iter()
                 .all(|count| *count > 0)
         );
+    }
+
+    #[test]
+    fn readers_that_leave_together_are_closed_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut publisher = publisher(folder.path());
+        let readers = [(); 5].map(|()| UnixStream::pair().unwrap());
+        let (mut sockets, readers): (Vec<_>, Vec<_>) = readers.into_iter().unzip();
+        let readers = readers.into_iter();
+        let keys = readers.map(|reader| publisher.output.add_reader(reader).0);
+        for key in keys.collect::<Vec<_>>() {
+            publisher.output.remove_reader(key);
+        }
+        (publisher.output.needs_flush, publisher.listener) = (false, None);
+        for turns in 1..=5 {
+            assert!(publisher.has_work(Instant::now()));
+            publisher.close_removed_readers(&mut slow_turn());
+            assert!(publisher.take_freed_fd());
+            let is_closed = |socket: &mut UnixStream| matches!(socket.read(&mut [0]), Ok(0));
+            let closed = sockets.iter_mut().map(is_closed);
+            assert_eq!(closed.filter(|is_closed| *is_closed).count(), turns);
+        }
+        assert!(!publisher.has_work(Instant::now()));
     }
 
     #[test]

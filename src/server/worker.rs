@@ -7,8 +7,9 @@
 //! and no log.
 //!
 //! A job cannot be interrupted. So huge bodies (`HUGE_BODY`) have a thread of their own: others
-//! do not wait while such an event is made. Each thread does its jobs in order, one at a time, so
-//! that only four events at a time need memory for more than their bodies: one in each thread,
+//! do not wait while such an event is made. Which job is next decides a [`FairQueue`]: one
+//! connection has one job at a time, so any order keeps that of its events. Each thread does one
+//! job at a time, so that only four events at a time need memory for more than their bodies: one in each thread,
 //! one whose result waits for the loop, and one that waits for room in the log.
 //!
 //! The memory of a large event comes back when nobody needs it any more. The kernel takes a
@@ -26,6 +27,7 @@ use mio::Waker;
 use crate::event::{self, Event, SessionFields};
 use crate::format::{Format, Forms};
 use crate::peer::Peer;
+use crate::server::fair_queue::FairQueue;
 
 /// A body of more bytes is huge. The most expensive bodies take 100 ns of CPU a byte, so this
 /// many bytes take 0.2 s at most.
@@ -75,10 +77,11 @@ impl Worker {
         // be several times longer than its body, and must not pile up.
         let (results_sender, results) = mpsc::sync_channel(1);
         let start = |name: &str| {
-            let (jobs, queue) = mpsc::channel::<Job>();
+            let (jobs, new_jobs) = mpsc::channel::<Job>();
             let (results, waker) = (results_sender.clone(), waker.clone());
             thread::Builder::new().name(name.into()).spawn(move || {
-                for job in queue {
+                let mut waiting = FairQueue::new();
+                while let Some(job) = next_job(&new_jobs, &mut waiting) {
                     let result = finish(format, job);
                     // They fail when the loop has ended.
                     if results.send(result).is_err() || waker.wake().is_err() {
@@ -140,6 +143,20 @@ impl Worker {
     /// Whether a job's result has not been taken.
     pub fn has_jobs(&self) -> bool {
         self.unfinished > 0
+    }
+}
+
+/// The next job. Waits for one if there is none. `None`: the loop has ended.
+fn next_job(new_jobs: &Receiver<Job>, waiting: &mut FairQueue<Job>) -> Option<Job> {
+    loop {
+        for job in new_jobs.try_iter() {
+            waiting.push(job.peer.uid, job.body.len(), job);
+        }
+        if let Some(job) = waiting.pop() {
+            return Some(job);
+        }
+        let job = new_jobs.recv().ok()?;
+        waiting.push(job.peer.uid, job.body.len(), job);
     }
 }
 

@@ -201,6 +201,9 @@ impl Sessions {
             return;
         };
         let session = Self::session(&mut self.sessions, &mut self.appeared, id);
+        if !session.takes_from(listed.get("uid")) {
+            return;
+        }
         if session.events == 0 {
             session.last_active = 1;
             session.set_listed(listed);

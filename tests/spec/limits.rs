@@ -180,7 +180,7 @@ fn a_client_that_is_gone_does_not_wait_for_room() {
     drop(waiting);
     wait_until("the end of the second upload", || {
         // The first one does not stall meanwhile.
-        slow.write_all(b"x").unwrap();
+        slow.write_all(&[b'x'; 2000]).unwrap();
         server.descriptors() == before
     });
 }
@@ -396,11 +396,11 @@ fn clients_over_the_descriptor_limit_wait_in_the_backlog_and_are_served() {
 
 /// Another user connects, and sends nothing.
 #[cfg(target_os = "linux")]
-fn connect_as_another_user(server: &Server) -> UnixStream {
+fn connect_as(uid: u32, server: &Server) -> UnixStream {
     let path = server.socket();
     // Only this thread becomes that user.
     let connect = thread::spawn(move || {
-        let uid = rustix::process::Uid::from_raw(1234);
+        let uid = rustix::process::Uid::from_raw(uid);
         rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
         UnixStream::connect(path).unwrap()
     });
@@ -417,13 +417,30 @@ fn another_user_cannot_hold_all_descriptors() {
     let server = start_with_40_descriptors(&["--timeout", "600", "--mode", "0666"]);
     fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let own = server.connect();
-    let mut others: Vec<_> = (0..30).map(|_| connect_as_another_user(&server)).collect();
+    let mut others: Vec<_> = (0..30).map(|_| connect_as(1234, &server)).collect();
     // The clients that have waited longest give way.
     let response = read_until(&mut others[0], |text| text.ends_with("\r\n\r\n"));
     assert_eq!(status(&response), "408");
     server.post("Stop", "{}");
     // Also where those of the other user have no deadline, because they are read no more.
     assert_eq!(exchange(own, &request("/", "{}")), OK);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn other_users_together_cannot_hold_all_descriptors() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    if !is_root() {
+        return skip("other users need root");
+    }
+    let server = start_with_40_descriptors(&["--timeout", "600", "--mode", "0666"]);
+    fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    // None of the three has half of them.
+    let others: Vec<_> = (0..30)
+        .map(|number| connect_as(1234 + number % 3, &server))
+        .collect();
+    server.post("Stop", "{}");
+    drop(others);
 }
 
 #[test]

@@ -290,7 +290,8 @@ fn readers_that_fall_behind_together_are_reported_in_one_line() {
     for _ in 0..4 {
         server.post("Big", format!("\"{text}\""));
     }
-    let stderr = server.stderr.text();
+    let is_reported = |text: &str| text.ends_with('\n') && text.contains("too slow");
+    let stderr = server.stderr.wait("the line", is_reported);
     let lines: Vec<_> = stderr
         .lines()
         .filter(|line| line.contains("too slow"))

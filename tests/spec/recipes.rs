@@ -321,7 +321,7 @@ fn without_a_runtime_directory_the_readme_s_lines_fail_loudly() {
             .all(|line| !line.contains("\"$XDG_RUNTIME_DIR"))
     );
     // The status of a pipe is that of its last command.
-    let lines = lines.filter(|line| line.contains("{XDG_RUNTIME_DIR") && !line.contains('|'));
+    let lines = lines.filter(|line| line.contains("{XDG_RUNTIME_DIR:?}") && !line.contains('|'));
     let lines: Vec<&str> = lines.collect();
     assert_eq!(lines.len(), 7);
     for line in lines {

@@ -268,10 +268,15 @@ fn only_the_server_says_that_a_process_is_gone() {
 #[test]
 fn another_users_events_change_no_state() {
     let event = |name, uid: u32| (name, json!({"_peer_uid": uid}));
-    let events = [event("UserPromptSubmit", 1000), event("SessionEnd", 1001)];
+    let own = rustix::process::geteuid().as_raw();
+    let events = [event("UserPromptSubmit", own), event("SessionEnd", own + 1)];
     assert_eq!(state(&events), "working");
     let gone = ("_gone", json!({"_gone": 7}));
-    assert_eq!(state(&[event("Stop", 1000), gone]), "gone");
+    assert_eq!(state(&[event("Stop", own + 1), gone]), "gone");
+    // Also if the other one was first. Of two others, the first one counts.
+    let [first, second] = [event("Stop", own + 1), event("UserPromptSubmit", own)];
+    assert_eq!(state(&[first.clone(), second]), "working");
+    assert_eq!(state(&[first, event("UserPromptSubmit", own + 2)]), "idle");
 }
 
 /// A prompt that a schedule has written is not the user's, so it answers nothing.

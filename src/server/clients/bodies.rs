@@ -12,9 +12,14 @@ use mio::Interest;
 
 use super::Clients;
 use super::client::{Client, Outcome, Pending};
-use super::inflight::Sender;
+use super::inflight::{BodyId, Sender};
 use super::queues::Queues;
 use super::socket::Socket;
+use crate::http::connection::PartialBody;
+use crate::server::budget::{EXPIRE, SMALL_BODY, Turn};
+
+/// How much of a body must arrive in a second while others wait for its room.
+pub(super) const PROGRESS: u64 = 64 << 10;
 
 impl<S: Socket> Clients<S> {
     /// Queues the clients whose bodies have room now for reading. Each gets a new deadline.
@@ -42,55 +47,99 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// If bodies wait for room and none was freed, another one gives way, and gets 408: one of a user
-    /// who has too much, or one that has sent nothing for a second. Call it after the reads of a
-    /// turn.
-    pub(super) fn make_room(&mut self, now: Instant) {
-        for share in 0..2 {
-            let queues = &mut self.queues;
-            if queues.waiting_for_room[share].is_empty() || queues.inflight.has_freed_room {
-                continue;
+    /// Closes clients that are lost. Each can take 0.1 ms: the kernel frees what it has sent.
+    pub(super) fn close_lost(&mut self, turn: &mut Turn) {
+        turn.begin_step(EXPIRE);
+        while !self.queues.lost.is_empty() && turn.has_time() {
+            let key = self.queues.lost.pop();
+            let client = key.and_then(|key| self.clients.get(key));
+            if let Some(client) = client.filter(|client| client.is_lost(&self.queues)) {
+                self.close(client.key);
             }
-            if let Some(key) = queues.inflight.excess_body(share == 1) {
-                self.take_step(key, |client, queues| client.give_way(queues, now));
-            } else if let Some(key) = queues.stall_deadlines[share].take_expired(now) {
-                self.take_step(key, |client, queues| match client.socket.unread() {
-                    0 => client.give_way(queues, now),
-                    // The server is late, not the client.
-                    _ => client.wait_for_read(queues),
-                });
+        }
+    }
+
+    /// While bodies wait for room, others give way, and get 408: those of a user who has too much,
+    /// and if a share is full, those that have stalled. Call it after the reads of a turn.
+    pub(super) fn make_room(&mut self, turn: &mut Turn) {
+        let now = turn.now;
+        for is_upload in [false, true] {
+            let share = usize::from(is_upload);
+            turn.begin_step(EXPIRE);
+            while !self.queues.waiting_for_room[share].is_empty() && turn.has_time() {
+                let clients = &self.clients;
+                let may_end = |key| {
+                    let client = clients.get(key);
+                    client.is_some_and(|client| client.pending == Pending::Nothing)
+                };
+                let queues = &mut self.queues;
+                if let Some(key) = queues.inflight.excess_body(is_upload, may_end) {
+                    self.take_step(key, |client, queues| client.give_way(queues, now));
+                } else if queues.inflight.is_full(is_upload)
+                    && let Some(key) = queues.stall_deadlines[share].take_expired(now)
+                {
+                    self.take_step(key, |client, queues| client.check_progress(queues, now));
+                } else {
+                    break;
+                }
             }
         }
     }
 
     /// The earliest time at which a body must give way to others that wait.
     pub(super) fn next_stall(&self) -> Option<Instant> {
-        let shares = self.queues.waiting_for_room.iter();
-        let shares = shares.zip(&self.queues.stall_deadlines);
-        let waited_for = shares.filter(|(waiting, _)| !waiting.is_empty());
-        waited_for.filter_map(|(_, stalls)| stalls.earliest()).min()
+        let queues = &self.queues;
+        let is_waited_for = |is_upload: &bool| {
+            let waiting = &queues.waiting_for_room[usize::from(*is_upload)];
+            !waiting.is_empty() && queues.inflight.is_full(*is_upload)
+        };
+        let shares = [false, true].into_iter().filter(is_waited_for);
+        let stalls = shares.filter_map(|is_upload| {
+            let stalls = &queues.stall_deadlines[usize::from(is_upload)];
+            stalls.earliest()
+        });
+        stalls.min()
     }
 }
 
 impl<S: Socket> Client<S> {
-    /// Records how much of the client's body is in memory.
-    pub(super) fn account_body(&mut self, queues: &mut Queues<S>) {
+    /// Records how much of the client's body is in memory. A small one is not in flight: it never
+    /// waits for room.
+    pub(super) fn account_body(&mut self, queues: &mut Queues<S>, now: Instant) {
+        let is_counted = |body: &PartialBody| {
+            let length = body.announced.unwrap_or(body.arrived as u64);
+            length > SMALL_BODY as u64
+        };
+        let Some(body) = self.connection.partial_body().filter(is_counted) else {
+            return self.end_body(queues);
+        };
         let sender = Sender {
             client: self.key,
             uid: self.peer.uid,
         };
-        if let Some(id) = self.body {
-            queues.stall_deadlines[usize::from(id.is_upload)].clear(self.key);
-        }
-        self.body = match (self.body, self.connection.partial_body()) {
-            (None, None) => None,
-            (None, Some(body)) => Some(queues.inflight.begin(sender, body)),
-            (Some(id), Some(body)) => Some(queues.inflight.update(id, body)),
-            (Some(id), None) => {
-                queues.inflight.end(id);
-                None
-            }
+        let id = match self.body {
+            None => queues.inflight.begin(sender, body),
+            Some(id) => queues.inflight.update(id, body),
         };
+        let previous = self.body.replace(id);
+        if previous.is_none_or(|previous| previous.is_upload != id.is_upload) {
+            queues.stall_deadlines[0].clear(self.key);
+            self.watch_progress(body.arrived as u64, id, queues, now);
+        }
+    }
+
+    /// The client's body is not in flight any more.
+    pub(super) fn end_body(&mut self, queues: &mut Queues<S>) {
+        if let Some(id) = self.body.take() {
+            queues.stall_deadlines[usize::from(id.is_upload)].clear(self.key);
+            queues.inflight.end(id);
+        }
+    }
+
+    /// So much of its body has arrived. It has a second for more.
+    fn watch_progress(&mut self, arrived: u64, id: BodyId, queues: &mut Queues<S>, now: Instant) {
+        self.arrived_before = arrived;
+        queues.stall_deadlines[usize::from(id.is_upload)].set(self.key, now);
     }
 
     /// The client's body finds no room: it is not read, and its deadline stops. The poll reports
@@ -100,25 +149,57 @@ impl<S: Socket> Client<S> {
         self.unread_at_deadline = None;
         queues.request_deadlines.clear(self.key);
         queues.waiting_for_room[usize::from(is_upload)].push(self.key);
+        if self.is_gone {
+            queues.lost.push(self.key);
+        }
         self.register(Interest::READABLE, &queues.registry)
     }
 
-    /// Its body makes room for others, unless all of it has arrived: then it ends soon.
-    fn give_way(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
-        if self.pending != Pending::Nothing {
+    /// Its second is over. Its body makes room for others, unless it has moved, or the server is
+    /// late and not the client.
+    fn check_progress(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
+        let Some(id) = self.body.filter(|_| self.pending == Pending::Nothing) else {
+            return Outcome::Stay;
+        };
+        let unread = self.socket.unread();
+        let arrived = self.arrived() + unread;
+        // Linux's sockets have room for the rest of an ordinary body. The sender of an upload may
+        // wait until nearly all of that is read (unix_write_space of the kernel).
+        let is_stopped = (id.is_upload || !cfg!(target_os = "linux")) && unread > 0;
+        if self.is_whole() || is_stopped || arrived >= self.arrived_before + PROGRESS {
+            self.watch_progress(arrived, id, queues, now);
             return Outcome::Stay;
         }
+        self.give_way(queues, now)
+    }
+
+    /// Its body makes room for others.
+    fn give_way(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
         trace!("{}: its body gives way", self.token());
         self.time_out(queues, now)
     }
 
-    /// Whether a client that is gone waits for room, and its body will not be whole.
+    /// Whether a client that is gone waits for room, and its body will not be whole. Not at the
+    /// worker: its key must stay its own until the event comes back.
     pub(super) fn is_lost(&self, queues: &Queues<S>) -> bool {
         let waits = |id| !queues.inflight.has_room(id);
-        let is_whole = self.connection.partial_body().is_some_and(|body| {
-            let arrived = body.arrived as u64 + self.socket.unread();
-            body.announced.is_some_and(|length| length <= arrived)
-        });
-        self.body.is_some_and(waits) && !is_whole
+        let is_free = self.is_gone && self.pending == Pending::Nothing;
+        is_free && self.body.is_some_and(waits) && !self.is_whole()
+    }
+
+    /// Bytes of its body that are read.
+    fn arrived(&self) -> u64 {
+        let body = self.connection.partial_body();
+        body.map_or(0, |body| body.arrived as u64)
+    }
+
+    /// Whether all of its body has arrived, though not all is read. Of a chunked one that is not
+    /// known.
+    fn is_whole(&self) -> bool {
+        let announced = self
+            .connection
+            .partial_body()
+            .and_then(|body| body.announced);
+        announced.is_some_and(|length| length <= self.arrived() + self.socket.unread())
     }
 }

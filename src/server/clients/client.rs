@@ -44,11 +44,15 @@ pub struct Client<S> {
     pub has_begun: bool,
     /// Its body in flight, if there is one.
     pub body: Option<BodyId>,
+    /// How much of that had arrived when its last second began.
+    pub arrived_before: u64,
     /// Set once its deadline has passed: bytes that had arrived by then and are not read yet.
     pub unread_at_deadline: Option<u64>,
     /// Whether the connection is over, and is read from only so that the client can read
     /// its response (RFC 9112 section 9.6).
     pub is_lingering: bool,
+    /// Whether the poll has reported that the client has closed its socket.
+    pub is_gone: bool,
     pub accepted_at: Instant,
 }
 
@@ -92,8 +96,10 @@ impl<S: Socket> Client<S> {
             deferred: None,
             has_begun: false,
             body: None,
+            arrived_before: 0,
             unread_at_deadline: None,
             is_lingering: false,
+            is_gone: false,
             accepted_at: now,
         }
     }
@@ -128,7 +134,7 @@ impl<S: Socket> Client<S> {
                         return self.time_out(queues, turn.now);
                     }
                     self.has_begun = true;
-                    self.account_body(queues);
+                    self.account_body(queues, turn.now);
                 }
                 Step::Write => return self.begin_response(queues, turn.now),
                 Step::Close | Step::Linger => return self.drain_and_close(queues, turn.now),
@@ -253,9 +259,6 @@ impl<S: Socket> Client<S> {
         } else if queues.is_shutting_down && self.connection.is_idle() {
             self.drain_and_close(queues, now)
         } else {
-            if let Some(body) = self.body {
-                queues.stall_deadlines[usize::from(body.is_upload)].set(self.key, now);
-            }
             self.register(Interest::READABLE, &queues.registry)
         }
     }
@@ -289,10 +292,9 @@ impl<S: Socket> Client<S> {
         self.pending = Pending::Nothing;
         if !peer::is_self_or_root(self.peer.uid) {
             self.connection.decline(Status::Forbidden);
-        } else if let Some(list) = queues.session_lists.get(|| publisher.sessions_json()) {
-            self.connection.answer_json(list);
         } else {
-            self.connection.decline(Status::Unavailable);
+            let list = queues.session_lists.get(|| publisher.sessions_json());
+            self.connection.answer_json(list);
         }
         self.begin_response(queues, now)
     }
@@ -314,7 +316,7 @@ impl<S: Socket> Client<S> {
     /// The client's event is in the log: its response waits for the flush.
     pub fn wait_for_flush(&mut self, position: Position, queues: &mut Queues<S>) -> Outcome {
         self.connection.take_body();
-        self.account_body(queues);
+        self.end_body(queues);
         self.pending = Pending::Flush;
         queues.unflushed.push_back((position, self.key));
         Outcome::Stay
@@ -333,7 +335,7 @@ impl<S: Socket> Client<S> {
     /// A response is ready that waits for no flush. The client gets the whole time to read it.
     pub fn begin_response(&mut self, queues: &mut Queues<S>, now: Instant) -> Outcome {
         self.has_begun = true;
-        self.account_body(queues);
+        self.account_body(queues, now);
         // With a body to come it is only `100 Continue`, and the request's time goes on.
         if self.connection.partial_body().is_none() {
             self.restart_deadline(queues, now);

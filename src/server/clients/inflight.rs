@@ -1,7 +1,7 @@
 //! The bodies in flight: how much memory they take together, and which of them must wait.
 //!
-//! A body that has not arrived whole with its head is in flight from then until its event is in
-//! the log, or it is refused. There are two kinds, and each has its own share of
+//! A body of more than [`SMALL_BODY`](crate::server::budget::SMALL_BODY) bytes that has not arrived
+//! whole with its head is in flight from then until its event is in the log, or it is refused. There are two kinds, and each has its own share of
 //! `--max-inflight`: uploads, which are bodies of at least [`LARGE_BODY`] bytes, have three
 //! quarters, and ordinary bodies the rest. So uploads cannot take the room of ordinary hooks. A
 //! body that finds no room is not read: it waits in its socket.
@@ -11,7 +11,8 @@
 //! become the oldest.
 //!
 //! While bodies of several users are in a share, one that is neither the server's own nor root has
-//! half of it. What it has beyond that gives way to others ([`Inflight::excess_body`]).
+//! half of it, and all such users together have half if the server's own has bodies too. What they
+//! have beyond that gives way ([`Inflight::excess_body`]).
 //!
 //! A share can be exceeded all the same. A body can be longer than the share. And each connection
 //! can add up to 128 KiB, in three ways: a read of 64 KiB begins below the limit and ends above it;
@@ -134,14 +135,20 @@ impl Inflight {
         self.shares[usize::from(id.is_upload)].has_room(id.number)
     }
 
+    /// Whether only the oldest body of a share may be read.
+    pub fn is_full(&self, is_upload: bool) -> bool {
+        self.shares[usize::from(is_upload)].is_full()
+    }
+
     /// The client with the newest body of the user who has most of a share, if that is more than
-    /// this user may have.
-    pub fn excess_body(&self, is_upload: bool) -> Option<usize> {
+    /// this user may have. Only one that `may_end`.
+    pub fn excess_body(&self, is_upload: bool, may_end: impl Fn(usize) -> bool) -> Option<usize> {
         let share = &self.shares[usize::from(is_upload)];
-        let uid = share.user_with_excess()?;
-        let mut newest = share.bodies.values().rev();
-        let body = newest.find(|body| body.sender.uid == uid)?;
-        Some(body.sender.client)
+        let uid = share.users.with_excess_of(share.limit)?;
+        let newest = share.bodies.values().rev().map(|body| body.sender);
+        let mut of_user = newest.filter(|sender| sender.uid == uid);
+        let sender = of_user.find(|sender| may_end(sender.client))?;
+        Some(sender.client)
     }
 
     fn share(&mut self, is_upload: bool) -> &mut Share {
@@ -178,24 +185,22 @@ impl Share {
         Some(body)
     }
 
-    /// The user who has more than half of the room, although others need some too.
-    fn user_with_excess(&self) -> Option<u32> {
-        let is_shared = !self.users.is_single();
-        is_shared.then(|| self.users.with_excess(self.limit))?
+    /// Whether only the oldest body may be read. It may take the length of the longest, so the
+    /// others leave it that much.
+    fn is_full(&self) -> bool {
+        let oldest = self.bodies.values().next();
+        let (Some(oldest), Some((longest, _))) = (oldest, self.lengths.last()) else {
+            return false;
+        };
+        self.bytes - oldest.arrived >= self.limit.saturating_sub(*longest)
     }
 
     /// Whether more of a body may be read.
     fn has_room(&self, number: u64) -> bool {
-        let (Some((oldest, body)), Some((longest, _))) =
-            (self.bodies.first_key_value(), self.lengths.last())
-        else {
-            return true;
-        };
-        // The oldest body may take the length of the longest. The others leave it that much.
-        let has_room = self.bytes - body.arrived < self.limit.saturating_sub(*longest);
+        let is_oldest = self.bodies.keys().next() == Some(&number);
         let uid = self.bodies.get(&number).map(|body| body.sender.uid);
-        let has_excess = || uid.is_some() && self.user_with_excess() == uid;
-        number == *oldest || has_room && !has_excess()
+        let has_excess = || uid.is_some() && self.users.with_excess_of(self.limit) == uid;
+        is_oldest || !self.is_full() && !has_excess()
     }
 }
 
@@ -237,11 +242,18 @@ mod tests {
         }
     }
 
-    /// A body of another user, of whom there are two.
-    fn begin(inflight: &mut Inflight, client: usize, uid: u32, arrived: usize) -> BodyId {
-        let uid = peer::overflow_uid() - 1 - uid;
+    /// A body of a user. The last one is the server's own.
+    fn begin(inflight: &mut Inflight, client: usize, user: usize, arrived: usize) -> BodyId {
+        let stranger = peer::overflow_uid() - 1;
+        let own = rustix::process::geteuid().as_raw();
+        let uid = [stranger, stranger - 1, stranger - 2, own][user];
         let announced = Some(LIMIT as u64 / 8);
         inflight.begin(Sender { client, uid }, PartialBody { announced, arrived })
+    }
+
+    /// Which upload gives way, if any of them may.
+    fn excess_body(inflight: &Inflight) -> Option<usize> {
+        inflight.excess_body(true, |_| true)
     }
 
     #[test]
@@ -251,15 +263,31 @@ mod tests {
         // Alone, this user may have everything.
         let first = begin(&mut inflight, 0, 0, 3 * PART);
         let second = begin(&mut inflight, 1, 0, 5 * PART);
-        assert!(inflight.has_room(second) && inflight.excess_body(true).is_none());
+        assert!(inflight.has_room(second) && excess_body(&inflight).is_none());
         let other = begin(&mut inflight, 2, 1, 1);
         assert!(inflight.has_room(first) && inflight.has_room(other));
         assert!(!inflight.has_room(second));
-        assert_eq!(inflight.excess_body(true), Some(1));
+        assert_eq!(excess_body(&inflight), Some(1));
+        assert_eq!(inflight.excess_body(true, |client| client != 1), Some(0));
         inflight.end(second);
-        assert!(inflight.excess_body(true).is_none() && inflight.excess_body(false).is_none());
-        let second = begin(&mut inflight, 1, 0, 3 * PART);
+        assert!(excess_body(&inflight).is_none());
+        assert!(inflight.excess_body(false, |_| true).is_none());
+        let second = begin(&mut inflight, 1, 0, 3 * PART - 1);
         assert!(inflight.has_room(second));
+    }
+
+    #[test]
+    fn strangers_together_have_half_of_a_share_if_the_own_user_needs_some() {
+        const PART: usize = LIMIT / 16;
+        let mut inflight = Inflight::new(LIMIT, LIMIT as u64);
+        let strangers = [(0, 2), (1, 3), (2, 2)]
+            .map(|(user, parts)| begin(&mut inflight, user, user, parts * PART));
+        assert!(strangers.iter().all(|id| inflight.has_room(*id)));
+        let own = begin(&mut inflight, 3, 3, 1);
+        assert!(inflight.has_room(own) && !inflight.has_room(strangers[1]));
+        assert_eq!(excess_body(&inflight), Some(1));
+        inflight.end(strangers[1]);
+        assert!(excess_body(&inflight).is_none());
     }
 
     proptest! {

@@ -86,7 +86,10 @@ impl<S: Socket> Clients<S> {
     /// Whether a turn has something to do here without a report.
     pub fn has_work(&self) -> bool {
         let has_unwritten = self.queues.writable.iter().any(|queue| !queue.is_empty());
-        self.has_unread() || has_unwritten || self.queues.may_resume()
+        self.has_unread()
+            || has_unwritten
+            || !self.queues.lost.is_empty()
+            || self.queues.may_resume()
     }
 
     /// The earliest deadline of a client.
@@ -132,9 +135,9 @@ impl<S: Socket> Clients<S> {
     }
 
     /// The user of whom a client must give way to another one, if no more than these `open`
-    /// connections are possible.
+    /// connections are possible. Whoever connects next may be the server's own user.
     pub fn user_with_excess(&self, open: usize) -> Option<u32> {
-        self.users.with_excess(open)
+        self.users.with_excess(open, true)
     }
 
     /// Refuses a client of this user, and closes its connection at once: the one with the earliest
@@ -164,11 +167,12 @@ impl<S: Socket> Clients<S> {
         is_writable: bool,
         is_gone: bool,
     ) {
-        let Some(client) = self.clients.get(key) else {
+        let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        if is_gone && client.is_lost(&self.queues) {
-            return self.close(key);
+        client.is_gone |= is_gone;
+        if client.is_lost(&self.queues) {
+            return self.queues.lost.push(key);
         }
         if is_readable {
             let _ = client.wait_for_read(&mut self.queues);
@@ -277,9 +281,10 @@ impl<S: Socket> Clients<S> {
         });
     }
 
-    /// Handles the deadlines that have passed. Call it after the reads of a turn.
+    /// Handles the deadlines that have passed, and closes clients that are lost. Call it after the reads of a turn.
     pub fn expire_deadlines(&mut self, turn: &mut Turn) {
-        self.make_room(turn.now);
+        self.close_lost(turn);
+        self.make_room(turn);
         turn.begin_step(EXPIRE);
         while turn.has_time()
             && let Some(key) = self.queues.request_deadlines.take_expired(turn.now)
@@ -328,8 +333,8 @@ impl<S: Socket> Clients<S> {
     /// Closes a client's connection.
     fn close(&mut self, key: usize) {
         if let Some(client) = self.remove(key) {
-            let elapsed = client.accepted_at.elapsed().as_secs_f64() * 1e3;
-            trace!("{}: closed after {elapsed:.3} ms", client.token());
+            let elapsed = || client.accepted_at.elapsed().as_secs_f64() * 1e3;
+            trace!("{}: closed after {:.3} ms", client.token(), elapsed());
             self.has_freed_fd = true;
         }
     }

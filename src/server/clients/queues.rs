@@ -22,7 +22,7 @@ use crate::server::worker::Job;
 
 /// How long a closing connection waits for its client to close its side.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a body may send nothing while others wait for its room.
+/// How long a body has for its progress while others wait for its room.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that one read can return. All clients share one buffer of this size.
 const SCRATCH_SIZE: usize = 64 << 10;
@@ -41,8 +41,10 @@ pub struct Queues<S> {
     /// Clients whose body must wait for room, in the order in which they began to wait: ordinary
     /// bodies and uploads.
     pub waiting_for_room: [ReadyQueue; 2],
-    /// By when a client must send more of its body, if others wait for the room of that: those with
-    /// ordinary bodies and with uploads.
+    /// Clients that are gone and wait for room: they are closed, unless they find some.
+    pub lost: ReadyQueue,
+    /// By when more of a client's body must have arrived, if others wait for the room of that: of
+    /// ordinary bodies and of uploads.
     pub stall_deadlines: [Deadlines; 2],
     pub inflight: Inflight,
     /// Clients whose event is in the log and not flushed: the position after the event and the
@@ -71,6 +73,7 @@ impl<S> Queues<S> {
             readable: Default::default(),
             writable: Default::default(),
             waiting_for_room: Default::default(),
+            lost: ReadyQueue::default(),
             stall_deadlines: [(); 2].map(|()| Deadlines::new(STALL_TIMEOUT)),
             inflight,
             unflushed: VecDeque::new(),

@@ -18,18 +18,21 @@ pub struct SessionLists {
 }
 
 impl SessionLists {
-    /// The list of this turn, which `make` makes for the first who asks. `None`: too many older
-    /// lists are still being read.
-    pub fn get(&mut self, make: impl FnOnce() -> String) -> Option<Rc<str>> {
-        if self.current.is_none() {
-            self.lists.retain(|list| list.strong_count() > 0);
-            if self.lists.len() < MAX_LISTS {
-                let list: Rc<str> = make().into();
-                self.lists.push(Rc::downgrade(&list));
-                self.current = Some(list);
-            }
+    /// The list of this turn, which `make` makes for the first who asks. While too many older ones
+    /// are still being read, it is the newest of these.
+    pub fn get(&mut self, make: impl FnOnce() -> String) -> Rc<str> {
+        if let Some(list) = &self.current {
+            return list.clone();
         }
-        self.current.clone()
+        self.lists.retain(|list| list.strong_count() > 0);
+        let newest = self.lists.last().and_then(Weak::upgrade);
+        let is_full = self.lists.len() >= MAX_LISTS;
+        let list = newest.filter(|_| is_full).unwrap_or_else(|| {
+            let list: Rc<str> = make().into();
+            self.lists.push(Rc::downgrade(&list));
+            list
+        });
+        self.current.insert(list).clone()
     }
 
     /// The turn is over: sessions may change.
@@ -48,14 +51,15 @@ mod tests {
         let mut read = Vec::new();
         for number in 0..MAX_LISTS {
             for _ in 0..2 {
-                read.extend(lists.get(|| number.to_string()));
+                read.push(lists.get(|| number.to_string()));
             }
             lists.end_turn();
         }
         let texts: Vec<&str> = read.iter().map(|list| &**list).collect();
         assert_eq!(texts, ["0", "0", "1", "1", "2", "2", "3", "3"]);
-        assert_eq!(lists.get(|| "4".into()), None);
+        assert_eq!(&*lists.get(|| "4".into()), "3");
+        lists.end_turn();
         read.drain(..2);
-        assert_eq!(lists.get(|| "4".into()).as_deref(), Some("4"));
+        assert_eq!(&*lists.get(|| "4".into()), "4");
     }
 }

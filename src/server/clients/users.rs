@@ -18,15 +18,11 @@ impl Users {
 
     /// A user has this much less.
     pub fn remove(&mut self, uid: u32, amount: usize) {
-        let left = self.0.remove(&uid).unwrap_or(0).saturating_sub(amount);
-        if left > 0 {
-            self.0.insert(uid, left);
+        let left = self.0.entry(uid).or_default();
+        *left = left.saturating_sub(amount);
+        if *left == 0 {
+            self.0.remove(&uid);
         }
-    }
-
-    /// How much a user has.
-    pub fn amount(&self, uid: u32) -> usize {
-        self.0.get(&uid).copied().unwrap_or(0)
     }
 
     /// The user who has most. Of two who have the same, the server's own user and root have less.
@@ -35,14 +31,21 @@ impl Users {
         self.0.iter().max_by_key(order).map(|(uid, _)| *uid)
     }
 
-    /// Whether nobody or one user has something.
-    pub fn is_single(&self) -> bool {
-        self.0.len() < 2
+    /// The stranger who has most, if strangers have their share of `limit`: half. Strangers are all
+    /// users but the server's own and root. They share that half if `is_wanted`, because the server's
+    /// own user wants some too. Otherwise each of them may have it.
+    pub fn with_excess(&self, limit: usize, is_wanted: bool) -> Option<u32> {
+        let is_stranger = |(uid, _): &(&u32, &usize)| !peer::is_self_or_root(**uid);
+        let strangers = || self.0.iter().filter(is_stranger);
+        let (uid, most) = strangers().max_by_key(|(_, amount)| **amount)?;
+        let all = || strangers().map(|(_, amount)| amount).sum();
+        let amount = if is_wanted { all() } else { *most };
+        (amount >= limit / 2).then_some(*uid)
     }
 
-    /// The user who has more than half of `limit`, unless that is the server's own user or root.
-    pub fn with_excess(&self, limit: usize) -> Option<u32> {
-        let (uid, amount) = self.0.iter().max_by_key(|(_, amount)| **amount)?;
-        (*amount > limit / 2 && !peer::is_self_or_root(*uid)).then_some(*uid)
+    /// The same among those who have something: one user alone may have everything.
+    pub fn with_excess_of(&self, limit: usize) -> Option<u32> {
+        let has_own = || self.0.keys().any(|uid| peer::is_self_or_root(*uid));
+        (self.0.len() > 1).then(|| self.with_excess(limit, has_own()))?
     }
 }

@@ -51,8 +51,9 @@ const MAX_ID: usize = 256;
 #[derive(Debug)]
 pub struct Sessions {
     sessions: Slab<Session>,
-    /// The keys of the sessions, by their ids. There are few: comparing is faster than hashing.
-    keys: BTreeMap<String, usize>,
+    /// The keys of the sessions, by their users and ids: an id is no secret, so another user can use
+    /// it first. There are few: comparing is faster than hashing.
+    keys: BTreeMap<(u32, String), usize>,
     capacity: usize,
     /// How many sessions each user has.
     users: Users,
@@ -91,16 +92,15 @@ impl Sessions {
         if hook.event_name != "SessionStart" {
             return None;
         }
-        let key = *self.keys.get(hook.session_id)?;
-        let session = &self.sessions[key];
-        let State::Ended(pid) = session.state else {
-            return None;
-        };
-        if session.uid != hook.peer.uid {
-            return None;
-        }
-        let session = self.remove(key)?;
-        Some((pid, session.id))
+        let key = self.key(hook)?;
+        let is_ended = matches!(self.sessions[key].state, State::Ended(_));
+        is_ended.then(|| self.remove_ended(key))?
+    }
+
+    /// The key of a hook's session, if there is one.
+    fn key(&self, hook: &SessionHook) -> Option<usize> {
+        let key = (hook.peer.uid, hook.session_id.to_owned());
+        self.keys.get(&key).copied()
     }
 
     /// A hook was read, and its peer waits for the response.
@@ -108,20 +108,15 @@ impl Sessions {
         if hook.session_id.len() > MAX_ID {
             return;
         }
-        let key = self.keys.get(hook.session_id).copied();
+        let key = self.key(hook);
         if hook.event_name == "SessionEnd" {
-            if let Some(key) = key.filter(|key| self.sessions[*key].uid == hook.peer.uid) {
-                self.remove(key);
-            }
+            key.map(|key| self.remove(key));
             return;
         }
         let Some(key) = key.or_else(|| self.add(hook)) else {
             return;
         };
         let session = &mut self.sessions[key];
-        if session.uid != hook.peer.uid {
-            return;
-        }
         self.hook_count += 1;
         session.record(hook, self.hook_count);
         if self.has_proc {
@@ -132,22 +127,17 @@ impl Sessions {
     /// Adds a session, if necessary in place of the least recently active one of some user.
     fn add(&mut self, hook: &SessionHook) -> Option<usize> {
         let uid = hook.peer.uid;
-        if self.has_half(uid) {
-            self.remove(self.oldest_of(uid)?);
-        } else if self.sessions.len() >= self.capacity {
-            self.remove(self.oldest_of(self.users.with_most()?)?);
+        let is_full = self.sessions.len() >= self.capacity;
+        let excess = self.users.with_excess_of(self.capacity);
+        let excess = excess.filter(|_| is_full || !peer::is_self_or_root(uid));
+        if is_full || excess.is_some() {
+            let gives_way = excess.or_else(|| self.users.with_most())?;
+            self.remove(self.oldest_of(gives_way)?);
         }
         let key = self.sessions.insert(Session::new(hook));
-        self.keys.insert(hook.session_id.to_owned(), key);
+        self.keys.insert((uid, hook.session_id.to_owned()), key);
         self.users.add(uid, 1);
         Some(key)
-    }
-
-    /// Whether a user may have no more: another one than the server's own or root has half, and
-    /// somebody else has sessions too.
-    fn has_half(&self, uid: u32) -> bool {
-        let has_half = self.users.amount(uid) >= self.capacity / 2;
-        has_half && !self.users.is_single() && !peer::is_self_or_root(uid)
     }
 
     /// The least recently active session of a user.
@@ -162,7 +152,7 @@ impl Sessions {
 
     fn remove(&mut self, key: usize) -> Option<Session> {
         let session = self.sessions.try_remove(key)?;
-        self.keys.remove(&session.id);
+        self.keys.remove(&(session.uid, session.id.clone()));
         self.users.remove(session.uid, 1);
         self.gone.deadlines.clear(key);
         Some(session)
@@ -183,13 +173,27 @@ impl Sessions {
     /// process and the id of the session. Call it after the reads of a turn: what the server
     /// reads late may have come in time.
     pub fn take_gone(&mut self, now: Instant) -> Option<(u32, String)> {
-        let key = self.gone.deadlines.take_expired(now)?;
-        let session = self.remove(key)?;
-        trace!("{}: gone", Token::Session(key));
-        match session.state {
-            State::Ended(pid) => Some((pid, session.id)),
-            _ => None,
+        while let Some(key) = self.gone.deadlines.take_expired(now) {
+            trace!("{}: gone", Token::Session(key));
+            let gone = self.remove_ended(key);
+            if gone.is_some() {
+                return gone;
+            }
         }
+        None
+    }
+
+    /// Removes a session whose process has ended. Returns the process and the id. `None`: a
+    /// stranger uses the id of another user's session, which `_gone` could not tell from this one.
+    fn remove_ended(&mut self, key: usize) -> Option<(u32, String)> {
+        let session = self.remove(key)?;
+        let State::Ended(pid) = session.state else {
+            return None;
+        };
+        let has_same_id = |(_, other): (usize, &Session)| other.id == session.id;
+        let is_shared = self.sessions.iter().any(has_same_id);
+        let is_told = !is_shared || peer::is_self_or_root(session.uid);
+        is_told.then_some((pid, session.id))
     }
 
     /// The sessions as a JSON array, for `GET /sessions`.
@@ -309,17 +313,42 @@ mod tests {
         World::new(0).post("Stop", "a");
     }
 
+    /// The stranger is first, or second.
     #[test]
-    fn only_the_user_of_a_session_changes_it() {
-        let mut world = World::new(2);
+    fn sessions_of_two_users_with_one_id_are_two() {
+        for [first, second] in [[0, 1], [1, 0]] {
+            let mut world = World::new(4);
+            let own = world.peer.uid;
+            world.peer.uid = own + first;
+            world.post("Stop", "a");
+            world.peer.uid = own + second;
+            world.post("Stop", "a");
+            world.pass_second();
+            world.post("Stop", "a");
+            assert_eq!(world.ids(), ["a", "a"]);
+            let count = |key: usize| world.sessions.sessions[key].event_count;
+            assert_eq!([count(0), count(1)], [1, 2]);
+            world.post("SessionEnd", "a");
+            assert_eq!(world.sessions.sessions[0].uid, own + first);
+            assert_eq!(world.ids(), ["a"]);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_strangers_process_is_not_that_of_a_session_with_the_same_id() {
+        let mut world = World::new(4);
+        let own = world.peer.uid;
         world.post("Stop", "a");
         world.peer.uid += 1;
-        world.post("SessionEnd", "a");
         world.post("Stop", "a");
-        assert_eq!(world.sessions.sessions[0].event_count, 1);
-        world.peer.uid -= 1;
-        world.post("SessionEnd", "a");
-        assert!(world.ids().is_empty());
+        for (key, expected) in [(1, None), (0, Some((7, "a".to_owned())))] {
+            world.sessions.sessions[key].state = State::Ended(7);
+            world.sessions.gone.deadlines.set(key, world.now);
+            let later = world.now + SESSION_END_DELAY;
+            assert_eq!(world.sessions.take_gone(later), expected);
+            world.peer.uid = own + 1;
+            world.post("Stop", "a");
+        }
     }
 
     #[test]
@@ -360,6 +389,19 @@ mod tests {
         world.peer.uid = 7;
         ["1", "2", "3"].iter().for_each(|id| world.post("Stop", id));
         assert_eq!(world.ids(), ["2", "3", "a"]);
+    }
+
+    #[test]
+    fn strangers_together_have_half() {
+        let mut world = World::new(8);
+        let own = world.peer.uid;
+        let mut post = |uid, id: &str| {
+            world.peer.uid = uid;
+            world.post("Stop", id);
+        };
+        ["a", "b", "c", "d"].iter().for_each(|id| post(own, id));
+        (0..100).for_each(|number| post(10_000 + number, &number.to_string()));
+        assert_eq!(world.ids()[4..], ["a", "b", "c", "d"]);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: String,
-    /// The user whose hooks count. Other users cannot end the session.
+    /// Another user's session with the same id is another one.
     pub(super) uid: u32,
     cwd: Option<String>,
     first_time: String,
@@ -91,7 +91,9 @@ impl Session {
         self.last_hook = number;
         hook.time.clone_into(&mut self.last_time);
         let mut name = hook.event_name;
-        if let Some((end, _)) = name.char_indices().nth(MAX_NAME) {
+        if name.len() > MAX_NAME
+            && let Some((end, _)) = name.char_indices().nth(MAX_NAME)
+        {
             name = &name[..end];
         }
         name.clone_into(&mut self.last_event);

@@ -55,6 +55,8 @@ mod state;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
+use rustix::process::geteuid;
+
 use self::client::{ClientWord, Status};
 use self::parts::{Agent, Question, RunningCall, Time, id, message};
 use crate::event::claude;
@@ -236,9 +238,26 @@ impl Session {
         self.client.as_ref().map(|client| client.pid).or(self.pid)
     }
 
+    /// Whether what this user says counts. The session's id is no secret, and anybody may be able
+    /// to post. So the first user counts, unless the caller's own user has a session with this id.
+    pub fn takes_from(&mut self, uid: Option<&str>) -> bool {
+        let uid = uid.and_then(|uid| uid.parse().ok());
+        let own = Some(geteuid().as_raw());
+        if self.uid.is_some_and(|first| Some(first) != own) && uid == own {
+            *self = Session {
+                id: std::mem::take(&mut self.id),
+                number: self.number,
+                client: self.client.take(),
+                last_active: self.last_active,
+                ..Session::default()
+            };
+        }
+        self.uid = self.uid.or(uid);
+        self.uid == uid
+    }
+
     /// What the server knows of a session whose events have left its history.
     pub fn set_listed(&mut self, listed: &Object) {
-        self.uid = listed.get("uid").and_then(|uid| uid.parse().ok());
         self.cwd = parts::path(listed, "cwd");
         self.last = Time::parse(&listed.text("last").unwrap_or_default());
         self.since.clone_from(&self.last);
@@ -343,14 +362,11 @@ impl Session {
         time: &Time,
         arrived: Option<Instant>,
     ) -> Option<Change> {
-        let name = event.text("_event").unwrap_or_default();
-        let (before, questions) = (self.state_by_events(), self.questions.len());
-        // The session's id is no secret, and anybody may be able to post.
-        let uid = event.get("_peer_uid").and_then(|uid| uid.parse().ok());
-        self.uid = self.uid.or(uid);
-        if self.uid != uid && !is_by_server(event) {
+        if !is_by_server(event) && !self.takes_from(event.get("_peer_uid")) {
             return None;
         }
+        let name = event.text("_event").unwrap_or_default();
+        let (before, questions) = (self.state_by_events(), self.questions.len());
         self.events += 1;
         self.can_miss_events = false;
         self.is_silent = false;
