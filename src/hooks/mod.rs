@@ -98,8 +98,10 @@ fn install(
 fn notes(options: &HooksOptions, change: &Change, socket: &Path) -> Result<String, String> {
     let installed = BTreeSet::from([socket.to_owned()]);
     let difference = sockets::difference(&options.shell_socket, &installed);
-    let difference = difference.map(|line| line + "\n").unwrap_or_default();
-    Ok(difference + &switches::effective(&change.scope)?)
+    let others = sockets::explain_others(&places::settings(&change.scope)?, socket);
+    let lines = [difference, others].into_iter().flatten();
+    let lines: String = lines.map(|line| line + "\n").collect();
+    Ok(lines + &switches::effective(&change.scope)?)
 }
 
 /// How to start the server, if none answers at the socket of the hooks. Otherwise nothing.

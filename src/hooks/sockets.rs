@@ -22,6 +22,28 @@ pub fn hooks_in(path: &Path) -> Result<Vec<(String, OurCommand)>, String> {
     Ok(ours.collect())
 }
 
+/// What to tell a user whose file has hooks of others that name the socket of ours. They stay.
+pub fn explain_others(path: &Path, socket: &Path) -> Option<String> {
+    let entries = settings::entries(&TextFile::read(path).ok()?.text).ok()?;
+    let socket = socket.to_str()?;
+    let sends_there = |command: &str| {
+        [socket, SOCKET_VARIABLE]
+            .iter()
+            .any(|name| command.contains(name))
+    };
+    let others = entries.iter().filter(|entry| {
+        entry.is_read && recognise(&entry.command).is_none() && sends_there(&entry.command)
+    });
+    let count = others.count();
+    (count > 0).then(|| {
+        format!(
+            "other hooks in {} that send there too: {count}. Their events arrive twice until you \
+             remove them",
+            Shown(path)
+        )
+    })
+}
+
 /// What to tell a user whose commands use `socket`, if hooks are installed and none sends there.
 pub fn explain_difference(socket: &Path) -> Option<String> {
     difference(socket, &installed())

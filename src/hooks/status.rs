@@ -10,7 +10,7 @@ use std::path::Path;
 use super::client_version::Client;
 use super::command::OurCommand;
 use super::events::{count_events, known_to};
-use super::sockets::{explain_difference, hooks_in};
+use super::sockets::{explain_difference, explain_others, hooks_in};
 use super::{places, switches};
 use crate::cli::{Scope, Version};
 use crate::request::state;
@@ -42,13 +42,14 @@ fn describe(name: &str, path: &Path, client: Result<Version, &String>) -> String
     match hooks_in(path) {
         Err(error) => line(&mut text, "hooks", &format!("unknown: {error}")),
         Ok(installed) if installed.is_empty() => line(&mut text, "hooks", "not installed"),
-        Ok(installed) => describe_installed(&mut text, installed, client),
+        Ok(installed) => describe_installed(&mut text, path, installed, client),
     }
     text
 }
 
 fn describe_installed(
     text: &mut String,
+    path: &Path,
     installed: Vec<(String, OurCommand)>,
     client: Result<Version, &String>,
 ) {
@@ -68,6 +69,9 @@ fn describe_installed(
     let sockets = commands.iter().map(|command| &command.socket);
     for socket in sockets.collect::<BTreeSet<_>>() {
         line(text, "socket", &state(socket));
+        if let Some(others) = explain_others(path, socket) {
+            line(text, "twice", &others);
+        }
     }
     let hosts = commands.iter().filter_map(|command| command.host.as_ref());
     for host in hosts.collect::<BTreeSet<_>>() {

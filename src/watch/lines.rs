@@ -12,7 +12,6 @@ use std::ops::Bound::{Excluded, Unbounded};
 use super::messages::LastMessage;
 use super::session::{Change, Session};
 use super::sessions::MAX_SESSIONS;
-use super::table::distinct_length;
 use crate::event::object::Object;
 use crate::format::line::{
     self, Context, LineLook, MAX_HOST_COLUMNS, MAX_PROJECT_COLUMNS, SESSION_COLOURS,
@@ -144,4 +143,19 @@ impl ShortIds {
         }
         self.length
     }
+}
+
+/// How many characters tell the identifiers apart: four at least.
+fn distinct_length<'i>(ids: impl Iterator<Item = &'i str>) -> usize {
+    const SHORTEST: usize = 4;
+    let mut ids: Vec<&str> = ids.collect();
+    ids.sort_unstable();
+    let common = |pair: &[&str]| {
+        let equal = pair[0]
+            .chars()
+            .zip(pair[1].chars())
+            .take_while(|(one, other)| one == other);
+        equal.count() + 1
+    };
+    ids.windows(2).map(common).max().unwrap_or(0).max(SHORTEST)
 }

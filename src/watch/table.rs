@@ -13,30 +13,19 @@ use crate::format::duration::describe_seconds;
 use crate::format::line_writer::{LineWriter, columns_of, cut_middle};
 use crate::format::summary;
 
-/// The most columns for the name of a project, or of a host.
-const PROJECT_COLUMNS: usize = 20;
-/// The most columns for an identifier on a terminal.
-const ID_COLUMNS: usize = 12;
+/// The most columns for the name of a host, a project or a session.
+const NAME_COLUMNS: usize = 20;
 
 /// A line for each session, with its age at `now`, in seconds since 1970. `width` is that of
 /// the terminal, if there is one.
 pub fn table(sessions: &[&Session], now: i64, width: Option<usize>) -> String {
-    const HEAD: [&str; 7] = [
-        "STATE", "AGE", "HOST", "PROJECT", "SESSION", "CALLS", "FAIL",
-    ];
+    const HEAD: [&str; 7] = ["STATE", "AGE", "HOST", "PROJECT", "NAME", "CALLS", "FAIL"];
     const HOST: usize = 2;
     if sessions.is_empty() {
         return "No sessions\n".into();
     }
-    let id_length = distinct_length(sessions.iter().map(|session| session.id.as_str()));
-    let id_columns = width.map_or(usize::MAX, |_| ID_COLUMNS);
-    let id = |session: &Session| cut_middle(session.id.chars().take(id_length), id_columns);
     let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(
-        sessions
-            .iter()
-            .map(|session| row(session, now, id(session))),
-    );
+    rows.extend(sessions.iter().map(|session| row(session, now)));
     let has_hosts = have_several_hosts(sessions.iter().copied());
     let widest = |column: usize| rows.iter().map(|row| columns_of(&row[column])).max();
     // With a space, and another one before the next column.
@@ -66,7 +55,7 @@ pub fn have_several_hosts<'s>(mut sessions: impl Iterator<Item = &'s Session>) -
     first.is_some_and(|first| sessions.any(|session| session.host != first.host))
 }
 
-fn row(session: &Session, now: i64, id: String) -> [String; 7] {
+fn row(session: &Session, now: i64) -> [String; 7] {
     let state = match session.quiet(now) {
         Some(_) => "quiet",
         None => session.state().name(),
@@ -77,27 +66,12 @@ fn row(session: &Session, now: i64, id: String) -> [String; 7] {
     [
         state.into(),
         age.unwrap_or_default(),
-        cut_middle(session.host.chars(), PROJECT_COLUMNS),
-        cut_middle(project.chars(), PROJECT_COLUMNS),
-        id,
+        cut_middle(session.host.chars(), NAME_COLUMNS),
+        cut_middle(project.chars(), NAME_COLUMNS),
+        cut_middle(session.name().chars(), NAME_COLUMNS),
         session.tool_calls.to_string(),
         session.failures.to_string(),
     ]
-}
-
-/// How many characters tell the identifiers apart: four at least.
-pub fn distinct_length<'i>(ids: impl Iterator<Item = &'i str>) -> usize {
-    const SHORTEST: usize = 4;
-    let mut ids: Vec<&str> = ids.collect();
-    ids.sort_unstable();
-    let common = |pair: &[&str]| {
-        let equal = pair[0]
-            .chars()
-            .zip(pair[1].chars())
-            .take_while(|(one, other)| one == other);
-        equal.count() + 1
-    };
-    ids.windows(2).map(common).max().unwrap_or(0).max(SHORTEST)
 }
 
 /// A session as `sessions --json` prints it.

@@ -460,8 +460,13 @@ fn the_transcript_tells_branch_model_and_context() {
 fn only_the_sessions_that_wait_are_printed_if_wanted() {
     let mut home = Home::new();
     let (one, other) = (home.client(), home.client());
-    home.write(one, &file(one, "one", "busy"));
-    home.write(other, &file(other, "other", "waiting"));
+    let named = |pid, name: &str, status| {
+        let mut file = file(pid, name, status);
+        file["name"] = json!(name);
+        file
+    };
+    home.write(one, &named(one, "one", "busy"));
+    home.write(other, &named(other, "other", "waiting"));
     let waiting = |arguments: &[&str]| {
         let mut command = home.command("sessions", "/nonexistent");
         let output = command.arg("--waiting").args(arguments).output().unwrap();
@@ -472,7 +477,7 @@ fn only_the_sessions_that_wait_are_printed_if_wanted() {
     };
     let (code, text) = waiting(&[]);
     assert!(
-        code == Some(0) && text.contains("othe ") && !text.contains(" one "),
+        code == Some(0) && text.contains(" other ") && !text.contains(" one "),
         "{text}"
     );
     assert_eq!(events(&waiting(&["--json"]).1)[0]["session_id"], "other");

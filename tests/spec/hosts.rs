@@ -145,7 +145,7 @@ fn the_host_is_shown_where_there_is_more_than_one() {
         let (table, _) = run_with_stdin(&["sessions", "-"], record.as_bytes());
         let head = table.lines().next().unwrap();
         let words: Vec<&str> = head.split_whitespace().collect();
-        let expected = ["STATE", "AGE", "HOST", "PROJECT", "SESSION"];
+        let expected = ["STATE", "AGE", "HOST", "PROJECT", "NAME"];
         let expected = expected
             .into_iter()
             .filter(|name| *name != "HOST" || has_hosts);

@@ -757,6 +757,43 @@ fn where_no_server_answers_the_last_line_says_how_to_start_one() {
     assert!(output.ends_with("that is not a socket. Give the path of the server's hook socket\n"));
 }
 
+/// The hooks of a user who had curl send them: they stay, and each event comes from both.
+#[test]
+fn other_hooks_that_send_to_the_same_socket_are_counted() {
+    let command =
+        |socket: &str| format!("curl -s --unix-socket {socket} -d @- http://localhost/hook");
+    let hook = |socket: &str| json!([{"hooks": [{"type": "command", "command": command(socket)}]}]);
+    let hooks = json!({"Stop": hook("/run/a.sock"), "PreToolUse": hook("\"$CLAUDE_UNIX_HOOK_WATCHER\""),
+        "SessionEnd": hook("/run/b.sock"), "PostToolUse": [{"hooks": [{"type": "command", "command": "true"}]}]});
+    let (user, path) = User::with(Place::Home, json!({"hooks": hooks}).to_string());
+    let others = |count| {
+        let path = path.display();
+        format!(
+            "other hooks in {path} that send there too: {count}. Their events arrive twice until \
+             you remove them\n"
+        )
+    };
+    let install = |options: &[&str], socket: &str| {
+        let options = [&INSTALL[..], options, &["--socket", socket]].concat();
+        let output = user.run(Place::Home, &options);
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    for options in [&["--dry-run"][..], &[], &[]] {
+        let output = install(options, "/run/a.sock");
+        assert!(output.contains(&others(2)), "{output}");
+    }
+    let status = printed(user.run(Place::Home, &["--status", "--client", CLIENT]));
+    assert!(
+        status.contains(&format!("  twice: {}", others(2))),
+        "{status}"
+    );
+    assert!(install(&[], "/run/c.sock").contains(&others(1)));
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(foreign(&text, "/run/c.sock", "theirs")["hooks"], hooks);
+    fs::write(&path, "{}").unwrap();
+    assert!(!install(&[], "/run/a.sock").contains("twice"));
+}
+
 /// Everybody can write to /tmp.
 #[test]
 fn the_default_socket_comes_with_a_warning() {

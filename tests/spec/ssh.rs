@@ -198,7 +198,7 @@ fn hooks_of_two_machines_arrive_through_ssh_and_each_names_its_host() {
         );
     }
     let expected = [
-        "working alpha shop alph 0 0 thinking",
+        "working alpha shop alpha 0 0 thinking",
         "working beta shop beta 0 0 thinking",
     ];
     assert_eq!(rows(&server.socket()), expected);
@@ -274,7 +274,7 @@ fn a_machine_that_is_not_trusted_reads_nothing_but_its_own_server() {
         UnixStream::connect(&socket).unwrap(),
         &request("/?event=SessionStart", session("shared")),
     );
-    assert_eq!(rows(&socket), ["idle shop shar 0 0"]);
+    assert_eq!(rows(&socket), ["idle shop shared 0 0"]);
 }
 
 #[test]
