@@ -69,6 +69,13 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
     paths.filter(is_rust).collect()
 }
 
+/// All source files and tests.
+pub fn all_code() -> String {
+    let tests = ["tests", "tests/spec"].into_iter().flat_map(rust_files);
+    let paths = tests.chain(sources());
+    paths.map(|path| source(path.to_str().unwrap())).collect()
+}
+
 #[test]
 fn every_excerpt_is_in_the_file_that_it_names() {
     let excerpts: Vec<Block> = blocks()
@@ -370,10 +377,7 @@ fn check_names(document: &str) {
 
 #[test]
 fn every_test_that_the_notes_name_exists() {
-    let tests = ["tests", "tests/spec"].into_iter().flat_map(rust_files);
-    let paths: Vec<PathBuf> = tests.chain(sources()).collect();
-    let code = paths.iter().map(|path| source(path.to_str().unwrap()));
-    let code: String = code.collect();
+    let code = all_code();
     let names = captures(r"`([a-z0-9]+(?:_[a-z0-9]+){3,})`", NOTES);
     assert!(names.len() >= 10);
     for name in names {

@@ -4,13 +4,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::harness::*;
 use crate::lines::terminal_of;
+use crate::notes::all_code;
 
 use crate::sessions::{recording, run_with_stdin};
 
@@ -699,12 +699,7 @@ fn the_options_in_the_readme_are_those_of_help() {
 /// The tests in the table "What the server survives" of tests/README.md.
 #[test]
 fn every_test_that_the_table_names_exists() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/spec");
-    let sources = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
-    let properties = include_str!("../properties.rs").to_owned();
-    let sources: String = sources.chain([properties]).collect();
+    let sources = all_code();
     let section = TESTS_README
         .split("## What the server survives")
         .nth(1)

@@ -156,7 +156,7 @@ fn is_taken(socket: &Path) -> bool {
 
 /// The process that the server's last event came from.
 fn ssh_of(server: &Server) -> u32 {
-    let printed = server.stdout.text();
+    let printed = server.stdout.wait("an event", |text| text.ends_with('\n'));
     let pid = &events(printed.lines().last().unwrap())[0]["_peer_pid"];
     pid.as_u64().unwrap().try_into().unwrap()
 }
