@@ -135,7 +135,7 @@ impl<S: Socket> Clients<S> {
     }
 
     /// The user of whom a client must give way to another one, if no more than these `open`
-    /// connections are possible. Whoever connects next may be the server's own user.
+    /// connections are possible. The next to connect may be the server's own user.
     pub fn user_with_excess(&self, open: usize) -> Option<u32> {
         self.users.with_excess(open, true)
     }

@@ -16,7 +16,7 @@
 //! 6. **Small requests first.** In a turn, no request is read for the first time after another one
 //!    was read again. But each turn reads one again, if one waits, however many are new.
 //! 7. **Nothing spins.** Without new input the loop comes to rest.
-//! 8. **Keys are not reused too early.** Whoever has an event at the worker stays, even if it has
+//! 8. **Keys are not reused too early.** A client whose event is at the worker stays, even if it has
 //!    hung up.
 //!
 //! Stop 7 of EDU_NOTES.md.

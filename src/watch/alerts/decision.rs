@@ -21,7 +21,7 @@ use crate::watch::sessions::Sessions;
 
 /// The time in which something may answer a question before the user needs to.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
-/// Whoever has started a turn that takes this long has turned to something else.
+/// A user who has started a turn that takes this long has turned to something else.
 const LONG_TURN: Duration = Duration::from_secs(10);
 
 /// What the user wants to know of a session.
