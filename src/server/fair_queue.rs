@@ -49,6 +49,11 @@ impl<T> FairQueue<T> {
         }
     }
 
+    /// Whether no job waits.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
     /// Removes and returns the next job.
     pub fn pop(&mut self) -> Option<T> {
         let is_next = |user: &User<T>| peer::is_self_or_root(user.uid) != self.was_own;

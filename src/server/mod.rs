@@ -30,7 +30,7 @@
 //! - [`sessions`]: finds out whether sessions are still there.
 //!
 //! The others are parts that these use: [`budget`], [`deadlines`], [`fair_queue`], [`ready_queue`],
-//! [`signals`], [`token`], and [`worker`].
+//! [`signals`], [`token`], [`users`], and [`worker`].
 //!
 //! This folder moves bytes. It knows neither the grammar of HTTP nor that of JSON, except that
 //! [`sessions`] writes the list of sessions.
@@ -48,6 +48,7 @@ mod setup;
 mod shutdown;
 mod signals;
 mod token;
+mod users;
 mod worker;
 
 use std::io;

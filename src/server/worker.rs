@@ -7,10 +7,10 @@
 //! and no log.
 //!
 //! A job cannot be interrupted. So huge bodies (`HUGE_BODY`) have a thread of their own: others
-//! do not wait while such an event is made. Which job is next decides a [`FairQueue`]: one
+//! do not wait while such an event is made. A [`FairQueue`] decides which job is next: one
 //! connection has one job at a time, so any order keeps that of its events. Each thread does one
-//! job at a time, so that only four events at a time need memory for more than their bodies: one in each thread,
-//! one whose result waits for the loop, and one that waits for room in the log.
+//! job at a time, so that only four events at a time need memory for more than their bodies: one
+//! in each thread, one whose result waits for the loop, and one that waits for room in the log.
 //!
 //! The memory of a large event comes back when nobody needs it any more. The kernel takes a
 //! millisecond for 16 MiB of it, so a third thread does that.
@@ -148,16 +148,14 @@ impl Worker {
 
 /// The next job. Waits for one if there is none. `None`: the loop has ended.
 fn next_job(new_jobs: &Receiver<Job>, waiting: &mut FairQueue<Job>) -> Option<Job> {
-    loop {
-        for job in new_jobs.try_iter() {
-            waiting.push(job.peer.uid, job.body.len(), job);
-        }
-        if let Some(job) = waiting.pop() {
-            return Some(job);
-        }
-        let job = new_jobs.recv().ok()?;
+    let first = match waiting.is_empty() {
+        true => Some(new_jobs.recv().ok()?),
+        false => None,
+    };
+    for job in first.into_iter().chain(new_jobs.try_iter()) {
         waiting.push(job.peer.uid, job.body.len(), job);
     }
+    waiting.pop()
 }
 
 /// Makes an event. A body and its texts can have hundreds of megabytes, so each is freed as

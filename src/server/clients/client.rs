@@ -119,7 +119,8 @@ impl<S: Socket> Client<S> {
     ) -> Outcome {
         // Only if others wait to be read for the first time.
         let may_defer = !self.has_begun && !queues.readable[0].is_empty();
-        for _ in 0..if self.has_begun { READS_PER_CLIENT } else { 1 } {
+        let reads = if self.has_begun { READS_PER_CLIENT } else { 1 };
+        for _ in 0..reads {
             if let Some(outcome) = self.must_wait(queues) {
                 return outcome;
             }

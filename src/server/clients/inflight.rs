@@ -1,10 +1,11 @@
 //! The bodies in flight: how much memory they take together, and which of them must wait.
 //!
 //! A body of more than [`SMALL_BODY`](crate::server::budget::SMALL_BODY) bytes that has not arrived
-//! whole with its head is in flight from then until its event is in the log, or it is refused. There are two kinds, and each has its own share of
-//! `--max-inflight`: uploads, which are bodies of at least [`LARGE_BODY`] bytes, have three
-//! quarters, and ordinary bodies the rest. So uploads cannot take the room of ordinary hooks. A
-//! body that finds no room is not read: it waits in its socket.
+//! whole with its head is in flight from then until its event is in the log, or it is refused.
+//! There are two kinds, and each has its own share of `--max-inflight`: uploads, which are bodies of
+//! at least [`LARGE_BODY`] bytes, have three quarters, and ordinary bodies the rest. So uploads
+//! cannot take the room of ordinary hooks. A body that finds no room is not read: it waits in its
+//! socket.
 //!
 //! In each share, the oldest body is always read. Otherwise bodies could wait for each other for
 //! ever. The others leave room for the longest body that is in flight, because that one may
@@ -23,9 +24,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::users::Users;
 use crate::http::connection::PartialBody;
 use crate::server::budget::LARGE_BODY;
+use crate::server::users::Users;
 
 /// Identifies a body in flight.
 #[derive(Debug, Clone, Copy)]

@@ -16,7 +16,8 @@
 //! output behind [`Publish`]. The model test (`model.rs`) drives this folder with random schedules.
 //!
 //! Two parts of what a client does have files of their own: `closing.rs`, how its connection ends,
-//! and `bodies.rs`, its body in flight. What all share fairly: `session_lists.rs` and `users.rs`.
+//! and `bodies.rs`, its body in flight. The lists of sessions, which clients share, are in
+//! `session_lists.rs`.
 //!
 //! Stop 7 of EDU_NOTES.md.
 
@@ -30,7 +31,6 @@ pub mod publish;
 mod queues;
 mod session_lists;
 pub mod socket;
-pub mod users;
 
 use std::time::{Duration, Instant};
 
@@ -43,13 +43,13 @@ use self::inflight::Inflight;
 use self::publish::{LiveReader, Publish};
 use self::queues::Queues;
 use self::socket::Socket;
-use self::users::Users;
 use crate::http::connection::Connection;
 use crate::output::flush::Flushed;
 use crate::peer::Peer;
 use crate::server::budget::{EXPIRE, READ, READ_AGAIN, RESPOND, RESPOND_AGAIN, Turn};
 use crate::server::deadlines::Deadlines;
 use crate::server::sessions::SessionHook;
+use crate::server::users::Users;
 use crate::server::worker::{Finished, Job};
 
 /// All clients, and what they wait in.

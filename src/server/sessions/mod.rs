@@ -38,8 +38,8 @@ pub use self::session::SessionHook;
 use self::session::{Session, State};
 use crate::peer;
 use crate::server::budget::Turn;
-use crate::server::clients::users::Users;
 use crate::server::token::Token;
+use crate::server::users::Users;
 
 /// Sessions that are known at a time. The least recently active one of the user with most makes
 /// room for another.
