@@ -52,7 +52,7 @@ pub const CATCH_UP: Duration = Duration::from_millis(3);
 const LAST: Duration = Duration::from_millis(21);
 /// A turn that is shorter than this does not ask for its CPU time, which takes half a microsecond.
 const SHORT: Duration = Duration::from_millis(1);
-/// Reads from one client in one turn, after the first one of its request. More would let one large
+/// Reads from one client at a time, after the first one of its request. More would let one large
 /// upload hold up all others.
 pub const READS_PER_CLIENT: usize = 4;
 /// Writes to one client in one turn: the head of a response, and a part of a list.

@@ -21,7 +21,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::budget::{ACCEPT_READERS, BYTES_PER_SINK, CATCH_UP, CONGESTION, DISCARD, Turn, WRITE};
 use super::clients::publish::{LiveReader, Publish};
-use super::ready_queue::ReadyQueue;
+use super::ready_queue::{ANYBODY, ReadyQueue};
 use super::sessions::{SessionHook, Sessions};
 use super::token::{Token, register};
 use crate::diagnostics::stderr::say;
@@ -111,7 +111,7 @@ impl Publisher {
             self.output.set_reader_writable(key);
         }
         if report.is_readable() {
-            self.with_input.push(key);
+            self.with_input.push(ANYBODY, key);
         }
     }
 
@@ -167,9 +167,9 @@ impl Publisher {
             match reader.read(scratch) {
                 // At the end of its input a reader still receives.
                 Ok(0) => {}
-                Ok(_) => self.with_input.push(key),
+                Ok(_) => self.with_input.push(ANYBODY, key),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.with_input.push(key);
+                    self.with_input.push(ANYBODY, key);
                 }
                 Err(_) => {}
             }
@@ -233,7 +233,7 @@ impl Publisher {
             };
             remove_unregistered(&mut self.output, key, result);
             // What it has sent after its request is discarded.
-            self.with_input.push(key);
+            self.with_input.push(ANYBODY, key);
         }
     }
 

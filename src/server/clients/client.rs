@@ -201,7 +201,7 @@ impl<S: Socket> Client<S> {
 
     /// The client is to be read.
     pub fn wait_for_read(&self, queues: &mut Queues<S>) -> Outcome {
-        queues.readable[usize::from(self.has_begun)].push(self.key);
+        queues.readable[usize::from(self.has_begun)].push(self.peer.uid, self.key);
         Outcome::Stay
     }
 
@@ -346,7 +346,7 @@ impl<S: Socket> Client<S> {
 
     /// The client is to be written to.
     pub fn wait_for_write(&self, queues: &mut Queues<S>) -> Outcome {
-        queues.writable[usize::from(self.has_begun)].push(self.key);
+        queues.writable[usize::from(self.has_begun)].push(self.peer.uid, self.key);
         Outcome::Stay
     }
 
