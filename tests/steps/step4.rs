@@ -211,7 +211,8 @@ impl Publisher {
     /// half still reads. The report then says read closed.)
     fn handle_reader_report(&mut self, key: usize, report: &Report) {
         if report.is_write_closed() {
-            // `publish` may have removed it in this turn.
+            // `publish` may have removed it in this turn. (If its key belongs to a new reader by now,
+            // that one is removed. In step 5, a failed write removes a reader after all reports.)
             self.readers.try_remove(key);
         }
     }
