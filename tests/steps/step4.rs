@@ -208,16 +208,17 @@ impl Publisher {
     }
 
     /// A reader that has closed its connection is removed. (One that has only closed its sending
-    /// half still reads. Then only our reading half is closed.)
+    /// half still reads. The report then says read closed.)
     fn handle_reader_report(&mut self, key: usize, report: &Report) {
         if report.is_write_closed() {
-            // `publish` may have removed it in this turn.
+            // `publish` may have removed it in this turn. (If its key belongs to a new reader by now,
+            // that one is removed. In step 5, a failed write removes a reader after all reports.)
             self.readers.try_remove(key);
         }
     }
 
-    /// Writes an event to each reader. One that does not take all of it has a part of a line, and
-    /// the next line would follow that. So it is disconnected.
+    /// Writes an event to each reader. One that does not take all of it may have a part of a line,
+    /// and the next line would follow that. So it is disconnected.
     fn publish(&mut self, event: Value) {
         let line = format!("{event}\n");
         self.readers.retain(|_, reader| {

@@ -239,7 +239,7 @@ impl Publisher {
     }
 
     /// A reader that has closed its connection is removed. (One that has only closed its sending
-    /// half still reads. Then only our reading half is closed.) One that has room again needs nothing
+    /// half still reads. The report then says read closed.) One that has room again needs nothing
     /// here, because each turn ends with a flush.
     fn handle_reader_report(&mut self, key: usize, report: &Report) {
         if report.is_write_closed() {
