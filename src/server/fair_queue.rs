@@ -136,6 +136,7 @@ mod tests {
         for job in jobs {
             queue.push(job.0, job.1, *job);
         }
+        assert_eq!(queue.len(), jobs.len());
         std::iter::from_fn(|| queue.pop()).collect()
     }
 
@@ -150,5 +151,7 @@ mod tests {
         let jobs = [(7, 1), (7, 2), (8, 1), (0, 1), (9, 1), (0, 2), (0, 3)];
         let users: Vec<u32> = order(&jobs).iter().map(|(uid, _)| *uid).collect();
         assert_eq!(users, [7, 0, 8, 0, 9, 0, 7]);
+        let strangers = [(7, 1), (7, 2), (8, 1), (9, 1), (8, 2)];
+        assert_eq!(order(&strangers), [(7, 1), (8, 1), (9, 1), (7, 2), (8, 2)]);
     }
 }

@@ -316,7 +316,7 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Writes to the clients in `writable`, in the same order.
+    /// Writes to the clients in `writable`, first to those that were read once in their request.
     pub fn write(&mut self, turn: &mut Turn) {
         for (queue, ends) in [(0, RESPOND), (1, RESPOND_AGAIN)] {
             turn.begin_step(ends);

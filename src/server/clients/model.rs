@@ -699,17 +699,23 @@ fn a_request_waits_for_one_of_each_other_user() {
     for first_part in [usize::MAX >> 1, 50] {
         let mut world = World::new();
         world.output.congestion = usize::MAX;
-        for client in 0..20 {
+        for _ in 0..20 {
             upload(&mut world);
+        }
+        for _ in 0..10 {
+            world.turn(0, 0);
+        }
+        for client in 20..60 {
             world.act(Action::Connect(vec![0]));
-            world.act(Action::Send(2 * client + 1, usize::MAX >> 1, 1));
+            world.act(Action::Send(client, usize::MAX >> 1, 1));
         }
         world.connect(Peer { uid: 2, ..PEER }, &[0]);
-        world.act(Action::Send(40, first_part, 1));
-        world.turn(0, usize::MAX);
-        world.act(Action::Send(40, usize::MAX >> 1, 1));
-        world.turn(usize::MAX, usize::MAX);
-        assert_eq!(world.senders[40].responses(), 1, "{first_part} bytes first");
+        world.act(Action::Send(60, first_part, 1));
+        for _ in 0..3 {
+            world.turn(usize::MAX, usize::MAX);
+            world.act(Action::Send(60, usize::MAX >> 1, 1));
+        }
+        assert_eq!(world.senders[60].responses(), 1, "{first_part} bytes first");
     }
 }
 
