@@ -1,6 +1,6 @@
 //! Step 2: many clients in one thread.
 //!
-//! No call on a socket blocks, but for the wait. The server waits for all sockets at once, with a
+//! No call on a socket blocks. The server waits only in one place, for all sockets at once, with a
 //! poll. The poll reports which one is ready: the listener when a client has connected, a client
 //! when it has sent something.
 
@@ -14,8 +14,8 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
 use slab::Slab;
 
-/// A token is the number by which the poll reports a socket. That of a client follows from its
-/// key, which is its place in the slab.
+/// A token is the number by which the poll reports a socket. The token of a client follows from
+/// its key, which is its place in the slab.
 const HOOK_LISTENER: Token = Token(0);
 const FIRST_CLIENT: usize = 1;
 

@@ -19,8 +19,8 @@ use slab::Slab;
 /// How long a client may take for its request and the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A token is the number by which the poll reports a socket. That of a client follows from its
-/// key, which is its place in the slab.
+/// A token is the number by which the poll reports a socket. The token of a client follows from
+/// its key, which is its place in the slab.
 const HOOK_LISTENER: Token = Token(0);
 const FIRST_CLIENT: usize = 1;
 
@@ -113,6 +113,7 @@ impl Server {
         let entry = self.clients.vacant_entry();
         let token = Token(FIRST_CLIENT + entry.key());
         let registry = self.poll.registry();
+        // Writable, too: a report comes when a full socket has room again.
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         entry.insert(Client {
             socket,
@@ -146,8 +147,8 @@ impl Server {
 }
 
 impl Client {
-    /// Reads until there is a response, and writes that. Ends when a call would block: the poll
-    /// reports when it would not any more.
+    /// Reads until there is a response, and writes that. Ends when a call would block. The poll
+    /// reports the socket when it is ready again.
     fn take_steps(&mut self, scratch: &mut [u8]) -> Outcome {
         loop {
             let step = match self.connection.unsent() {
@@ -249,6 +250,7 @@ impl Connection {
             State::ReadingBody { event_name, length } if self.inbox.len() >= *length => {
                 let event_name = mem::take(event_name);
                 let body = self.inbox.drain(..*length).collect();
+                // The response is ready, but the event comes first.
                 self.answer("200 OK");
                 Step::Hook { event_name, body }
             }

@@ -124,6 +124,7 @@ impl Server {
         let entry = self.clients.vacant_entry();
         let token = Token::Client(entry.key()).into();
         let registry = self.poll.registry();
+        // Writable, too: a report comes when a full socket has room again.
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         entry.insert(Client {
             socket,
@@ -158,8 +159,8 @@ impl Server {
 }
 
 impl Client {
-    /// Reads until there is a response, and writes that. Ends when a call would block: the poll
-    /// reports when it would not any more.
+    /// Reads until there is a response, and writes that. Ends when a call would block. The poll
+    /// reports the socket when it is ready again.
     fn take_steps(&mut self, scratch: &mut [u8], publisher: &mut Publisher) -> Outcome {
         loop {
             let step = match self.connection.unsent() {
@@ -206,9 +207,11 @@ impl Publisher {
         }
     }
 
-    /// A reader that has closed its connection is removed.
+    /// A reader that has closed its connection is removed. (One that has only closed its sending
+    /// half still reads. Then only our reading half is closed.)
     fn handle_reader_report(&mut self, key: usize, report: &Report) {
         if report.is_write_closed() {
+            // `publish` may have removed it in this turn.
             self.readers.try_remove(key);
         }
     }
@@ -326,6 +329,7 @@ impl Connection {
             State::ReadingBody { event_name, length } if self.inbox.len() >= *length => {
                 let event_name = mem::take(event_name);
                 let body = self.inbox.drain(..*length).collect();
+                // The response is ready, but the event comes first.
                 self.answer("200 OK");
                 Step::Hook { event_name, body }
             }

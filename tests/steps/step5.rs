@@ -140,6 +140,7 @@ impl Server {
         let entry = self.clients.vacant_entry();
         let token = Token::Client(entry.key()).into();
         let registry = self.poll.registry();
+        // Writable, too: a report comes when a full socket has room again.
         registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         entry.insert(Client {
             socket,
@@ -155,8 +156,10 @@ impl Server {
         match client.take_steps(&mut self.scratch, &mut self.publisher) {
             Outcome::Stay => {}
             Outcome::WaitForFlush => self.unflushed.push(key),
-            // This closes the socket, and so the poll forgets it.
-            Outcome::Close => _ = self.clients.remove(key),
+            Outcome::Close => {
+                // This closes the socket, and so the poll forgets it.
+                self.clients.remove(key);
+            }
         }
     }
 
@@ -184,8 +187,8 @@ impl Server {
 }
 
 impl Client {
-    /// Reads until there is a response, and writes that. Ends when a call would block: the poll
-    /// reports when it would not any more.
+    /// Reads until there is a response, and writes that. Ends when a call would block. The poll
+    /// reports the socket when it is ready again.
     fn take_steps(&mut self, scratch: &mut [u8], publisher: &mut Publisher) -> Outcome {
         loop {
             let step = match self.connection.unsent() {
@@ -235,11 +238,12 @@ impl Publisher {
         }
     }
 
-    /// A reader that has closed its connection is removed. One that has room again needs nothing
+    /// A reader that has closed its connection is removed. (One that has only closed its sending
+    /// half still reads. Then only our reading half is closed.) One that has room again needs nothing
     /// here, because each turn ends with a flush.
     fn handle_reader_report(&mut self, key: usize, report: &Report) {
         if report.is_write_closed() {
-            self.readers.try_remove(key);
+            self.readers.remove(key);
         }
     }
 
@@ -448,6 +452,7 @@ impl Connection {
             State::ReadingBody { event_name, length } if self.inbox.len() >= *length => {
                 let event_name = mem::take(event_name);
                 let body = self.inbox.drain(..*length).collect();
+                // The response is ready, but the event comes first.
                 self.answer("200 OK");
                 Step::Hook { event_name, body }
             }
