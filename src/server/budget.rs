@@ -142,10 +142,11 @@ impl Turn {
 
     /// Asks for the CPU time, which is a system call, only if so much time has passed.
     fn has_used_less_than(&mut self, limit: Duration) -> bool {
-        let elapsed = self.clock.now() - self.now;
-        if elapsed < limit.min(SHORT) {
+        let now = self.clock.now();
+        if now < self.now + SHORT {
             return true;
         }
+        let elapsed = now - self.now;
         let look = || (elapsed, self.clock.cpu());
         self.first_look.get_or_insert_with(look);
         if elapsed < limit + self.waited {
