@@ -80,11 +80,12 @@ impl<T> FairQueue<T> {
         job
     }
 
-    /// The same, but always the oldest of a user.
-    pub fn pop_oldest(&mut self) -> Option<T> {
+    /// The same, but always the oldest of a user, and with the user.
+    pub fn pop_oldest(&mut self) -> Option<(u32, T)> {
+        let uid = self.current.uid;
         let (_, job) = self.current.jobs.pop_front()?;
         self.end_turn();
-        Some(job)
+        Some((uid, job))
     }
 
     /// It is the turn of another user, if there is one.
