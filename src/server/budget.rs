@@ -38,7 +38,7 @@ pub const PUBLISH: Duration = Duration::from_millis(12);
 pub const EXPIRE: Duration = Duration::from_millis(13);
 /// What readers send is discarded.
 pub const DISCARD: Duration = Duration::from_millis(14);
-/// Readers are accepted.
+/// Readers are accepted. While events wait for more of them: until [`WRITE`].
 pub const ACCEPT_READERS: Duration = Duration::from_millis(15);
 /// Events are written to the sinks for which responses wait.
 pub const WRITE: Duration = Duration::from_millis(21);

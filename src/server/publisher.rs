@@ -185,9 +185,19 @@ impl Publisher {
     /// in the backlog by then, whether or not the poll has reported it. If there are too many for one
     /// turn, the events wait for the next one.
     pub(super) fn accept_readers(&mut self, turn: &mut Turn) {
-        turn.begin_step(ACCEPT_READERS);
+        // Events that wait are not written now.
+        turn.begin_step(if self.waits_for_readers() {
+            WRITE
+        } else {
+            ACCEPT_READERS
+        });
         let accepted = self.accept_readers_while(turn.now, &mut || turn.has_time());
         self.accepted = accepted.map_or(0, |count| self.accepted + count);
+    }
+
+    /// Whether the events wait until more readers of the backlog are accepted.
+    fn waits_for_readers(&self) -> bool {
+        (1..BACKLOG).contains(&self.accepted)
     }
 
     /// Accepts readers while there is time. Returns how many, or `None` if no more can be
@@ -263,7 +273,7 @@ impl Publisher {
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
     /// acknowledged.
     pub(super) fn flush(&mut self, turn: &mut Turn) -> Flushed {
-        if (1..BACKLOG).contains(&self.accepted) {
+        if self.waits_for_readers() {
             return self.output.flushed();
         }
         turn.begin_step(WRITE);
@@ -385,7 +395,7 @@ impl Publish for Publisher {
 mod tests {
     use super::*;
     use crate::format::Format;
-    use crate::server::budget::Clock;
+    use crate::server::budget::{Clock, SimulatedClock};
     use mio::{Events, Poll};
     use rustix::net::sockopt::socket_send_buffer_size;
     use std::cell::Cell;
@@ -501,6 +511,22 @@ mod tests {
             publisher.accept_readers(&mut slow_turn());
             publisher.flush(&mut slow_turn());
             assert_eq!(received(&mut readers[0]), expected);
+        }
+    }
+
+    #[test]
+    fn while_events_wait_for_readers_these_get_the_time_for_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut publisher = publisher(folder.path());
+        let path = folder.path().join("output.sock");
+        let _readers = [(); 10].map(|()| StdStream::connect(&path).unwrap());
+        for (accepted, expected) in [(0, 2), (BACKLOG, 4), (2, 10)] {
+            let clock = SimulatedClock::at(Instant::now());
+            let mut turn = Turn::begin(clock.clone());
+            clock.run(ACCEPT_READERS);
+            publisher.accepted = accepted;
+            publisher.accept_readers(&mut turn);
+            assert_eq!(publisher.output.output_reader_count(), expected);
         }
     }
 
