@@ -747,6 +747,39 @@ fn the_help_lists_every_key_and_closes() {
 }
 
 #[test]
+fn no_line_of_the_help_is_wrapped_in_80_columns() {
+    let mut view = View::new((80, 24));
+    let _ = view.press("?");
+    let page = view.app.page.as_ref().unwrap();
+    assert_eq!(page.rows, page::HELP.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_sessions_that_need_the_user_stay_on_the_screen_while_another_is_selected() {
+    let mut view = View::new((80, 24));
+    for number in 0..20 {
+        view.prompt(&format!("w{number:02}"), "Go");
+    }
+    view.waits("webshop");
+    for _ in 0..17 {
+        let _ = view.press("j");
+        view.shows("  ! waiting");
+    }
+    view.shows("> * working   0s w16");
+    let _ = view.press("j");
+    let text = view.text();
+    assert!(!text.contains("! waiting"), "{text}");
+    view.shows("> * working   0s w17");
+}
+
+#[test]
+fn the_start_of_a_subagent_names_its_type() {
+    let mut view = morning((100, 30));
+    let _ = view.press("<Down><Down><Down>");
+    view.shows("a1f0 SubagentStart    Explore");
+}
+
+#[test]
 fn the_options_of_the_command_line_limit_what_is_shown() {
     let filter = Filter {
         session: "a47".into(),
