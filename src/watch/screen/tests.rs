@@ -1094,6 +1094,8 @@ fn a_turn_is_interrupted_only_if_no_event_can_be_missing() {
     let mut view = View::new((80, 24));
     let idle = || vec![file_of("a", Status::Idle, 0)];
     view.app.connect();
+    let message = json!({"last_assistant_message": "Of an earlier turn."});
+    view.event("a", "Stop", message);
     view.prompt("a", "");
     view.app.take_client_words(idle());
     view.shows("interrupted");
@@ -1105,38 +1107,47 @@ fn a_turn_is_interrupted_only_if_no_event_can_be_missing() {
             let dropped = br#"{"_ts":"","_event":"_dropped","_dropped":1}"#;
             view.app.take(dropped, None);
         }
-        view.shows("> - idle ");
-        assert!(!view.text().contains("interrupted"));
+        assert_eq!(view.rows()[2].trim_end(), "> - idle      0s a       a");
         view.prompt("a", "");
         view.shows("interrupted");
     }
 }
 
 #[test]
-fn a_session_is_without_events_if_it_does_something_else_and_sends_none() {
+fn a_session_is_without_events_if_it_begins_to_work_or_to_ask_and_sends_none() {
     let mut view = View::new((100, 24));
     let advice = "without events: hooks-observatory hooks --status";
-    let dialog = || Status::Waiting("dialog open".into());
+    let waiting = |what: &str| Status::Waiting(what.into());
+    let dialog = || waiting("dialog open");
     view.app
         .take_client_words(vec![file_of("a", Status::Idle, 0)]);
     view.app
         .take_client_words(vec![file_of("a", Status::Busy, 1)]);
     view.app.connect();
-    // A dialog has no event, nor has a session that is there, or new.
-    for (status, seconds) in [(Status::Busy, 1), (dialog(), 2), (Status::Idle, 3)] {
+    // Nothing tells of a dialog, of Esc, and of a session that is there, or new.
+    for (status, seconds) in [
+        (Status::Busy, 1),
+        (dialog(), 2),
+        (Status::Busy, 3),
+        (Status::Idle, 4),
+        (dialog(), 5),
+        (waiting("permission prompt"), 6),
+        (Status::Busy, 7),
+        (Status::Idle, 8),
+    ] {
         let words = ["a", "b"].map(|session| file_of(session, status.clone(), seconds));
         view.app.take_client_words(words.into());
         assert!(!view.text().contains(advice), "{seconds}");
     }
-    let words = || vec![file_of("a", Status::Busy, 4), file_of("b", Status::Idle, 3)];
+    let words = || vec![file_of("a", Status::Busy, 9), file_of("b", Status::Idle, 8)];
     view.app.take_client_words(words());
     view.shows(&format!(" · 1 {advice}"));
     view.app.lose_server("the server has ended".into());
     view.app.connect();
     assert!(!view.text().contains(advice));
     view.app.take_client_words(vec![
-        file_of("a", Status::Idle, 5),
-        file_of("b", Status::Busy, 5),
+        file_of("a", waiting("permission prompt"), 10),
+        file_of("b", Status::Busy, 10),
     ]);
     view.shows(&format!(" · 2 {advice}"));
     view.prompt("a", "");

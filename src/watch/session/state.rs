@@ -136,16 +136,15 @@ impl Session {
         self.hear();
     }
 
-    /// Whether the client does something else by this word, of which hooks tell too. A dialog that
-    /// the user opens has none.
-    pub fn is_changed_by(&self, word: &ClientWord) -> bool {
-        let is_told = |word: &ClientWord| match &word.status {
-            Some(Status::Waiting(what)) => what != DIALOG,
-            status => status.is_some(),
-        };
-        self.client
-            .as_ref()
-            .is_some_and(|before| is_told(before) && is_told(word) && before.since != word.since)
+    /// Whether the client begins by this word to do something of which a hook tells at once: to work
+    /// on a prompt, or to ask. An answer and Esc have no hook, nor has a dialog that the user opens.
+    pub fn begins_by(&self, word: &ClientWord) -> bool {
+        let before = self.client.as_ref().and_then(|word| word.status.as_ref());
+        match (before, &word.status) {
+            (Some(Status::Idle), Some(Status::Busy)) => true,
+            (Some(Status::Idle | Status::Busy), Some(Status::Waiting(what))) => what != DIALOG,
+            _ => false,
+        }
     }
 
     /// If the client says that it is busy or idle, the open questions are answered. If it is idle,
