@@ -2,7 +2,8 @@
 //! socket of the other commands.
 
 use std::fs;
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use crate::harness::*;
 use crate::install::{CLIENT, error, printed};
 use crate::recipes::block;
+use crate::screen::{Watch, picture};
 
 const UNITS: [&str; 2] = ["hooks-observatory.socket", "hooks-observatory.service"];
 const UNIT_FOLDER: &str = ".config/systemd/user";
@@ -351,7 +353,7 @@ fn an_installation_that_fails_says_what_failed_and_how_to_undo_it() {
 fn what_keeps_events_from_the_service_is_said() {
     let user = User::new("");
     let server = Server::start_in(folder(), &[], |command| command);
-    std::os::unix::fs::symlink(server.socket(), user.socket()).unwrap();
+    symlink(server.socket(), user.socket()).unwrap();
     let status = |variable: &str| {
         let mut command = user.command(&[BINARY, "service", "--status"]);
         printed(
@@ -467,7 +469,7 @@ fn the_default_socket_is_that_of_the_service_where_there_is_one() {
     assert!(used("").contains(" at /tmp/claude-observatory.sock"));
     fs::remove_file(user.socket()).unwrap();
     let server = Server::start(&[]);
-    std::os::unix::fs::symlink(server.socket(), user.socket()).unwrap();
+    symlink(server.socket(), user.socket()).unwrap();
     assert!(used("").contains(&format!("Test was taken{of_service}")));
     assert!(used("/nowhere/x").contains(" at /nowhere/x"));
     let hooks = user.command(&[BINARY, "hooks"]).output().unwrap();
@@ -483,4 +485,46 @@ fn the_default_socket_is_that_of_the_service_where_there_is_one() {
             .unwrap()
             .contains("are both /tmp/claude-observatory.sock")
     );
+}
+
+/// It began while no server answered, neither in /tmp nor as a service.
+#[test]
+fn the_view_moves_to_the_socket_of_the_service_once_it_is_there() {
+    let default = "/tmp/claude-observatory.sock";
+    if tool("setsid").is_none() {
+        return;
+    }
+    if UnixStream::connect(default).is_ok() {
+        return skip("a server answers at the default socket");
+    }
+    let user = User::new("");
+    let watch = Watch::start(&user.command(&[BINARY, "watch"]));
+    watch.wait_for("no server");
+    let mut server = Server::start(&[]);
+    symlink(server.socket(), user.socket()).unwrap();
+    let socket = user.socket().display().to_string();
+    watch.wait_for(&format!("connected to the server at {socket}"));
+    server.stop();
+    let advice = format!("To start it: hooks-observatory --socket '{socket}'");
+    wait_until("the advice", || {
+        let rows = picture(&watch.screen.text());
+        let words: Vec<&str> = rows.split_whitespace().collect();
+        words.join(" ").contains(&advice)
+    });
+}
+
+/// As after a service that was stopped by hand: the default is another socket then, and a server
+/// there would get no event.
+#[test]
+fn where_the_hooks_send_is_where_a_server_is_started() {
+    let user = User::new("");
+    let claude = user.home.path().join(".claude");
+    fs::create_dir(&claude).unwrap();
+    let hooks = settings(&user.socket(), &[]).to_string();
+    fs::write(claude.join("settings.json"), hooks).unwrap();
+    let sessions = user.command(&[BINARY, "sessions"]).output().unwrap();
+    let error = String::from_utf8(sessions.stderr).unwrap();
+    let socket = user.socket().display().to_string();
+    let end = format!("To start it: hooks-observatory --socket '{socket}'\n");
+    assert!(error.ends_with(&end), "{error}");
 }

@@ -272,11 +272,11 @@ fn explain_emptiness(app: &App) -> String {
     if !app.prefix().is_empty() {
         return format!("The id of no session begins with {} yet.", app.prefix());
     }
-    let (commands, end) = match app.lost_at {
-        None => ("hooks-observatory hooks --install".into(), ""),
-        Some(_) => (app.setup.join("\n"), "\n\nThen start this view again."),
+    let commands = match app.lost_at {
+        None => "hooks-observatory hooks --install".into(),
+        Some(_) => app.setup.join("\n"),
     };
-    format!("No sessions yet. Start Claude Code. To see its events too:\n\n{commands}{end}")
+    format!("No sessions yet. Start Claude Code. To see its events too:\n\n{commands}")
 }
 
 /// How many sessions are in which state, and what hides some.
@@ -291,10 +291,7 @@ fn status_text(app: &App) -> String {
     let has_none = app.lost_at.is_some();
     let parts = [
         (app.is_paused(), "PAUSED".into()),
-        (
-            has_none && app.is_live,
-            format!("NO SERVER: run {}", app.start_command),
-        ),
+        (has_none && app.is_live, "NO SERVER".into()),
         (has_none && !app.is_live, "no server".into()),
         (!counts.is_empty(), counts),
         (silent > 0 && !has_none, advice),

@@ -1071,7 +1071,7 @@ fn without_a_server_no_age_is_counted_on() {
     view.app.now += 100;
     view.app.lose_server("still nothing".into());
     view.shows("\n> * working   5s a");
-    assert!(view.rows()[0].starts_with("NO SERVER: run hooks-observatory · 1 working"));
+    assert!(view.rows()[0].starts_with("NO SERVER · 1 working"));
     assert_eq!(view.app.next_change(), None);
     view.app.connect();
     view.shows("\n> ~ quiet     1m a");
@@ -1162,7 +1162,7 @@ fn where_no_server_has_answered_yet_a_quiet_line_says_how_to_get_events() {
     view.app.setup = commands.to_vec();
     view.app.lose_server("there is no such file".into());
     let list = commands.join("\n");
-    view.shows(&format!("\n{list}\n\nThen start this view again."));
+    view.shows(&format!("\n{list}\n"));
     let word = ClientWord {
         status: Some(Status::Busy),
         ..ClientWord::default()
