@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::LazyLock;
 
 use rustix::process::geteuid;
 
@@ -97,14 +98,18 @@ pub fn credentials(socket: BorrowedFd) -> io::Result<Peer> {
 
 /// Whether a user is this process's own or root. The overflow uid is neither.
 pub fn is_self_or_root(uid: u32) -> bool {
-    (uid == 0 || uid == geteuid().as_raw()) && uid != overflow_uid()
+    static OWN: LazyLock<u32> = LazyLock::new(|| geteuid().as_raw());
+    (uid == 0 || uid == *OWN) && uid != overflow_uid()
 }
 
 /// The uid that the kernel reports for every user who has no uid in this user namespace
 /// (user_namespaces(7)). It identifies nobody.
 pub fn overflow_uid() -> u32 {
-    let text = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
-    text.trim().parse().unwrap_or(65534)
+    static UID: LazyLock<u32> = LazyLock::new(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+        text.trim().parse().unwrap_or(65534)
+    });
+    *UID
 }
 
 /// A peer without a pid is still somebody: on Linux the kernel reports 0 for a process that has no

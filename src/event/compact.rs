@@ -90,8 +90,8 @@ pub fn escape(json: &str, out: &mut String) {
 fn plain_length(bytes: &[u8]) -> usize {
     const DEL: u8 = 0x7f;
     let (blocks, _) = bytes.as_chunks::<64>();
-    // Without an early exit, the compiler turns the loop over a block into vector instructions.
-    let is_plain = |block: &&[u8; 64]| block.iter().fold(true, |all, byte| all & (*byte < DEL));
+    // The compiler makes vector instructions of the search for the largest byte of a block.
+    let is_plain = |block: &&[u8; 64]| block.iter().copied().max() < Some(DEL);
     let plain = 64 * blocks.iter().take_while(is_plain).count();
     let other = bytes[plain..].iter().position(|byte| *byte >= DEL);
     other.map_or(bytes.len(), |other| plain + other)
@@ -100,7 +100,10 @@ fn plain_length(bytes: &[u8]) -> usize {
 /// Writes a character as `\uXXXX`, or as two of these beyond U+FFFF.
 fn write_escapes(char: char, out: &mut String) {
     for unit in char.encode_utf16(&mut [0; 2]) {
-        let digit = |shift: u16| char::from(b"0123456789abcdef"[usize::from(*unit >> shift & 15)]);
-        out.extend(['\\', 'u', digit(12), digit(8), digit(4), digit(0)]);
+        let digit = |shift: u16| {
+            let digit = usize::from(*unit >> shift & 15);
+            &"0123456789abcdef"[digit..=digit]
+        };
+        out.extend(["\\u", digit(12), digit(8), digit(4), digit(0)]);
     }
 }

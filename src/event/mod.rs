@@ -59,14 +59,12 @@ impl<'a> Event<'a> {
             name => (name, None),
         };
         let mut line = begin_line(time, name, body.len());
-        let pid = peer.pid.map(|pid| ("pid", pid));
-        for (name, number) in pid
-            .into_iter()
-            .chain([("uid", peer.uid), ("gid", peer.gid)])
-        {
-            let mut digits = itoa::Buffer::new();
-            line.extend([",\"_peer_", name, "\":", digits.format(number)]);
+        let mut digits = itoa::Buffer::new();
+        if let Some(pid) = peer.pid {
+            line.extend([",\"_peer_pid\":", digits.format(pid)]);
         }
+        line.extend([",\"_peer_uid\":", digits.format(peer.uid)]);
+        line.extend([",\"_peer_gid\":", digits.format(peer.gid)]);
         let session = payload::write(body, claimed, &mut line);
         line.push_str("}\n");
         Event { line, session }

@@ -282,9 +282,10 @@ fn link_to_last(keys: Vec<HashedKey>, body: &str) -> Vec<RepeatedKey> {
 /// Whether it is clear without hashes that no key is repeated. Keys differ mostly in their lengths,
 /// so these are compared first.
 fn are_distinct(keys: &[Key], body: &str) -> bool {
+    // As bytes: a slice of a `str` would be checked for character boundaries.
+    let name = |key: &Key| &body.as_bytes()[key.offset as usize..][..key.length as usize];
     let is_new = |(number, key): (usize, &Key)| {
-        let name = text(*key, body);
-        let is_equal = |other: &Key| other.length == key.length && text(*other, body) == name;
+        let is_equal = |other: &Key| other.length == key.length && name(other) == name(key);
         !keys[..number].iter().any(is_equal)
     };
     keys.len() <= FEW_KEYS && keys.iter().enumerate().all(is_new)

@@ -62,61 +62,68 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head)>, Status> {
         Err(_) => return Err(Status::BadRequest),
     };
     let is_http_1_1 = request.version == Some(1);
-    let fields = Fields(request.headers);
+    let fields = Fields::read(request.headers)?;
     let head = Head {
         route: route(request.method.unwrap_or_default(), target),
-        framing: framing(&fields, is_http_1_1)?,
-        after: if fields.list_contains("connection", "keep-alive")
-            && !fields.list_contains("connection", "close")
-        {
+        framing: fields.framing(is_http_1_1)?,
+        after: if fields.asks_keep_alive && !fields.asks_close {
             AfterResponse::KeepAlive
         } else {
             AfterResponse::Close
         },
-        expects_continue: is_http_1_1 && fields.list_contains("expect", "100-continue"),
+        expects_continue: is_http_1_1 && fields.expects_continue,
     };
     Ok(Some((length, head)))
 }
 
-/// How the end of the body is found. A request is refused if two servers could find
-/// different ends (RFC 9112 sections 6.1 and 6.3).
-fn framing(fields: &Fields, is_http_1_1: bool) -> Result<Framing, Status> {
-    let mut length = None;
-    for value in fields.named("content-length") {
-        let value = parse_decimal(value).ok_or(Status::BadRequest)?;
-        if length.replace(value).is_some_and(|other| other != value) {
-            return Err(Status::BadRequest);
+/// What the fields of a head say, as far as it matters here.
+#[derive(Default)]
+struct Fields<'a> {
+    length: Option<u64>,
+    /// The values of `Transfer-Encoding`.
+    codings: Vec<&'a [u8]>,
+    asks_keep_alive: bool,
+    asks_close: bool,
+    expects_continue: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn read(headers: &[httparse::Header<'a>]) -> Result<Self, Status> {
+        let mut fields = Fields::default();
+        for httparse::Header { name, value } in headers {
+            let is_named = |other| name.eq_ignore_ascii_case(other);
+            if is_named("content-length") {
+                let length = parse_decimal(value).ok_or(Status::BadRequest)?;
+                if fields.length.is_some_and(|other| other != length) {
+                    return Err(Status::BadRequest);
+                }
+                fields.length = Some(length);
+            } else if is_named("transfer-encoding") {
+                fields.codings.push(value);
+            } else if is_named("connection") {
+                fields.asks_keep_alive |= list_contains(value, "keep-alive");
+                fields.asks_close |= list_contains(value, "close");
+            } else if is_named("expect") {
+                fields.expects_continue |= list_contains(value, "100-continue");
+            }
         }
+        Ok(fields)
     }
-    let mut codings = fields.named("transfer-encoding");
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(Framing::Length(length.unwrap_or(0))),
-        (Some(_), _) if length.is_some() || !is_http_1_1 => Err(Status::BadRequest),
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
-        _ => Err(Status::NotImplemented),
+
+    /// How the end of the body is found. A request is refused if two servers could find
+    /// different ends (RFC 9112 sections 6.1 and 6.3).
+    fn framing(&self, is_http_1_1: bool) -> Result<Framing, Status> {
+        match self.codings[..] {
+            [] => Ok(Framing::Length(self.length.unwrap_or(0))),
+            _ if self.length.is_some() || !is_http_1_1 => Err(Status::BadRequest),
+            [coding] if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+            _ => Err(Status::NotImplemented),
+        }
     }
 }
 
-/// The fields of a head.
-struct Fields<'a>(&'a [httparse::Header<'a>]);
-
-impl Fields<'_> {
-    /// The values of the fields with this name, which is in lower case.
-    fn named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        let fields = self
-            .0
-            .iter()
-            .filter(move |field| field.name.eq_ignore_ascii_case(name));
-        fields.map(|field| field.value)
-    }
-
-    /// Whether a field whose value is a list contains `item` (RFC 9110 section 5.6.1).
-    fn list_contains(&self, name: &str, item: &str) -> bool {
-        let contains = |value: &[u8]| {
-            value
-                .split(|byte| *byte == b',')
-                .any(|part| part.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
-        };
-        self.named(name).any(contains)
-    }
+/// Whether a value that is a list contains `item` (RFC 9110 section 5.6.1).
+fn list_contains(value: &[u8], item: &str) -> bool {
+    let mut items = value.split(|byte| *byte == b',');
+    items.any(|part| part.trim_ascii().eq_ignore_ascii_case(item.as_bytes()))
 }

@@ -48,8 +48,15 @@ pub fn route(method: &str, target: &str) -> Route {
 
 /// The path and the query. A fragment is no part of either.
 fn path_and_query(target: &str) -> (&str, &str) {
-    let target = target.split('#').next().unwrap_or_default();
-    target.split_once('?').unwrap_or((target, ""))
+    let (target, _fragment) = cut(target, b'#');
+    cut(target, b'?')
+}
+
+/// What is before and after the first such character, which is ASCII. `memchr` finds it faster than
+/// `str::split_once` does.
+fn cut(text: &str, separator: u8) -> (&str, &str) {
+    let at = memchr::memchr(separator, text.as_bytes());
+    at.map_or((text, ""), |at| (&text[..at], &text[at + 1..]))
 }
 
 fn events_route(target: &str) -> Route {
@@ -81,10 +88,7 @@ fn parse_position(text: &str) -> Option<Replay> {
 /// Digits and nothing else: `str::parse` would accept a `+`.
 pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     let digits = str::from_utf8(digits).ok()?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| digits.parse().ok())?
+    digits.parse().ok().filter(|_| !digits.starts_with('+'))
 }
 
 /// The path and query of a target, which may have a scheme and an authority before them

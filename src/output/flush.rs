@@ -77,7 +77,6 @@ impl Output {
         now: Instant,
         has_time: &mut dyn FnMut() -> bool,
     ) {
-        let mut disconnected = Vec::new();
         let first = std::mem::take(&mut self.next_reader[usize::from(is_slow)]);
         let end = self.readers.capacity();
         let mut is_over = false;
@@ -96,12 +95,9 @@ impl Output {
             match reader.flush(name, &mut self.log, self.format, bytes, now) {
                 Ok(0) => continue,
                 Ok(_) => {}
-                Err(_) => disconnected.push(key),
+                Err(_) => self.remove_reader(key),
             }
             is_over = !has_time();
-        }
-        for key in disconnected {
-            self.remove_reader(key);
         }
     }
 

@@ -41,18 +41,18 @@ pub const DISCARD: Duration = Duration::from_millis(14);
 /// Readers are accepted.
 pub const ACCEPT_READERS: Duration = Duration::from_millis(15);
 /// Events are written to the sinks for which responses wait.
-pub const WRITE: Duration = Duration::from_millis(18);
+pub const WRITE: Duration = Duration::from_millis(21);
 /// Responses are written to clients that were read once in their request.
-pub const RESPOND: Duration = Duration::from_millis(20);
+pub const RESPOND: Duration = Duration::from_millis(22);
 /// Responses are written to the other clients.
-pub const RESPOND_AGAIN: Duration = Duration::from_millis(21);
+pub const RESPOND_AGAIN: Duration = Duration::from_millis(23);
 /// Events are written to slow readers for so long: nobody else waits for these.
 pub const CATCH_UP: Duration = Duration::from_millis(3);
 /// A step that has a length of its own ends by then too: steps before can be too long by an item.
-const LAST: Duration = Duration::from_millis(21);
+const LAST: Duration = Duration::from_millis(23);
 /// A turn that is shorter than this does not ask for its CPU time, which takes half a microsecond.
 const SHORT: Duration = Duration::from_millis(1);
-/// Reads from one client in one turn, after the first one of its request. More would let one large
+/// Reads from one client at a time, after the first one of its request. More would let one large
 /// upload hold up all others.
 pub const READS_PER_CLIENT: usize = 4;
 /// Writes to one client in one turn: the head of a response, and a part of a list.
@@ -142,10 +142,11 @@ impl Turn {
 
     /// Asks for the CPU time, which is a system call, only if so much time has passed.
     fn has_used_less_than(&mut self, limit: Duration) -> bool {
-        let elapsed = self.clock.now() - self.now;
-        if elapsed < limit.min(SHORT) {
+        let now = self.clock.now();
+        if now < self.now + SHORT {
             return true;
         }
+        let elapsed = now - self.now;
         let look = || (elapsed, self.clock.cpu());
         self.first_look.get_or_insert_with(look);
         if elapsed < limit + self.waited {
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(serve(&mut turn, &clock, 9, 0), 1);
         assert_eq!(serve(&mut turn, &clock, 12, 0), 2);
         // One with a length of its own ends early, if the turn has used so much.
-        for (used, expected) in [(13, 3), (19, 2), (24, 1)] {
+        for (used, expected) in [(13, 3), (21, 2), (24, 1)] {
             clock.run(ITEM * used - turn.used());
             turn.begin_step_of(ITEM * 3);
             let items = std::iter::from_fn(|| turn.has_time().then(|| clock.run(ITEM)));

@@ -21,7 +21,7 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use super::budget::{ACCEPT_READERS, BYTES_PER_SINK, CATCH_UP, CONGESTION, DISCARD, Turn, WRITE};
 use super::clients::publish::{LiveReader, Publish};
-use super::ready_queue::ReadyQueue;
+use super::ready_queue::{ANYBODY, ReadyQueue};
 use super::sessions::{SessionHook, Sessions};
 use super::token::{Token, register};
 use crate::diagnostics::stderr::say;
@@ -43,6 +43,10 @@ const READER_BUFFER: Option<usize> = if cfg!(target_os = "linux") {
     Some(208 << 10)
 };
 
+/// Connections that a backlog holds on Linux, unless `net.core.somaxconn` says otherwise (listen(2)).
+/// Readers that come after so many have connected later than the hooks that wait.
+const BACKLOG: usize = 4096;
+
 /// The output and its readers.
 pub(super) struct Publisher {
     registry: Registry,
@@ -61,8 +65,8 @@ pub(super) struct Publisher {
     closing: Vec<UnixStream>,
     /// Whether one was closed since this was last asked.
     has_freed_fd: bool,
-    /// For how many turns the events have waited because more readers were in the backlog.
-    flush_delays: usize,
+    /// Readers accepted since the backlog was last empty. The events wait for as many as it holds.
+    accepted: usize,
 }
 
 impl Publisher {
@@ -90,7 +94,7 @@ impl Publisher {
             with_input: ReadyQueue::default(),
             closing: Vec::new(),
             has_freed_fd: false,
-            flush_delays: 0,
+            accepted: 0,
         })
     }
 
@@ -111,7 +115,7 @@ impl Publisher {
             self.output.set_reader_writable(key);
         }
         if report.is_readable() {
-            self.with_input.push(key);
+            self.with_input.push(ANYBODY, key);
         }
     }
 
@@ -167,9 +171,9 @@ impl Publisher {
             match reader.read(scratch) {
                 // At the end of its input a reader still receives.
                 Ok(0) => {}
-                Ok(_) => self.with_input.push(key),
+                Ok(_) => self.with_input.push(ANYBODY, key),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.with_input.push(key);
+                    self.with_input.push(ANYBODY, key);
                 }
                 Err(_) => {}
             }
@@ -182,15 +186,19 @@ impl Publisher {
     /// turn, the events wait for the next one.
     pub(super) fn accept_readers(&mut self, turn: &mut Turn) {
         turn.begin_step(ACCEPT_READERS);
-        let is_done = self.accept_readers_while(turn.now, &mut || turn.has_time());
-        self.flush_delays = if is_done { 0 } else { self.flush_delays + 1 };
+        let accepted = self.accept_readers_while(turn.now, &mut || turn.has_time());
+        self.accepted = accepted.map_or(0, |count| self.accepted + count);
     }
 
-    /// Accepts readers while there is time. Returns whether no more are in the backlog.
-    fn accept_readers_while(&mut self, now: Instant, has_time: &mut dyn FnMut() -> bool) -> bool {
-        let Some(listener) = &mut self.listener else {
-            return true;
-        };
+    /// Accepts readers while there is time. Returns how many, or `None` if no more can be
+    /// accepted.
+    fn accept_readers_while(
+        &mut self,
+        now: Instant,
+        has_time: &mut dyn FnMut() -> bool,
+    ) -> Option<usize> {
+        let listener = self.listener.as_mut()?;
+        let mut count = 0;
         if self.output.needs_flush {
             listener.is_readable = true;
         }
@@ -205,11 +213,12 @@ impl Publisher {
                 .registry
                 .register(stream, token.into(), Interest::READABLE);
             remove_unregistered(&mut self.output, key, result);
+            count += 1;
             if !has_time() {
-                return false;
+                return Some(count);
             }
         }
-        true
+        None
     }
 
     /// Adds clients of the hook socket that have become readers. The poll reports them with a
@@ -233,7 +242,7 @@ impl Publisher {
             };
             remove_unregistered(&mut self.output, key, result);
             // What it has sent after its request is discarded.
-            self.with_input.push(key);
+            self.with_input.push(ANYBODY, key);
         }
     }
 
@@ -254,10 +263,7 @@ impl Publisher {
     /// Writes this turn's events to the sinks, within the budget. Returns which events may be
     /// acknowledged.
     pub(super) fn flush(&mut self, turn: &mut Turn) -> Flushed {
-        /// Turns that accept more readers than the backlog holds: those that come meanwhile have
-        /// connected later than the hooks.
-        const MAX_DELAYS: usize = 16;
-        if (1..MAX_DELAYS).contains(&self.flush_delays) {
+        if (1..BACKLOG).contains(&self.accepted) {
             return self.output.flushed();
         }
         turn.begin_step(WRITE);
@@ -432,7 +438,7 @@ mod tests {
 
     /// A publisher with an output socket in this folder.
     fn publisher(folder: &Path) -> Publisher {
-        let listener = Listener::open(None, &folder.join("output.sock"), 0o600, 10).unwrap();
+        let listener = Listener::open(None, &folder.join("output.sock"), 0o600, 100).unwrap();
         let registry = Poll::new().unwrap().registry().try_clone().unwrap();
         let output = Output::new(Format::Compact, 1 << 20, 1 << 20, None);
         Publisher::new(registry, output, Some(listener), 0, Sessions::new(0)).unwrap()
@@ -456,7 +462,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut publisher = publisher(folder.path());
         let path = folder.path().join("output.sock");
-        let mut readers = [(); 5].map(|()| StdStream::connect(&path).unwrap());
+        let mut readers = [(); 40].map(|()| StdStream::connect(&path).unwrap());
         publisher.publish_gone(7, "\"s\"");
         let mut counts = Vec::new();
         while publisher.has_work(Instant::now()) {
@@ -464,12 +470,12 @@ mod tests {
             publisher.accept_readers(&mut turn);
             publisher.flush(&mut turn);
             counts.push(publisher.output.output_reader_count());
-            assert!(counts.len() < 50);
+            assert!(counts.len() < 100);
         }
         assert!(counts[0] < 5, "{counts:?}");
-        assert_eq!(readers.each_mut().map(received), [1; 5]);
+        assert_eq!(readers.each_mut().map(received), [1; 40]);
         // Also when there is a new event in each turn.
-        for _ in 0..10 {
+        for _ in 0..100 {
             publisher.publish_gone(7, "\"s\"");
             publisher.flush(&mut slow_turn());
         }
@@ -480,6 +486,22 @@ mod tests {
                 .iter()
                 .all(|count| *count > 0)
         );
+    }
+
+    #[test]
+    fn events_wait_for_as_many_readers_as_the_backlog_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut publisher = publisher(folder.path());
+        let path = folder.path().join("output.sock");
+        let mut readers = [(); 10].map(|()| StdStream::connect(&path).unwrap());
+        publisher.publish_gone(7, "\"s\"");
+        publisher.accepted = BACKLOG - 4;
+        for expected in [0, 1] {
+            // It accepts two.
+            publisher.accept_readers(&mut slow_turn());
+            publisher.flush(&mut slow_turn());
+            assert_eq!(received(&mut readers[0]), expected);
+        }
     }
 
     #[test]

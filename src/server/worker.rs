@@ -80,7 +80,7 @@ impl Worker {
             let (jobs, new_jobs) = mpsc::channel::<Job>();
             let (results, waker) = (results_sender.clone(), waker.clone());
             thread::Builder::new().name(name.into()).spawn(move || {
-                let mut waiting = FairQueue::new();
+                let mut waiting = FairQueue::default();
                 while let Some(job) = next_job(&new_jobs, &mut waiting) {
                     let result = finish(format, job);
                     // They fail when the loop has ended.

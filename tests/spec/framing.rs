@@ -140,7 +140,8 @@ fn a_target_may_have_the_absolute_form() {
 #[test]
 fn a_client_that_expects_100_continue_gets_it() {
     let server = Server::start(&[]);
-    let head = "POST /hook?event=A HTTP/1.1\r\nContent-Length: 7\r\nExpect: 100-Continue\r\n\r\n";
+    let head = "POST /hook?event=A HTTP/1.1\r\nContent-Length: 7\r\n\
+                Expect: 100-Continue\r\nExpect: x\r\n\r\n";
     let mut stream = server.connect();
     stream.write_all(head.as_bytes()).unwrap();
     assert_eq!(read_head(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -149,10 +150,9 @@ fn a_client_that_expects_100_continue_gets_it() {
     // It is omitted if the body has arrived already, and in HTTP/1.0, which has no such
     // response (RFC 9110 section 10.1.1).
     assert_accepted(&server, &format!("{head}{{\"n\":2}}"));
-    assert_accepted(
-        &server,
-        &format!("{}{{\"n\":3}}", head.replace("HTTP/1.1", "HTTP/1.0")),
-    );
+    let head = head.replace("HTTP/1.1", "HTTP/1.0");
+    assert_accepted(&server, &format!("{head}{{\"n\":3}}"));
+    assert_eq!(status(&server.exchange(head)), "400");
     assert_eq!(column(&server.stdout.lines(3), "n"), [1, 2, 3]);
 }
 
@@ -176,6 +176,12 @@ fn a_connection_is_kept_open_only_if_the_client_asks() {
             "Connection: keep-alive\r\nConnection: close\r\n",
             false,
         ),
+        (
+            "1.1",
+            "Connection: close\r\nConnection: keep-alive\r\n",
+            false,
+        ),
+        ("1.1", "Connection: keep-alive\r\nConnection: x\r\n", true),
         ("1.0", "", false),
         ("1.0", "Connection: keep-alive\r\n", true),
     ] {

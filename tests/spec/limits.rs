@@ -443,6 +443,36 @@ fn other_users_together_cannot_hold_all_descriptors() {
     drop(others);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hook_waits_for_one_hook_of_another_user_and_not_for_all_of_them() {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    if !is_root() {
+        return skip("another user needs root");
+    }
+    let mut server = Server::start(&["--mode", "0666"]);
+    fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut clients: Vec<_> = (0..50).map(|_| connect_as(1234, &server)).collect();
+    clients.push(server.connect());
+    // All are accepted by then, and all send in the same turn.
+    server.post("Before", "{}");
+    server.signal("STOP");
+    wait_until("the server to stop", || {
+        process_state(server.child.id()) == 'T'
+    });
+    for (number, client) in clients.iter_mut().enumerate() {
+        let hook = request("/", format!("{{\"n\":{number}}}"));
+        client.write_all(&hook).unwrap();
+    }
+    server.signal("CONT");
+    for client in &mut clients {
+        read_until(client, |text| text.contains(OK));
+    }
+    server.stop();
+    let order = column(&server.stdout.lines(52)[1..], "n");
+    assert_eq!(order.iter().position(|number| *number == 50), Some(1));
+}
+
 #[test]
 fn hooks_and_readers_cannot_use_up_each_others_descriptors() {
     let server = start_with_40_descriptors(&["--timeout", "600"]);

@@ -17,6 +17,7 @@ use super::queues::Queues;
 use super::socket::Socket;
 use crate::http::connection::PartialBody;
 use crate::server::budget::{EXPIRE, SMALL_BODY, Turn};
+use crate::server::ready_queue::ANYBODY;
 
 /// How much of a body must arrive in a second while others wait for its room.
 pub(super) const PROGRESS: u64 = 64 << 10;
@@ -40,7 +41,7 @@ impl<S: Socket> Clients<S> {
                         queues.request_deadlines.set(client.key, now);
                         let _ = client.wait_for_read(queues);
                     }
-                    Some(_) => queues.waiting_for_room[share].push(client.key),
+                    Some(_) => queues.waiting_for_room[share].push(ANYBODY, client.key),
                     None => {}
                 }
             }
@@ -148,9 +149,9 @@ impl<S: Socket> Client<S> {
         trace!("{}: no room for more of its body", self.token());
         self.unread_at_deadline = None;
         queues.request_deadlines.clear(self.key);
-        queues.waiting_for_room[usize::from(is_upload)].push(self.key);
+        queues.waiting_for_room[usize::from(is_upload)].push(ANYBODY, self.key);
         if self.is_gone {
-            queues.lost.push(self.key);
+            queues.lost.push(ANYBODY, self.key);
         }
         self.register(Interest::READABLE, &queues.registry)
     }

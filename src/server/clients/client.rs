@@ -24,6 +24,7 @@ use crate::http::route::Replay;
 use crate::output::event_log::Position;
 use crate::peer::{self, Peer};
 use crate::server::budget::{LARGE_BODY, READS_PER_CLIENT, SMALL_BODY, Turn, WRITES_PER_CLIENT};
+use crate::server::ready_queue::ANYBODY;
 use crate::server::sessions::SessionHook;
 use crate::server::token::Token;
 use crate::server::worker::Job;
@@ -201,7 +202,7 @@ impl<S: Socket> Client<S> {
 
     /// The client is to be read.
     pub fn wait_for_read(&self, queues: &mut Queues<S>) -> Outcome {
-        queues.readable[usize::from(self.has_begun)].push(self.key);
+        queues.readable[usize::from(self.has_begun)].push(self.peer.uid, self.key);
         Outcome::Stay
     }
 
@@ -346,7 +347,7 @@ impl<S: Socket> Client<S> {
 
     /// The client is to be written to.
     pub fn wait_for_write(&self, queues: &mut Queues<S>) -> Outcome {
-        queues.writable[usize::from(self.has_begun)].push(self.key);
+        queues.writable[usize::from(self.has_begun)].push(ANYBODY, self.key);
         Outcome::Stay
     }
 

@@ -48,6 +48,7 @@ use crate::output::flush::Flushed;
 use crate::peer::Peer;
 use crate::server::budget::{EXPIRE, READ, READ_AGAIN, RESPOND, RESPOND_AGAIN, Turn};
 use crate::server::deadlines::Deadlines;
+use crate::server::ready_queue::ANYBODY;
 use crate::server::sessions::SessionHook;
 use crate::server::users::Users;
 use crate::server::worker::{Finished, Job};
@@ -172,7 +173,7 @@ impl<S: Socket> Clients<S> {
         };
         client.is_gone |= is_gone;
         if client.is_lost(&self.queues) {
-            return self.queues.lost.push(key);
+            return self.queues.lost.push(ANYBODY, key);
         }
         if is_readable {
             let _ = client.wait_for_read(&mut self.queues);
@@ -182,9 +183,9 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Reads from the clients in `readable`, each at most once: first from those that have not
-    /// been read yet in their request, then from the others. So a small request does not wait for
-    /// large ones, and a large one has a part of each turn.
+    /// Reads from the clients in `readable`: first from those that have not been read yet in their
+    /// request, then from the others. So a small request does not wait for large ones, and a large
+    /// one has a part of each turn.
     ///
     /// Call it while no sink is congested. Each queue makes progress even if the events of this turn
     /// congest one.
@@ -315,7 +316,7 @@ impl<S: Socket> Clients<S> {
         }
     }
 
-    /// Writes to the clients in `writable`, in the same order.
+    /// Writes to the clients in `writable`, first to those that were read once in their request.
     pub fn write(&mut self, turn: &mut Turn) {
         for (queue, ends) in [(0, RESPOND), (1, RESPOND_AGAIN)] {
             turn.begin_step(ends);

@@ -458,16 +458,7 @@ impl World {
     fn act(&mut self, action: Action) {
         let now = self.now();
         match action {
-            Action::Connect(sizes) => {
-                let sender = Sender::new(self.senders.len(), &sizes, now);
-                sender.kernel.borrow_mut().room = 1 << 20;
-                let socket = SimulatedSocket {
-                    kernel: sender.kernel.clone(),
-                    machine: self.machine.clone(),
-                };
-                self.senders.push(sender);
-                self.clients.add(socket, PEER, now);
-            }
+            Action::Connect(sizes) => self.connect(PEER, &sizes),
             Action::Send(client, length, pieces) => {
                 if let Some(sender) = self.senders.get_mut(client) {
                     sender.send(length, pieces, now);
@@ -505,6 +496,18 @@ impl World {
             Action::FinishJob => self.finish_job(),
             Action::Turn(reports, flushed) => self.turn(reports, flushed),
         }
+    }
+
+    fn connect(&mut self, peer: Peer, sizes: &[usize]) {
+        let now = self.now();
+        let sender = Sender::new(self.senders.len(), sizes, now);
+        sender.kernel.borrow_mut().room = 1 << 20;
+        let socket = SimulatedSocket {
+            kernel: sender.kernel.clone(),
+            machine: self.machine.clone(),
+        };
+        self.senders.push(sender);
+        self.clients.add(socket, peer, now);
     }
 
     fn finish_job(&mut self) {
@@ -688,6 +691,32 @@ fn a_small_request_is_read_before_all_large_ones() {
     world.act(Action::Send(20, usize::MAX >> 1, 1));
     world.turn(0, usize::MAX);
     assert_eq!(world.senders[20].responses(), 1);
+}
+
+/// Whether it comes at once or in two parts: then it waits among those that are large.
+#[test]
+fn a_request_waits_for_one_of_each_other_user() {
+    for first_part in [usize::MAX >> 1, 50] {
+        let mut world = World::new();
+        world.output.congestion = usize::MAX;
+        for _ in 0..20 {
+            upload(&mut world);
+        }
+        for _ in 0..10 {
+            world.turn(0, 0);
+        }
+        for client in 20..60 {
+            world.act(Action::Connect(vec![0]));
+            world.act(Action::Send(client, usize::MAX >> 1, 1));
+        }
+        world.connect(Peer { uid: 2, ..PEER }, &[0]);
+        world.act(Action::Send(60, first_part, 1));
+        for _ in 0..3 {
+            world.turn(usize::MAX, usize::MAX);
+            world.act(Action::Send(60, usize::MAX >> 1, 1));
+        }
+        assert_eq!(world.senders[60].responses(), 1, "{first_part} bytes first");
+    }
 }
 
 #[test]
