@@ -914,6 +914,23 @@ fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
 }
 
 #[test]
+fn what_keeps_the_client_busy_without_an_event_is_no_turn_unless_events_can_be_missing() {
+    let mut view = morning((100, 30));
+    view.app.connect();
+    for is_lost in [false, true] {
+        if is_lost {
+            view.app.lose_server("the server has ended".into());
+        }
+        for status in [Status::Idle, Status::Busy, Status::Idle] {
+            view.app
+                .take_client_words(vec![client_word(id("docs"), status, 1)]);
+            view.app.refresh();
+        }
+        assert_eq!(view.text().contains("• - idle"), is_lost);
+    }
+}
+
+#[test]
 fn within_a_second_the_order_is_that_of_the_client_s_files() {
     let mut view = View::new((80, 24));
     let waiting = || Status::Waiting("permission prompt".into());

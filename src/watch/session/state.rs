@@ -54,6 +54,14 @@ impl Session {
         }
     }
 
+    /// Whether a turn runs or asks. The client is also busy with a command such as `/rename`, and
+    /// waits in a dialog that the user opens: these have no event.
+    pub fn has_turn(&self) -> bool {
+        let is_turn = |state| matches!(state, State::Waiting | State::Working);
+        let is_told = self.events > 0 && !self.can_miss_events;
+        is_turn(self.state()) && (!is_told || is_turn(self.state_by_events()))
+    }
+
     /// Whether the client says that a turn is over of which no event has shown the end: the user has
     /// refused something, or pressed Esc. Not if the event may be missing.
     pub fn is_interrupted(&self) -> bool {
