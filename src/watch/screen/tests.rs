@@ -930,6 +930,28 @@ fn what_keeps_the_client_busy_without_an_event_is_no_turn_unless_events_can_be_m
     }
 }
 
+/// The turn in between has sent no event.
+#[test]
+fn where_events_can_be_missing_the_client_tells_since_when_a_session_is_idle() {
+    let mut view = View::new((80, 24));
+    view.app.connect();
+    view.event("idle", "Stop", json!({}));
+    view.prompt("busy", "Go");
+    view.app.now += 260;
+    for (is_lost, age) in [(false, "4m"), (true, "1m")] {
+        if is_lost {
+            view.app.lose_server("the server has ended".into());
+        }
+        view.app.take_client_words(vec![
+            file_of("idle", Status::Idle, 200),
+            file_of("busy", Status::Busy, 200),
+        ]);
+        view.shows(&format!("- idle      {age} idle"));
+        // Since its prompt, whatever it has asked meanwhile.
+        view.shows("* working   4m busy");
+    }
+}
+
 #[test]
 fn within_a_second_the_order_is_that_of_the_client_s_files() {
     let mut view = View::new((80, 24));

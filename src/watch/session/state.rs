@@ -103,11 +103,16 @@ impl Session {
         self.agents.iter().filter(runs)
     }
 
-    /// When the state began.
+    /// When the state began. A session that is idle may have had a turn since, of which no event has
+    /// arrived.
     pub fn since(&self) -> &Time {
+        let is_idle = self.client_status() == Some(&Status::Idle);
+        let may_be_later = is_idle && self.can_miss_events;
         match (&self.client, self.question()) {
             (Some(client), _) if client.status == Some(Status::Ended) => &self.last,
-            (Some(client), _) if self.state() != self.state_by_events() => &client.since,
+            (Some(client), _) if may_be_later || self.state() != self.state_by_events() => {
+                &client.since
+            }
             (_, Some(question)) => &question.since,
             _ => &self.since,
         }
