@@ -193,6 +193,11 @@ impl App {
                 page.search.clear();
                 page.find(height);
             }
+            // The page can be about a session that has ended.
+            (KeyCode::Char('y'), _) if page.entry.is_none() => {
+                self.page = None;
+                self.copy_command();
+            }
             (KeyCode::Char('q') | KeyCode::Esc | KeyCode::Enter, _) => self.page = None,
             _ => {}
         }

@@ -633,6 +633,12 @@ fn y_copies_the_command_that_resumes_the_session() {
     let command = format!("cd '/home/dev/it'\\''s' && claude --resume {ID}");
     assert_eq!(copied(&mut view), Some(command.clone()));
     view.shows("\ncopied, if the terminal allows it: cd '/home/dev/it'\\''s' && ");
+    // Also on the page that says that Enter leads nowhere, which is none of an event.
+    let _ = view.press("o");
+    assert_eq!(copied(&mut view), None);
+    let _ = view.press("<Esc>?");
+    assert_eq!(copied(&mut view), Some(command));
+    view.shows("\ncopied, if the terminal allows it");
     for (id, cwd) in [
         ("x; rm -r ~", "/a"),
         (&ID[1..], "/a"),
