@@ -124,6 +124,9 @@ impl App {
         let selected = || entries.get(self.selected_entry(&entries));
         let entry = entries.iter().rfind(is_its).or_else(selected);
         self.page = entry.map(|entry| Page::of(entry, self.size));
+        if self.page.is_none() {
+            self.answer = "there is no event to open".into();
+        }
     }
 
     /// Opens the next event instead of the open one, or another one so many rows away.

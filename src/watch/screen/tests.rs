@@ -656,6 +656,22 @@ fn y_copies_the_command_that_resumes_the_session() {
 }
 
 #[test]
+fn where_the_title_of_an_event_does_not_fit_the_keys_are_cut() {
+    let mut view = View::new((80, 24));
+    let _ = view.press("o");
+    view.shows("\nthere is no event to open\n");
+    view.prompt("a", "Go");
+    let _ = view.press("o");
+    let title = "UserPromptSubmit · 2026-02-09T10:30:00+00:00 · 6/6 · n next, p pre…h, Esc closes";
+    assert_eq!(view.rows()[0], title);
+    let mut view = View::new((40, 10));
+    view.prompt("a", "Go");
+    let _ = view.press("o/Go");
+    let title = &view.rows()[0];
+    assert!(title.ends_with("/Go_"), "{title}");
+}
+
+#[test]
 fn an_open_event_is_whole_and_shows_no_byte_that_a_terminal_obeys() {
     let mut view = View::new((20, 5));
     let text = format!("{}{HOSTILE}\n\ttabs\n{}", "Q".repeat(500), "last");
