@@ -499,18 +499,25 @@ fn the_view_moves_to_the_socket_of_the_service_once_it_is_there() {
     }
     let user = User::new("");
     let watch = Watch::start(&user.command(&[BINARY, "watch"]));
+    let chosen = folder();
+    let socket = chosen.path().join("hooks.sock").display().to_string();
+    let other = Watch::start(&user.command(&[BINARY, "watch", "--socket", &socket]));
     watch.wait_for("no server");
+    other.wait_for("no server");
     let mut server = Server::start(&[]);
     symlink(server.socket(), user.socket()).unwrap();
-    let socket = user.socket().display().to_string();
-    watch.wait_for(&format!("connected to the server at {socket}"));
+    let service = user.socket().display().to_string();
+    watch.wait_for(&format!("connected to the server at {service}"));
     server.stop();
-    let advice = format!("To start it: hooks-observatory --socket '{socket}'");
+    let advice = format!("To start it: hooks-observatory --socket '{service}'");
     wait_until("the advice", || {
         let rows = picture(&watch.screen.text());
         let words: Vec<&str> = rows.split_whitespace().collect();
         words.join(" ").contains(&advice)
     });
+    // The user has chosen its socket.
+    let _server = Server::start_in(chosen, &[], |command| command);
+    other.wait_for(&format!("connected to the server at {socket}"));
 }
 
 /// As after a service that was stopped by hand: the default is another socket then, and a server
@@ -520,11 +527,27 @@ fn where_the_hooks_send_is_where_a_server_is_started() {
     let user = User::new("");
     let claude = user.home.path().join(".claude");
     fs::create_dir(&claude).unwrap();
-    let hooks = settings(&user.socket(), &[]).to_string();
-    fs::write(claude.join("settings.json"), hooks).unwrap();
-    let sessions = user.command(&[BINARY, "sessions"]).output().unwrap();
-    let error = String::from_utf8(sessions.stderr).unwrap();
-    let socket = user.socket().display().to_string();
-    let end = format!("To start it: hooks-observatory --socket '{socket}'\n");
-    assert!(error.ends_with(&end), "{error}");
+    let install = |file: &str, socket: &Path| {
+        fs::write(claude.join(file), settings(socket, &[]).to_string()).unwrap();
+    };
+    let check = |options: &[&str], start: &str| {
+        let mut sessions = user.command(&[&[BINARY, "sessions"], options].concat());
+        let output = sessions.current_dir(user.home.path()).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            error.ends_with(&format!("To start it: {start}\n")),
+            "{error}"
+        );
+    };
+    install("settings.json", &user.socket());
+    let start = |socket: &Path| format!("hooks-observatory --socket '{}'", socket.display());
+    check(&[], &start(&user.socket()));
+    let chosen = "/nonexistent/hooks.sock";
+    check(&["--socket", chosen], &start(chosen.as_ref()));
+    // The hooks of this directory send to the default socket.
+    install(
+        "settings.local.json",
+        "/tmp/claude-observatory.sock".as_ref(),
+    );
+    check(&[], "hooks-observatory");
 }
