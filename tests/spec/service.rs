@@ -499,15 +499,18 @@ fn the_view_moves_to_the_socket_of_the_service_once_it_is_there() {
     }
     let user = User::new("");
     let watch = Watch::start(&user.command(&[BINARY, "watch"]));
-    let chosen = folder();
-    let socket = chosen.path().join("hooks.sock").display().to_string();
-    let other = Watch::start(&user.command(&[BINARY, "watch", "--socket", &socket]));
     watch.wait_for("no server");
-    other.wait_for("no server");
     let mut server = Server::start(&[]);
     symlink(server.socket(), user.socket()).unwrap();
     let service = user.socket().display().to_string();
     watch.wait_for(&format!("connected to the server at {service}"));
+    // The user has chosen the socket of this one.
+    let chosen = folder();
+    let socket = chosen.path().join("hooks.sock").display().to_string();
+    let other = Watch::start(&user.command(&[BINARY, "watch", "--socket", &socket]));
+    other.wait_for("no server");
+    let _server = Server::start_in(chosen, &[], |command| command);
+    other.wait_for(&format!("connected to the server at {socket}"));
     server.stop();
     let advice = format!("To start it: hooks-observatory --socket '{service}'");
     wait_until("the advice", || {
@@ -515,9 +518,6 @@ fn the_view_moves_to_the_socket_of_the_service_once_it_is_there() {
         let words: Vec<&str> = rows.split_whitespace().collect();
         words.join(" ").contains(&advice)
     });
-    // The user has chosen its socket.
-    let _server = Server::start_in(chosen, &[], |command| command);
-    other.wait_for(&format!("connected to the server at {socket}"));
 }
 
 /// As after a service that was stopped by hand: the default is another socket then, and a server

@@ -950,6 +950,21 @@ fn what_keeps_the_client_busy_without_an_event_is_no_turn_unless_events_can_be_m
         }
         assert_eq!(view.text().contains("• - idle"), is_lost);
     }
+    // No event tells that this turn has ended. It is marked once.
+    view.app.connect();
+    view.prompt("docs", "go on");
+    for (status, selected, is_marked) in [
+        (Status::Busy, None, false),
+        (Status::Idle, None, true),
+        (Status::Idle, Some("docs"), false),
+        (Status::Idle, None, false),
+    ] {
+        view.app
+            .take_client_words(vec![client_word(id("docs"), status, 1)]);
+        view.app.selected = selected.map(|session| id(session).to_owned());
+        view.app.refresh();
+        assert_eq!(view.text().contains("• - idle"), is_marked);
+    }
 }
 
 /// The turn in between has sent no event.
