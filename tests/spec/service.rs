@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use crate::harness::*;
 use crate::install::{CLIENT, error, printed};
 use crate::recipes::block;
-use crate::screen::{Watch, picture};
 
 const UNITS: [&str; 2] = ["hooks-observatory.socket", "hooks-observatory.service"];
 const UNIT_FOLDER: &str = ".config/systemd/user";
@@ -485,39 +484,6 @@ fn the_default_socket_is_that_of_the_service_where_there_is_one() {
             .unwrap()
             .contains("are both /tmp/claude-observatory.sock")
     );
-}
-
-/// It began while no server answered, neither in /tmp nor as a service.
-#[test]
-fn the_view_moves_to_the_socket_of_the_service_once_it_is_there() {
-    let default = "/tmp/claude-observatory.sock";
-    if tool("setsid").is_none() {
-        return;
-    }
-    if UnixStream::connect(default).is_ok() {
-        return skip("a server answers at the default socket");
-    }
-    let user = User::new("");
-    let watch = Watch::start(&user.command(&[BINARY, "watch"]));
-    watch.wait_for("no server");
-    let mut server = Server::start(&[]);
-    symlink(server.socket(), user.socket()).unwrap();
-    let service = user.socket().display().to_string();
-    watch.wait_for(&format!("connected to the server at {service}"));
-    // The user has chosen the socket of this one.
-    let chosen = folder();
-    let socket = chosen.path().join("hooks.sock").display().to_string();
-    let other = Watch::start(&user.command(&[BINARY, "watch", "--socket", &socket]));
-    other.wait_for("no server");
-    let _server = Server::start_in(chosen, &[], |command| command);
-    other.wait_for(&format!("connected to the server at {socket}"));
-    server.stop();
-    let advice = format!("To start it: hooks-observatory --socket '{service}'");
-    wait_until("the advice", || {
-        let rows = picture(&watch.screen.text());
-        let words: Vec<&str> = rows.split_whitespace().collect();
-        words.join(" ").contains(&advice)
-    });
 }
 
 /// As after a service that was stopped by hand: the default is another socket then, and a server
