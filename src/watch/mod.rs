@@ -157,7 +157,6 @@ fn read_sessions(source: &SourceOption) -> Result<Sessions, String> {
         add_client_words(&mut sessions);
     }
     if let Some(error) = no_server {
-        let error = format!("{error}. To start it: {}", source::start_command(source));
         if sessions.is_empty() {
             return Err(error);
         }

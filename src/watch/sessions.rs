@@ -106,10 +106,8 @@ impl Sessions {
             .retain(|id, session| session.last_active > 0 || best.get(id).is_some_and(runs));
         for (id, session) in &mut self.sessions {
             let word = best.remove(id);
-            session.is_silent |= self.is_connected
-                && word
-                    .as_ref()
-                    .is_some_and(|word| session.is_changed_by(word));
+            session.is_silent |=
+                self.is_connected && word.as_ref().is_some_and(|word| session.begins_by(word));
             session.set_client(word);
         }
         self.early_words.clear();

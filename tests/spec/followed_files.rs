@@ -35,12 +35,15 @@ fn the_screen_follows_the_files() {
     fs::write(home.path(pid), &text[..text.len() / 2]).unwrap();
     fs::write(home.path(pid), &text).unwrap();
     watch.wait_for("1 waiting");
+    home.write(pid, &file(pid, "s", "idle"));
+    watch.wait_for("1 idle");
     let mut busy = file(pid, "s", "busy");
     busy["statusUpdatedAt"] = json!(1_800_000_000_000_u64);
     home.write(pid, &busy);
     watch.wait_for("1 working · 1 without events: hooks-observatory hooks --status");
+    let before = watch.screen.text().len();
     home.write(pid, &file(pid, "s", "idle"));
-    watch.wait_for("idle");
+    watch.wait_for_more(before, "idle");
     // It replaces its file.
     let next = home.folder.path().join("next");
     fs::write(&next, file(pid, "s", "waiting").to_string()).unwrap();

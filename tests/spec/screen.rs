@@ -6,6 +6,8 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::num::NonZero;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -281,6 +283,46 @@ fn the_view_goes_on_when_the_server_comes_back() {
     let server = Server::start_in(folder, &[], |command| command);
     ask(&server, "shop");
     watch.wait_for("permission for Bash: touch made");
+}
+
+/// It began while no server answered, neither in /tmp nor as a service.
+#[test]
+fn the_view_moves_to_the_socket_of_the_service_once_it_is_there() {
+    let default = "/tmp/claude-observatory.sock";
+    if tool("setsid").is_none() {
+        return;
+    }
+    if UnixStream::connect(default).is_ok() {
+        return skip("a server answers at the default socket");
+    }
+    let runtime = folder();
+    let command = |options: &[&str]| {
+        let mut command = program();
+        command.arg("watch").args(options);
+        command.env("XDG_RUNTIME_DIR", runtime.path());
+        command
+    };
+    let watch = Watch::start(&command(&[]));
+    watch.wait_for("no server");
+    let mut server = Server::start(&[]);
+    let service = runtime.path().join("claude-observatory.sock");
+    symlink(server.socket(), &service).unwrap();
+    let service = service.display().to_string();
+    watch.wait_for(&format!("connected to the server at {service}"));
+    // The user has chosen the socket of this one.
+    let chosen = folder();
+    let socket = chosen.path().join("hooks.sock").display().to_string();
+    let other = Watch::start(&command(&["--socket", &socket]));
+    other.wait_for("no server");
+    let _server = Server::start_in(chosen, &[], |command| command);
+    other.wait_for(&format!("connected to the server at {socket}"));
+    server.stop();
+    let advice = format!("To start it: hooks-observatory --socket '{service}'");
+    wait_until("the advice", || {
+        let rows = picture(&watch.screen.text());
+        let words: Vec<&str> = rows.split_whitespace().collect();
+        words.join(" ").contains(&advice)
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! socket of the other commands.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -351,7 +352,7 @@ fn an_installation_that_fails_says_what_failed_and_how_to_undo_it() {
 fn what_keeps_events_from_the_service_is_said() {
     let user = User::new("");
     let server = Server::start_in(folder(), &[], |command| command);
-    std::os::unix::fs::symlink(server.socket(), user.socket()).unwrap();
+    symlink(server.socket(), user.socket()).unwrap();
     let status = |variable: &str| {
         let mut command = user.command(&[BINARY, "service", "--status"]);
         printed(
@@ -467,7 +468,7 @@ fn the_default_socket_is_that_of_the_service_where_there_is_one() {
     assert!(used("").contains(" at /tmp/claude-observatory.sock"));
     fs::remove_file(user.socket()).unwrap();
     let server = Server::start(&[]);
-    std::os::unix::fs::symlink(server.socket(), user.socket()).unwrap();
+    symlink(server.socket(), user.socket()).unwrap();
     assert!(used("").contains(&format!("Test was taken{of_service}")));
     assert!(used("/nowhere/x").contains(" at /nowhere/x"));
     let hooks = user.command(&[BINARY, "hooks"]).output().unwrap();
@@ -483,4 +484,36 @@ fn the_default_socket_is_that_of_the_service_where_there_is_one() {
             .unwrap()
             .contains("are both /tmp/claude-observatory.sock")
     );
+}
+
+/// As after a service that was stopped by hand: the default is another socket then, and a server
+/// there would get no event.
+#[test]
+fn where_the_hooks_send_is_where_a_server_is_started() {
+    let user = User::new("");
+    let claude = user.home.path().join(".claude");
+    fs::create_dir(&claude).unwrap();
+    let install = |file: &str, socket: &Path| {
+        fs::write(claude.join(file), settings(socket, &[]).to_string()).unwrap();
+    };
+    let check = |options: &[&str], start: &str| {
+        let mut sessions = user.command(&[&[BINARY, "sessions"], options].concat());
+        let output = sessions.current_dir(user.home.path()).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            error.ends_with(&format!("To start it: {start}\n")),
+            "{error}"
+        );
+    };
+    install("settings.json", &user.socket());
+    let start = |socket: &Path| format!("hooks-observatory --socket '{}'", socket.display());
+    check(&[], &start(&user.socket()));
+    let chosen = "/nonexistent/hooks.sock";
+    check(&["--socket", chosen], &start(chosen.as_ref()));
+    // The hooks of this directory send to the default socket.
+    install(
+        "settings.local.json",
+        "/tmp/claude-observatory.sock".as_ref(),
+    );
+    check(&[], "hooks-observatory");
 }

@@ -89,8 +89,6 @@ pub struct App {
     pub copied: Option<String>,
     /// What the source last reported.
     pub notice: String,
-    /// The command that starts the server that is missing.
-    pub start_command: String,
     /// The commands that lead to events, where no server has answered yet.
     pub setup: Vec<String>,
     /// Since when no server answers, in seconds since 1970.
@@ -122,7 +120,6 @@ impl App {
             is_jump_wanted: false,
             copied: None,
             notice: String::new(),
-            start_command: "hooks-observatory".into(),
             setup: Vec::new(),
             lost_at: None,
             answer: String::new(),
@@ -171,8 +168,8 @@ impl App {
         self.model().details.get(&session.number)
     }
 
-    /// No server answers any more, or none does at the start. That is no news, and the header says
-    /// what to do.
+    /// No server answers any more, or none does at the start. That is no news, and `setup` says what
+    /// to do.
     pub fn lose_server(&mut self, notice: String) {
         if self.is_live {
             self.notice = notice;

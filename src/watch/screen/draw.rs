@@ -33,6 +33,7 @@ use super::history::Entry;
 use super::list::{List, fit, visible};
 use super::page::{Page, wrap};
 use super::table::{Item, Table};
+use crate::format::line_writer::columns_of;
 use crate::watch::session::{Session, State};
 
 /// With fewer rows, the line of keys and the heads of the lists are left out.
@@ -272,11 +273,11 @@ fn explain_emptiness(app: &App) -> String {
     if !app.prefix().is_empty() {
         return format!("The id of no session begins with {} yet.", app.prefix());
     }
-    let (commands, end) = match app.lost_at {
-        None => ("hooks-observatory hooks --install".into(), ""),
-        Some(_) => (app.setup.join("\n"), "\n\nThen start this view again."),
+    let commands = match app.lost_at {
+        None => "hooks-observatory hooks --install".into(),
+        Some(_) => app.setup.join("\n"),
     };
-    format!("No sessions yet. Start Claude Code. To see its events too:\n\n{commands}{end}")
+    format!("No sessions yet. Start Claude Code. To see its events too:\n\n{commands}")
 }
 
 /// How many sessions are in which state, and what hides some.
@@ -291,10 +292,7 @@ fn status_text(app: &App) -> String {
     let has_none = app.lost_at.is_some();
     let parts = [
         (app.is_paused(), "PAUSED".into()),
-        (
-            has_none && app.is_live,
-            format!("NO SERVER: run {}", app.start_command),
-        ),
+        (has_none && app.is_live, "NO SERVER".into()),
         (has_none && !app.is_live, "no server".into()),
         (!counts.is_empty(), counts),
         (silent > 0 && !has_none, advice),
@@ -361,7 +359,7 @@ fn draw_page(app: &App, page: &Page, buffer: &mut Buffer) {
     let [head, body] = Layout::vertical([Length(1), Fill(1)]).areas(buffer.area);
     let height = usize::from(body.height);
     let seen = (page.top + height).min(page.rows.len());
-    let title = format!("{} · {seen}/{}", page.title, page.rows.len());
+    let title = format!("{} · {seen}/{} · ", page.title, page.rows.len());
     let keys = match (app.is_typing, page.search.is_empty()) {
         (true, _) => format!("/{}_", page.search),
         (false, true) => page.keys().into(),
@@ -373,7 +371,10 @@ fn draw_page(app: &App, page: &Page, buffer: &mut Buffer) {
             page.found.len()
         ),
     };
-    let text = format!("{title} · {keys}");
+    // A title that is too long leaves the end of what is typed.
+    let width = usize::from(head.width);
+    let room = width.saturating_sub(columns_of(&title)).max(width / 4);
+    let text = title + &fit(&keys, room);
     put(&text, Modifier::REVERSED, head, buffer);
     let rows = page.rows.iter().enumerate().skip(page.top).take(height);
     let lines = rows.map(|(number, row)| match page.found.binary_search(&number) {

@@ -292,6 +292,9 @@ impl Entry {
 
 /// The summary of an action, after its error. `action` is the event or one of its calls.
 fn text(event: &Object, action: &Object, session: &Session) -> String {
+    if event.string("_event") == Some("SubagentStart") {
+        return id(event, "agent_type").unwrap_or_default();
+    }
     let summarizer = Summarizer {
         cwd: Some(&session.cwd),
         is_cut: true,

@@ -112,7 +112,9 @@ fn find(session: &Session, panes: &mut Panes) -> Result<Terminal, String> {
     };
     let pid = client.pid;
     if client.status == Some(Status::Ended) {
-        return Err(format!("The session's process, {pid}, has ended."));
+        return Err(format!(
+            "The session's process, {pid}, has ended. y copies the command that resumes it."
+        ));
     }
     Terminal::find(pid, client.tmux.as_deref(), panes).ok_or_else(|| {
         format!(

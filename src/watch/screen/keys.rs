@@ -124,6 +124,9 @@ impl App {
         let selected = || entries.get(self.selected_entry(&entries));
         let entry = entries.iter().rfind(is_its).or_else(selected);
         self.page = entry.map(|entry| Page::of(entry, self.size));
+        if self.page.is_none() {
+            self.answer = "there is no event to open".into();
+        }
     }
 
     /// Opens the next event instead of the open one, or another one so many rows away.
@@ -192,6 +195,11 @@ impl App {
             (KeyCode::Esc, _) if !page.search.is_empty() => {
                 page.search.clear();
                 page.find(height);
+            }
+            // The page can be about a session that has ended.
+            (KeyCode::Char('y'), _) if page.entry.is_none() => {
+                self.page = None;
+                self.copy_command();
             }
             (KeyCode::Char('q') | KeyCode::Esc | KeyCode::Enter, _) => self.page = None,
             _ => {}

@@ -93,10 +93,12 @@ pub struct List<'c> {
     pub has_focus: bool,
 }
 
-/// The rows of a list that are on a screen with room for so many: among them the selected one.
+/// The rows of a list that are on a screen with room for so many: the first ones, or those around
+/// the selected one if it is not among them.
 pub fn visible(count: usize, selected: usize, height: usize) -> Range<usize> {
     let last = count.saturating_sub(height);
-    let top = selected.saturating_sub(height / 2).min(last);
+    let middle = selected.saturating_sub(height / 2).min(last);
+    let top = if selected < height { 0 } else { middle };
     top..count.min(top + height)
 }
 

@@ -10,8 +10,8 @@ use crate::watch::sessions::Sessions;
 /// Sessions by their numbers.
 #[derive(Clone, Default)]
 pub struct Marks {
-    /// What each session did at the last update.
-    states: HashMap<usize, State>,
+    /// What each session did at the last update, and whether that was a turn.
+    states: HashMap<usize, (State, bool)>,
     marked: HashSet<usize>,
 }
 
@@ -22,10 +22,10 @@ impl Marks {
         // After `/clear` the client begins a session without a turn.
         let began = |session: &&Session| session.events == 0 || !session.prompt.is_empty();
         let now = sessions.iter().filter(began);
-        let now = now.map(|session| (session.number, session.state()));
+        let now = now.map(|session| (session.number, (session.state(), session.has_turn())));
         let before = std::mem::replace(&mut self.states, now.collect());
-        let had_turn = |number| matches!(before.get(number), Some(State::Waiting | State::Working));
-        for (number, state) in &self.states {
+        let had_turn = |number| before.get(number).is_some_and(|(_, had_turn)| *had_turn);
+        for (number, (state, _)) in &self.states {
             if !matches!(state, State::Idle | State::Failed) {
                 self.marked.remove(number);
             } else if had_turn(number) {

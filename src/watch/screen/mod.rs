@@ -77,7 +77,6 @@ pub fn run(options: &WatchOptions, alerts: Option<Alerts>) -> Result<(), String>
     };
     let mut app = App::new(options.filter.clone(), look, screen.size());
     app.now = now();
-    app.start_command = source::start_command(&options.source);
     app.setup = source::setup(&options.source);
     let mut watch = Watch {
         app,

@@ -23,23 +23,26 @@ const COMMON_FIELDS: [&str; 7] = [
 ];
 
 pub const HELP: &str = "\
-The sessions are above, those first that need you. Below are the events of the selected one.
+The sessions are above, those first that need you. Below are the events of the
+selected one.
 
 j k ↓ ↑      select a session, or an event
 Tab          select among the events, or among the sessions again
-PgDn PgUp    the same, half a screen at a time. In an open event, Space moves a whole one
-g G          the first, the last. Then the first session stays selected, whichever it is, and
-             the last event
+PgDn PgUp    the same, half a screen at a time. In an open event, Space moves a
+             whole one
+g G          the first, the last. Then the first session stays selected,
+             whichever it is, and the last event
 Mouse        a click selects, the wheel moves
 Enter        go to the session's terminal, or open the selected event whole
 o            open the event that waits for you, else the selected one
 n p          in an open event: the next one, the previous one
-/            show only sessions that contain a text: project, name, id, state, prompt, events
+/            show only sessions that contain a text: project, name, id, state,
+             prompt, events
 /            in an open event: search in it. Enter goes to the next place
-Esc          leave what was entered last: a search, an open event, the events, s, /, f. Then
-             select the first session
+Esc          leave what was entered last: a search, an open event, the events,
+             s, /, f. Then select the first session
 f            show only sessions that wait or failed
-e            list the sessions that ended more than a minute ago, or count them again
+e            list the sessions that ended more than a minute ago, or count them
 s            show only the selected session, and follow its events
 y            copy the command that resumes the session
 Space        pause: the screen stays as it is, and events are still received
@@ -56,11 +59,13 @@ q            close what is open, or quit. Ctrl+C quits, Ctrl+Z suspends
 x gone       its process has ended without saying so
 • (in front) its turn has ended since you last selected it
 
-In the events: ✓ success, ✗ failure, * runs, ! waits for you, ? no event has shown the end.
+In the events: ✓ success, ✗ failure, * runs, ! waits for you, ? no event has
+shown the end.
 
-States are from events, and from the session files of Claude Code, which say when you have
-allowed or refused something, or pressed Esc. Versions before 2.1.119 do not: then a tool that
-you have allowed is shown as waiting until it has ended.";
+States are from events, and from the session files of Claude Code, which say
+when you have allowed or refused something, or pressed Esc. Versions before
+2.1.119 do not: then a tool that you have allowed is shown as waiting until it
+has ended.";
 
 /// Scrolled text.
 #[derive(Default)]

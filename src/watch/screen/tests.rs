@@ -633,6 +633,12 @@ fn y_copies_the_command_that_resumes_the_session() {
     let command = format!("cd '/home/dev/it'\\''s' && claude --resume {ID}");
     assert_eq!(copied(&mut view), Some(command.clone()));
     view.shows("\ncopied, if the terminal allows it: cd '/home/dev/it'\\''s' && ");
+    // Also on the page that says that Enter leads nowhere, which is none of an event.
+    let _ = view.press("o");
+    assert_eq!(copied(&mut view), None);
+    let _ = view.press("<Esc>?");
+    assert_eq!(copied(&mut view), Some(command));
+    view.shows("\ncopied, if the terminal allows it");
     for (id, cwd) in [
         ("x; rm -r ~", "/a"),
         (&ID[1..], "/a"),
@@ -647,6 +653,22 @@ fn y_copies_the_command_that_resumes_the_session() {
     let mut view = View::new((100, 30));
     view.event("a", "Stop", json!({"session_id": ID, "cwd": ""}));
     assert_eq!(copied(&mut view), Some(format!("claude --resume {ID}")));
+}
+
+#[test]
+fn where_the_title_of_an_event_does_not_fit_the_keys_are_cut() {
+    let mut view = View::new((80, 24));
+    let _ = view.press("o");
+    view.shows("\nthere is no event to open\n");
+    view.prompt("a", "Go");
+    let _ = view.press("o");
+    let title = "UserPromptSubmit · 2026-02-09T10:30:00+00:00 · 6/6 · n next, p pre…h, Esc closes";
+    assert_eq!(view.rows()[0], title);
+    let mut view = View::new((40, 10));
+    view.prompt("a", "Go");
+    let _ = view.press("o/Go");
+    let title = &view.rows()[0];
+    assert!(title.ends_with("/Go_"), "{title}");
 }
 
 #[test]
@@ -744,6 +766,39 @@ fn the_help_lists_every_key_and_closes() {
     view.shows("Enter        go to the session's terminal, or open the selected event whole");
     let _ = view.press("<Esc>");
     view.shows("No sessions yet.");
+}
+
+#[test]
+fn no_line_of_the_help_is_wrapped_in_80_columns() {
+    let mut view = View::new((80, 24));
+    let _ = view.press("?");
+    let page = view.app.page.as_ref().unwrap();
+    assert_eq!(page.rows, page::HELP.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_sessions_that_need_the_user_stay_on_the_screen_while_another_is_selected() {
+    let mut view = View::new((80, 24));
+    for number in 0..20 {
+        view.prompt(&format!("w{number:02}"), "Go");
+    }
+    view.waits("webshop");
+    for _ in 0..17 {
+        let _ = view.press("j");
+        view.shows("  ! waiting");
+    }
+    view.shows("> * working   0s w16");
+    let _ = view.press("j");
+    let text = view.text();
+    assert!(!text.contains("! waiting"), "{text}");
+    view.shows("> * working   0s w17");
+}
+
+#[test]
+fn the_start_of_a_subagent_names_its_type() {
+    let mut view = morning((100, 30));
+    let _ = view.press("<Down><Down><Down>");
+    view.shows("a1f0 SubagentStart    Explore");
 }
 
 #[test]
@@ -878,6 +933,60 @@ fn a_session_is_marked_when_its_turn_has_ended_until_it_is_selected() {
         !marked.iter().any(|row| row.contains("cleared")),
         "{rows:#?}"
     );
+}
+
+#[test]
+fn what_keeps_the_client_busy_without_an_event_is_no_turn_unless_events_can_be_missing() {
+    let mut view = morning((100, 30));
+    view.app.connect();
+    for is_lost in [false, true] {
+        if is_lost {
+            view.app.lose_server("the server has ended".into());
+        }
+        for status in [Status::Idle, Status::Busy, Status::Idle] {
+            view.app
+                .take_client_words(vec![client_word(id("docs"), status, 1)]);
+            view.app.refresh();
+        }
+        assert_eq!(view.text().contains("• - idle"), is_lost);
+    }
+    // No event tells that this turn has ended. It is marked once.
+    view.app.connect();
+    view.prompt("docs", "go on");
+    for (status, selected, is_marked) in [
+        (Status::Busy, None, false),
+        (Status::Idle, None, true),
+        (Status::Idle, Some("docs"), false),
+        (Status::Idle, None, false),
+    ] {
+        view.app
+            .take_client_words(vec![client_word(id("docs"), status, 1)]);
+        view.app.selected = selected.map(|session| id(session).to_owned());
+        view.app.refresh();
+        assert_eq!(view.text().contains("• - idle"), is_marked);
+    }
+}
+
+/// The turn in between has sent no event.
+#[test]
+fn where_events_can_be_missing_the_client_tells_since_when_a_session_is_idle() {
+    let mut view = View::new((80, 24));
+    view.app.connect();
+    view.event("idle", "Stop", json!({}));
+    view.prompt("busy", "Go");
+    view.app.now += 260;
+    for (is_lost, age) in [(false, "4m"), (true, "1m")] {
+        if is_lost {
+            view.app.lose_server("the server has ended".into());
+        }
+        view.app.take_client_words(vec![
+            file_of("idle", Status::Idle, 200),
+            file_of("busy", Status::Busy, 200),
+        ]);
+        view.shows(&format!("- idle      {age} idle"));
+        // Since its prompt, whatever it has asked meanwhile.
+        view.shows("* working   4m busy");
+    }
 }
 
 #[test]
@@ -1038,7 +1147,7 @@ fn without_a_server_no_age_is_counted_on() {
     view.app.now += 100;
     view.app.lose_server("still nothing".into());
     view.shows("\n> * working   5s a");
-    assert!(view.rows()[0].starts_with("NO SERVER: run hooks-observatory · 1 working"));
+    assert!(view.rows()[0].starts_with("NO SERVER · 1 working"));
     assert_eq!(view.app.next_change(), None);
     view.app.connect();
     view.shows("\n> ~ quiet     1m a");
@@ -1061,6 +1170,8 @@ fn a_turn_is_interrupted_only_if_no_event_can_be_missing() {
     let mut view = View::new((80, 24));
     let idle = || vec![file_of("a", Status::Idle, 0)];
     view.app.connect();
+    let message = json!({"last_assistant_message": "Of an earlier turn."});
+    view.event("a", "Stop", message);
     view.prompt("a", "");
     view.app.take_client_words(idle());
     view.shows("interrupted");
@@ -1072,38 +1183,47 @@ fn a_turn_is_interrupted_only_if_no_event_can_be_missing() {
             let dropped = br#"{"_ts":"","_event":"_dropped","_dropped":1}"#;
             view.app.take(dropped, None);
         }
-        view.shows("> - idle ");
-        assert!(!view.text().contains("interrupted"));
+        assert_eq!(view.rows()[2].trim_end(), "> - idle      0s a       a");
         view.prompt("a", "");
         view.shows("interrupted");
     }
 }
 
 #[test]
-fn a_session_is_without_events_if_it_does_something_else_and_sends_none() {
+fn a_session_is_without_events_if_it_begins_to_work_or_to_ask_and_sends_none() {
     let mut view = View::new((100, 24));
     let advice = "without events: hooks-observatory hooks --status";
-    let dialog = || Status::Waiting("dialog open".into());
+    let waiting = |what: &str| Status::Waiting(what.into());
+    let dialog = || waiting("dialog open");
     view.app
         .take_client_words(vec![file_of("a", Status::Idle, 0)]);
     view.app
         .take_client_words(vec![file_of("a", Status::Busy, 1)]);
     view.app.connect();
-    // A dialog has no event, nor has a session that is there, or new.
-    for (status, seconds) in [(Status::Busy, 1), (dialog(), 2), (Status::Idle, 3)] {
+    // Nothing tells of a dialog, of Esc, and of a session that is there, or new.
+    for (status, seconds) in [
+        (Status::Busy, 1),
+        (dialog(), 2),
+        (Status::Busy, 3),
+        (Status::Idle, 4),
+        (dialog(), 5),
+        (waiting("permission prompt"), 6),
+        (Status::Busy, 7),
+        (Status::Idle, 8),
+    ] {
         let words = ["a", "b"].map(|session| file_of(session, status.clone(), seconds));
         view.app.take_client_words(words.into());
         assert!(!view.text().contains(advice), "{seconds}");
     }
-    let words = || vec![file_of("a", Status::Busy, 4), file_of("b", Status::Idle, 3)];
+    let words = || vec![file_of("a", Status::Busy, 9), file_of("b", Status::Idle, 8)];
     view.app.take_client_words(words());
     view.shows(&format!(" · 1 {advice}"));
     view.app.lose_server("the server has ended".into());
     view.app.connect();
     assert!(!view.text().contains(advice));
     view.app.take_client_words(vec![
-        file_of("a", Status::Idle, 5),
-        file_of("b", Status::Busy, 5),
+        file_of("a", waiting("permission prompt"), 10),
+        file_of("b", Status::Busy, 10),
     ]);
     view.shows(&format!(" · 2 {advice}"));
     view.prompt("a", "");
@@ -1118,7 +1238,7 @@ fn where_no_server_has_answered_yet_a_quiet_line_says_how_to_get_events() {
     view.app.setup = commands.to_vec();
     view.app.lose_server("there is no such file".into());
     let list = commands.join("\n");
-    view.shows(&format!("\n{list}\n\nThen start this view again."));
+    view.shows(&format!("\n{list}\n"));
     let word = ClientWord {
         status: Some(Status::Busy),
         ..ClientWord::default()

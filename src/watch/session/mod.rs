@@ -189,7 +189,8 @@ pub struct Session {
     event_counts_until: Option<Instant>,
     /// Whether events after the last one can be missing.
     pub(super) can_miss_events: bool,
-    /// Whether the client has changed what it does while events could arrive, and none has since.
+    /// Whether the client has begun to work or to ask while events could arrive, and none has come
+    /// since.
     pub is_silent: bool,
     /// The number of the last event among those of all sessions.
     pub(super) last_active: u64,
@@ -294,6 +295,8 @@ impl Session {
                 format!("last event {}", self.last_event)
             }
             (State::Idle, _) if self.is_interrupted() => "interrupted".into(),
+            // The message is of an earlier turn.
+            (State::Idle, _) if self.state_by_events() != State::Idle => String::new(),
             (State::Idle, _) if self.commands > 0 => {
                 let separator = if self.message.is_empty() { "" } else { " · " };
                 let commands = count(

@@ -54,6 +54,14 @@ impl Session {
         }
     }
 
+    /// Whether a turn runs or asks. The client is also busy with a command such as `/rename`, and
+    /// waits in a dialog that the user opens: these have no event.
+    pub fn has_turn(&self) -> bool {
+        let is_turn = |state| matches!(state, State::Waiting | State::Working);
+        let is_told = self.events > 0 && !self.can_miss_events;
+        is_turn(self.state()) && (!is_told || is_turn(self.state_by_events()))
+    }
+
     /// Whether the client says that a turn is over of which no event has shown the end: the user has
     /// refused something, or pressed Esc. Not if the event may be missing.
     pub fn is_interrupted(&self) -> bool {
@@ -95,11 +103,16 @@ impl Session {
         self.agents.iter().filter(runs)
     }
 
-    /// When the state began.
+    /// When the state began. A session that is idle may have had a turn since, of which no event has
+    /// arrived.
     pub fn since(&self) -> &Time {
+        let is_idle = self.client_status() == Some(&Status::Idle);
+        let may_be_later = is_idle && self.can_miss_events;
         match (&self.client, self.question()) {
             (Some(client), _) if client.status == Some(Status::Ended) => &self.last,
-            (Some(client), _) if self.state() != self.state_by_events() => &client.since,
+            (Some(client), _) if may_be_later || self.state() != self.state_by_events() => {
+                &client.since
+            }
             (_, Some(question)) => &question.since,
             _ => &self.since,
         }
@@ -136,16 +149,15 @@ impl Session {
         self.hear();
     }
 
-    /// Whether the client does something else by this word, of which hooks tell too. A dialog that
-    /// the user opens has none.
-    pub fn is_changed_by(&self, word: &ClientWord) -> bool {
-        let is_told = |word: &ClientWord| match &word.status {
-            Some(Status::Waiting(what)) => what != DIALOG,
-            status => status.is_some(),
-        };
-        self.client
-            .as_ref()
-            .is_some_and(|before| is_told(before) && is_told(word) && before.since != word.since)
+    /// Whether the client begins by this word to do something of which a hook tells at once: to work
+    /// on a prompt, or to ask. An answer and Esc have no hook, nor has a dialog that the user opens.
+    pub fn begins_by(&self, word: &ClientWord) -> bool {
+        let before = self.client.as_ref().and_then(|word| word.status.as_ref());
+        match (before, &word.status) {
+            (Some(Status::Idle), Some(Status::Busy)) => true,
+            (Some(Status::Idle | Status::Busy), Some(Status::Waiting(what))) => what != DIALOG,
+            _ => false,
+        }
     }
 
     /// If the client says that it is busy or idle, the open questions are answered. If it is idle,

@@ -3,36 +3,41 @@
 //! Stop 17 of EDU_NOTES.md.
 
 use std::env;
-use std::path::{self, Path};
+use std::path::{self, Path, PathBuf};
 
 use crate::cli::{SOCKET_VARIABLE, SourceOption, default_socket};
 use crate::hooks::{installed_sockets, quote_text};
 use crate::service;
 use crate::terminal::Shown;
 
-/// The command that starts the server of a source.
-pub fn start_command(source: &SourceOption) -> String {
-    match source {
-        SourceOption::Server(path) if is_of_service(path) && service::is_installed() => {
-            service::START.into()
-        }
-        SourceOption::Server(path) => format!("hooks-observatory{}", option(path)),
-        // It can be an output socket.
-        SourceOption::Paths(_) => "hooks-observatory".into(),
+/// The command that starts the server of a hook socket.
+pub fn start_command(path: &Path) -> String {
+    if is_of_service(path) && service::is_installed() {
+        return service::START.into();
     }
+    let hooks = installed_sockets();
+    let is_default = path == default_socket(env::var_os(SOCKET_VARIABLE));
+    // Nobody has chosen this socket, and a server there would get no event.
+    let other = hooks
+        .first()
+        .filter(|_| is_default && !hooks.contains(path));
+    format!(
+        "hooks-observatory{}",
+        option(other.map_or(path, PathBuf::as_path))
+    )
 }
 
 /// The commands that lead to events, in their order, where no server has answered yet.
 #[cfg_attr(not(feature = "screen"), expect(dead_code))]
 pub fn setup(source: &SourceOption) -> Vec<String> {
-    let start = start_command(source);
     let SourceOption::Server(path) = source else {
-        return vec![start];
+        // It can be an output socket.
+        return vec!["hooks-observatory".into()];
     };
     let is_of_service = is_of_service(path);
     let start = match is_of_service && !service::is_installed() {
         true => "hooks-observatory service --install".into(),
-        false => start,
+        false => start_command(path),
     };
     let path = path::absolute(path).unwrap_or_else(|_| path.clone());
     let hooks = installed_sockets();

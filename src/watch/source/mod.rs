@@ -24,7 +24,6 @@ pub use self::input::{Input, Mode};
 use self::input::{Stop, Taker};
 #[cfg(feature = "screen")]
 pub use self::missing::setup;
-pub use self::missing::start_command;
 use crate::cli::{STDIN, SourceOption};
 
 /// Reads a source. Returns when it ends, or when `take` breaks. The error is for the user.

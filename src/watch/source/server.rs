@@ -21,11 +21,14 @@ use serde::de::IgnoredAny;
 
 use super::input::{Input, Mode, Stop, Taker};
 use super::line_splitter::LineSplitter;
+use super::missing::start_command;
+use crate::cli::default_socket;
 use crate::event::json_text::members;
 use crate::event::object::Object;
 use crate::event::{self, Event};
 use crate::hooks::explain_difference;
 use crate::request::{self, readiness};
+use crate::service::present_socket;
 use crate::terminal::{Shown, sanitize};
 
 /// The time for the head of the response.
@@ -50,17 +53,21 @@ pub enum Kind {
 
 /// Reads the events of a server, of the next one too when following.
 pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<(), Stop> {
-    let shown = Shown(path);
+    let mut path = path.to_owned();
     let mut position = None;
     let mut is_waiting = false;
     loop {
-        let notice = match request::get(path, &target(position.as_ref())) {
+        let shown = Shown(&path);
+        let notice = match request::get(&path, &target(position.as_ref())) {
             Ok(stream) => {
-                let mut events = Events::new(path, stream);
-                let end = format!("the server at {shown} has ended: waiting for the next one");
+                let mut events = Events::new(&path, stream);
+                let end = || {
+                    let advice = start_advice(&path, kind);
+                    format!("the server at {shown} has ended: waiting for the next one{advice}")
+                };
                 match events.read_head(kind, mode) {
                     // Another process may accept connections for a server, and close them.
-                    Ok(Head::Nothing) => end,
+                    Ok(Head::Nothing) => end(),
                     // It has served this reader before, so it may do so again.
                     Err(Stop::Error(error)) if position.is_some() && mode == Mode::Follow => {
                         format!("{error}. Waiting for it")
@@ -76,24 +83,19 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
                         if mode == Mode::Once {
                             return Ok(());
                         }
-                        end
+                        end()
                     }
                 }
             }
             // It was said already.
             Err(request::Error::NoServer(_)) if is_waiting => String::new(),
             Err(request::Error::NoServer(error)) => {
-                let difference = match kind {
-                    Kind::Hooks => explain_difference(path),
-                    Kind::Unknown => None,
-                };
-                let difference = difference.map(|text| format!(". But {text}"));
-                let difference = difference.unwrap_or_default();
+                let error = format!("{error}{}", explain_absence(&path, kind));
                 if mode == Mode::Once {
-                    let notice = format!("no events from {shown}: {error}{difference}");
+                    let notice = format!("no events from {shown}: {error}");
                     return taker.take(Input::NoServer(notice));
                 }
-                format!("no server at {shown}: {error}{difference}. Waiting for it")
+                format!("no server at {shown}, waiting for it: {error}")
             }
             Err(error) => {
                 return Err(Stop::Error(format!("no events from {shown}: {error}")));
@@ -104,6 +106,28 @@ pub fn read(path: &Path, kind: Kind, mode: Mode, taker: &mut Taker) -> Result<()
         }
         taker.take(Input::Pause)?;
         thread::sleep(RETRY_INTERVAL);
+        if kind == Kind::Hooks && path == default_socket(None) {
+            // The service may have begun meanwhile: then its socket is the default.
+            path = present_socket().unwrap_or(path);
+        }
+    }
+}
+
+/// Why no server may answer, and what to do.
+fn explain_absence(path: &Path, kind: Kind) -> String {
+    let difference = match kind {
+        Kind::Hooks => explain_difference(path),
+        Kind::Unknown => None,
+    };
+    let difference = difference.map(|text| format!(". But {text}"));
+    difference.unwrap_or_default() + &start_advice(path, kind)
+}
+
+/// How to start a server. Of an output socket, its hook socket is not known.
+fn start_advice(path: &Path, kind: Kind) -> String {
+    match kind {
+        Kind::Hooks => format!(". To start it: {}", start_command(path)),
+        Kind::Unknown => String::new(),
     }
 }
 
