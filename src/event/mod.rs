@@ -10,7 +10,8 @@
 //!
 //! - This file makes events: the metadata, and what [`payload`] makes of the body. Two events are
 //!   the server's own: `_dropped` (a sink has missed some; `watch/source/server.rs` makes it too)
-//!   and `_gone` (a session's process has ended). `format/line.rs` has their texts. The clock of `_ts` is here too.
+//!   and `_gone` (a session's process has ended). `format/line.rs` has their texts. The clock of
+//!   `_ts` is here too.
 //! - [`compact`] writes JSON as one line of ASCII.
 //! - [`json_text`] walks JSON text without parsing it into values. [`object`] looks members up.
 //! - [`claude`]: what events of Claude Code mean.

@@ -52,7 +52,6 @@ impl<T> FairQueue<T> {
     }
 
     /// One of the others, who is added if necessary.
-    #[cold] // Most servers have one user.
     fn other(&mut self, uid: u32) -> &mut User<T> {
         let index = self.others.iter().position(|user| user.uid == uid);
         let index = index.unwrap_or_else(|| {
@@ -90,15 +89,8 @@ impl<T> FairQueue<T> {
 
     /// It is the turn of another user, if there is one.
     fn end_turn(&mut self) {
-        if !self.others.is_empty() {
-            self.begin_turn_of_another();
-        }
-    }
-
-    #[cold]
-    fn begin_turn_of_another(&mut self) {
-        let was_own = peer::is_self_or_root(self.current.uid);
-        let is_next = |user: &User<T>| peer::is_self_or_root(user.uid) != was_own;
+        let is_own = |user: &User<T>| peer::is_self_or_root(user.uid);
+        let is_next = |other: &User<T>| is_own(other) != is_own(&self.current);
         let index = self.others.iter().position(is_next).unwrap_or(0);
         if let Some(next) = self.others.remove(index) {
             let previous = std::mem::replace(&mut self.current, next);

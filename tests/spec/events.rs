@@ -1,6 +1,5 @@
 //! The fields of an event: the metadata of the server, then the payload of the client.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::SystemTime;
@@ -191,7 +190,7 @@ fn each_event_has_the_pid_uid_and_gid_of_its_client() {
         return;
     };
     let server = Server::start(&["--mode", "0666"]);
-    std::fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    server.open_folder();
     for (uid, gid) in [(65534, 65533), (1234, 1235)] {
         let mut child = Command::new(&curl)
             .args(["-s", "--data", "{}", "--unix-socket"])

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -208,6 +209,12 @@ impl Server {
             Kind::Output => self.reader(),
             Kind::Live => self.live_reader(""),
         }
+    }
+
+    /// Lets other users reach the sockets.
+    pub fn open_folder(&self) {
+        let mode = PermissionsExt::from_mode(0o755);
+        fs::set_permissions(self.folder.path(), mode).unwrap();
     }
 
     /// Sends a signal, such as `"TERM"`.

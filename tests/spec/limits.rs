@@ -410,12 +410,11 @@ fn connect_as(uid: u32, server: &Server) -> UnixStream {
 #[cfg(target_os = "linux")]
 #[test]
 fn another_user_cannot_hold_all_descriptors() {
-    use std::{fs, os::unix::fs::PermissionsExt};
     if !is_root() {
         return skip("another user needs root");
     }
     let server = start_with_40_descriptors(&["--timeout", "600", "--mode", "0666"]);
-    fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    server.open_folder();
     let own = server.connect();
     let mut others: Vec<_> = (0..30).map(|_| connect_as(1234, &server)).collect();
     // The clients that have waited longest give way.
@@ -429,12 +428,11 @@ fn another_user_cannot_hold_all_descriptors() {
 #[cfg(target_os = "linux")]
 #[test]
 fn other_users_together_cannot_hold_all_descriptors() {
-    use std::{fs, os::unix::fs::PermissionsExt};
     if !is_root() {
         return skip("other users need root");
     }
     let server = start_with_40_descriptors(&["--timeout", "600", "--mode", "0666"]);
-    fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    server.open_folder();
     // None of the three has half of them.
     let others: Vec<_> = (0..30)
         .map(|number| connect_as(1234 + number % 3, &server))
@@ -446,12 +444,11 @@ fn other_users_together_cannot_hold_all_descriptors() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_hook_waits_for_one_hook_of_another_user_and_not_for_all_of_them() {
-    use std::{fs, os::unix::fs::PermissionsExt};
     if !is_root() {
         return skip("another user needs root");
     }
     let mut server = Server::start(&["--mode", "0666"]);
-    fs::set_permissions(server.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    server.open_folder();
     let mut clients: Vec<_> = (0..50).map(|_| connect_as(1234, &server)).collect();
     clients.push(server.connect());
     // All are accepted by then, and all send in the same turn.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -358,8 +357,7 @@ fn a_hook_of_another_user_than_its_parent_says_nothing() {
         return;
     };
     let server = Server::start(&["--trace", "--mode", "666"]);
-    let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(server.folder.path(), mode).unwrap();
+    server.open_folder();
     let as_nobody = [
         "setpriv",
         "--reuid=65534",
@@ -388,8 +386,7 @@ fn a_stranger_with_many_sessions_leaves_the_others_theirs() {
         return;
     };
     let server = Server::start(&["--trace", "--mode", "666"]);
-    let mode = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(server.folder.path(), mode).unwrap();
+    server.open_folder();
     let (client, pid) = Client::identified(&server, "direct Stop mine");
     let socket = server.socket();
     let post = |id: u32| {

@@ -1,6 +1,6 @@
-//! How a client's connection ends: by a deadline, after a response, or at the shutdown. How
-//! long a client may linger, and the other deadlines, are in `queues.rs`. These steps only return [`Outcome::Close`]: `mod.rs` closes the
-//! socket, and traces how long the client lived.
+//! How a client's connection ends: by a deadline, after a response, or at the shutdown. How long a
+//! client may linger, and the other deadlines, are in `queues.rs`. These steps only return
+//! [`Outcome::Close`]: `mod.rs` closes the socket, and traces how long the client lived.
 //!
 //! Closing a Unix socket with unread input turns the peer's end of file into ECONNRESET: the client
 //! could lose its response. So input is discarded first.

@@ -282,7 +282,8 @@ impl<S: Socket> Clients<S> {
         });
     }
 
-    /// Handles the deadlines that have passed, and closes clients that are lost. Call it after the reads of a turn.
+    /// Handles the deadlines that have passed, and closes clients that are lost. Call it after the
+    /// reads of a turn.
     pub fn expire_deadlines(&mut self, turn: &mut Turn) {
         self.close_lost(turn);
         self.make_room(turn);

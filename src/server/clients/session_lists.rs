@@ -1,7 +1,7 @@
 //! The lists of sessions that clients are reading.
 //!
-//! A list can have megabytes, and a client can read it slowly. So all who ask in one
-//! turn get the same list, and only a few lists are in memory.
+//! A list can have megabytes, and a client can read it slowly. So all who ask in one turn get the
+//! same list, and only a few lists are in memory.
 //!
 //! Stop 13 of EDU_NOTES.md.
 
